@@ -1,0 +1,18 @@
+"""The one error a user meets: what was found, where, and what would work."""
+
+from __future__ import annotations
+
+
+class SkyweaveError(ValueError):
+    """Input that cannot be used; the message names the file, the variable, what was found and what would work.
+
+    The command line prints the message without a traceback and exits with status 2.
+    """
+
+
+def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """A hint such as ``" (did you mean 'members'?)"`` for a misspelt name, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
