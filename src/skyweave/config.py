@@ -1,0 +1,114 @@
+"""YAML into a checked pydantic model, with every error reported at once and before any data is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from skyweave.errors import SkyweaveError, did_you_mean
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_config(path: str | Path, model: type[Model]) -> Model:
+    """Read a YAML file into `model`.
+
+    Raises:
+        SkyweaveError: the file is missing or not YAML, or any value in it is wrong; the message lists all of them.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise SkyweaveError(f"{path}: cannot read this configuration ({error.strerror})") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SkyweaveError(f"{path}: not valid YAML: {error}") from None
+    return parse_config(values, model, source=str(path))
+
+
+def parse_config(values: Any, model: type[Model], source: str = "configuration") -> Model:
+    """Check a mapping against `model`; strings may hold ``${NAME}`` or ``${NAME:-default}`` of the environment.
+
+    Raises:
+        SkyweaveError: with one line per error, misspelt keys with the nearest known one.
+    """
+    if not isinstance(values, dict):
+        raise SkyweaveError(f"{source}: expected a mapping of keys, found {type(values).__name__}")
+    missing: list[str] = []
+    values = _expand(values, missing)
+    lines = [f"  environment variable {name} is not set" for name in missing]
+    try:
+        result = model.model_validate(values)
+    except ValidationError as error:
+        lines += [f"  {line}" for line in _explain(error, model)]
+    if lines:
+        count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
+        raise SkyweaveError(f"{source}: {count}\n" + "\n".join(lines))
+    return result
+
+
+def _expand(value: Any, missing: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, missing) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, missing) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        found = os.environ.get(name, default)
+        if found is None:
+            missing.append(name)
+        return found or ""
+
+    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", replace, value)
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    for item in error.errors():
+        # Tags of unions and the like appear in a location but are no key of the file.
+        where = ".".join(str(part) for part in item["loc"]) or "(top)"
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(model, item["loc"][:-1])
+            hint = did_you_mean(str(item["loc"][-1]), known) or (
+                f"; known: {', '.join(known)}" if known else ""
+            )
+            yield f"{where}: unknown key{hint}"
+        elif item["type"] == "missing":
+            yield f"{where}: missing"
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            found = item["input"]
+            shown = "" if isinstance(found, dict) else f" (found {found!r})"
+            yield f"{where}: {message}{shown}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    annotation: Any = model
+    for part in location:
+        models = list(_models_in(annotation))
+        if not models:
+            return []
+        inside = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        if inside:
+            annotation = inside[0]
+    return [key for m in _models_in(annotation) for key in m.model_fields]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Models named by an annotation, through optional types, unions, lists and dictionaries."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, list, tuple, dict) or get_args(annotation):
+        for argument in get_args(annotation):
+            yield from _models_in(argument)

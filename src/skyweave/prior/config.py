@@ -1,0 +1,206 @@
+"""The configuration of a training run: what `skyweave train CONFIG.yaml` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from skyweave.errors import did_you_mean
+from skyweave.prior.conditioning import CONDITIONING, STATIC
+from skyweave.prior.network import Architecture, attention_levels
+from skyweave.prior.presets import PRESETS, Preset, find_preset
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_pair(value: object) -> object:
+    return [value, value] if isinstance(value, int) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_as_list)]
+Pair = Annotated[tuple[int, int], BeforeValidator(_as_pair)]
+Period = tuple[str, str]
+
+
+class Section(BaseModel):
+    """A part of a configuration: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StaticConfig(Section):
+    """Where a static conditioning field comes from."""
+
+    path: str
+    variable: str
+
+
+class RegionConfig(Section):
+    """Bounds in degrees; a western bound greater than the eastern one crosses the edge of the longitudes."""
+
+    lat: tuple[float, float] = (-90.0, 90.0)
+    lon: tuple[float, float] | None = None
+
+
+class DataConfig(Section):
+    """What the prior learns from.
+
+    `paths` are files, globs or URLs; `units` replace those of the files where these state none; fields up to
+    `memory_gb` are held in memory, longer records are read in blocks of at most that size.
+    """
+
+    paths: Names
+    variables: Names
+    units: dict[str, str] = {}
+    region: RegionConfig | None = None
+    conditioning: list[str] = []
+    static: dict[str, StaticConfig] = {}
+    memory_gb: float = Field(4.0, gt=0)
+
+    @field_validator("conditioning")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in CONDITIONING:
+                known = ", ".join(CONDITIONING)
+                raise ValueError(
+                    f"no conditioning {name!r}{did_you_mean(name, list(CONDITIONING))}; there are {known}"
+                )
+        return names
+
+    @model_validator(mode="after")
+    def _static_files(self) -> DataConfig:
+        for name in self.conditioning:
+            if name in STATIC and name not in self.static:
+                raise ValueError(f"conditioning on {name} needs static.{name} with a path and a variable")
+        return self
+
+
+class SplitConfig(Section):
+    """First and last time of training and of validation, both inclusive, as in ``["2014-06-01", "2014-06-17"]``."""
+
+    train: Period
+    validate_: Period = Field(alias="validate")
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _apart(self) -> SplitConfig:
+        for name, (first, last) in (("train", self.train), ("validate", self.validate_)):
+            # ISO dates of unequal precision compare as text: the last day includes its hours.
+            if first > last and not first.startswith(last):
+                raise ValueError(f"{name}: {first} is after {last}")
+        (a, b), (c, d) = self.train, self.validate_
+        if not (b < c and not c.startswith(b)) and not (d < a and not a.startswith(d)):
+            raise ValueError("training and validation periods overlap")
+        return self
+
+
+class NetworkConfig(Section):
+    """A preset, and what of its architecture to replace; `attention` is a list of feature-map sizes of a patch."""
+
+    preset: str = "small"
+    base: int | None = Field(None, ge=4)
+    multipliers: tuple[int, ...] | None = None
+    blocks: int | None = Field(None, ge=1)
+    attention: list[Pair] | None = None
+    dropout: float | None = Field(None, ge=0, lt=1)
+    norm: Literal["group", "cell"] | None = None
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError(
+                f"no preset {name!r}{did_you_mean(name, list(PRESETS))}; there are {', '.join(PRESETS)}"
+            )
+        return name
+
+
+class NoiseConfig(Section):
+    """Noise levels seen in training, ``ln sigma ~ N(p_mean, p_std^2)``; the preset's where not given."""
+
+    p_mean: float | None = None
+    p_std: float | None = Field(None, gt=0)
+    sigma_data: float | None = Field(None, gt=0)
+
+
+class OptimiserConfig(Section):
+    """Adam or AdamW; the learning rate rises linearly over `warmup` steps and falls as a cosine to `final_lr`."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(1e-3, gt=0)
+    final_lr: float = Field(1e-5, ge=0)
+    warmup: int = Field(100, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0)
+
+
+class TrainConfig(Section):
+    """Everything a training run depends on; `out` receives checkpoints, `metrics.jsonl` and `prior.safetensors`."""
+
+    data: DataConfig
+    split: SplitConfig
+    out: Path
+    transform: dict[str, str] = {}
+    bounds: dict[str, tuple[float | None, float | None]] = {}
+    patch: Pair = (32, 32)
+    network: NetworkConfig = NetworkConfig()
+    noise: NoiseConfig = NoiseConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    ema_half_life: float = Field(500.0, gt=0, description="steps")
+    batch: int = Field(48, ge=1)
+    steps: int = Field(5000, ge=1)
+    max_minutes: float | None = Field(None, gt=0)
+    autocast: bool = True
+    seed: int = Field(0, ge=0)
+    log_every: int = Field(20, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    validate_every: int = Field(500, ge=1)
+    validation_sigmas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)
+    validation_patches: int = Field(64, ge=1)
+    keep: Literal["last", "best"] = "last"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        for section in ("transform", "bounds"):
+            for name in getattr(self, section):
+                if name not in self.data.variables:
+                    raise ValueError(
+                        f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"
+                    )
+        self.preset()
+        return self
+
+    def preset(self) -> Preset:
+        """The architecture and noise distribution asked for."""
+        n = self.network
+        preset = find_preset(
+            n.preset, base=n.base, multipliers=n.multipliers, blocks=n.blocks, dropout=n.dropout, norm=n.norm
+        )
+        architecture: Architecture = preset.architecture
+        if n.attention is not None:
+            levels = attention_levels(n.attention, self.patch, architecture.levels)
+            preset = find_preset(
+                n.preset,
+                base=n.base,
+                multipliers=n.multipliers,
+                blocks=n.blocks,
+                dropout=n.dropout,
+                norm=n.norm,
+                attention=levels,
+            )
+        noise = self.noise
+        return Preset(
+            preset.architecture,
+            preset.p_mean if noise.p_mean is None else noise.p_mean,
+            preset.p_std if noise.p_std is None else noise.p_std,
+            preset.sigma_data if noise.sigma_data is None else noise.sigma_data,
+        )

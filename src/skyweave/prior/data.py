@@ -1,0 +1,185 @@
+"""Random patches of normalised fields, from memory or from a record too long for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.prior.conditioning import BoundConditioning
+from skyweave.state import StateSpec, to_tensor
+from skyweave.transform import TRANSFORMS, StateTransform
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised fields (B, C, h, w), NaN where missing, and their conditioning (B, K, h, w)."""
+
+    fields: Tensor
+    conditioning: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A period of gridded fields, read on demand; `dataset` has dimensions (time, lat, lon)."""
+
+    dataset: xr.Dataset
+    spec: StateSpec
+    grid: Grid
+    transform: StateTransform | None = None
+
+    @property
+    def time_name(self) -> str:
+        return str(self.dataset[self.spec.names[0]].dims[0])
+
+    @property
+    def times(self) -> np.ndarray:
+        return self.dataset[self.time_name].values
+
+    def __len__(self) -> int:
+        return int(self.dataset.sizes[self.time_name])
+
+    @property
+    def frame_bytes(self) -> int:
+        """Memory of one time in float32."""
+        return 4 * len(self.spec.variables) * self.grid.size
+
+    def read(self, index: np.ndarray | slice) -> Tensor:
+        """Fields (T, C, H, W) at the given time indices, normalised if this record has a transform."""
+        values = to_tensor(self.dataset.isel({self.time_name: index}), self.spec, self.grid)
+        return values if self.transform is None else self.transform.forward(values)
+
+
+def select_period(dataset: xr.Dataset, time_name: str, first: str, last: str, what: str) -> xr.Dataset:
+    """Times from `first` to `last`, both inclusive (a date stands for its whole day).
+
+    Raises:
+        SkyweaveError: nothing lies in between.
+    """
+    ordered = dataset.sortby(time_name)
+    try:
+        selected = ordered.sel({time_name: slice(first, last)})
+    except (ValueError, KeyError, TypeError) as error:
+        raise SkyweaveError(f"split.{what}: cannot select times {first} to {last}: {error}") from None
+    if selected.sizes[time_name] == 0:
+        times = ordered[time_name].values
+        raise SkyweaveError(
+            f"split.{what}: no time from {first} to {last}; the data span {times[0]} to {times[-1]}"
+        )
+    return selected
+
+
+def fit_transform(
+    record: Record, kinds: Mapping[str, str], memory_bytes: float, seed: int = 0
+) -> StateTransform:
+    """Fit each variable's transform on the observed cells of a (training) record.
+
+    A record that needs more than `memory_bytes` is represented by as many random times as fit.
+
+    Raises:
+        SkyweaveError: a variable has no observed cell, or a transform is unknown.
+    """
+    fitting = max(1, int(memory_bytes // record.frame_bytes))
+    index = np.arange(len(record))
+    if fitting < len(record):
+        index = np.sort(np.random.default_rng(seed).choice(len(record), fitting, replace=False))
+    values = Record(record.dataset, record.spec, record.grid).read(index).numpy()
+    fitted = []
+    for channel, name in enumerate(record.spec.names):
+        finite = values[:, channel][np.isfinite(values[:, channel])]
+        if not finite.size:
+            raise SkyweaveError(f"{name}: no observed value in the training period")
+        fitted.append(TRANSFORMS[kinds.get(name, "standardise")].fit(finite))
+    return StateTransform(tuple(fitted))
+
+
+class PatchSampler:
+    """Batches of random patches; batch `step` is a function of (seed, stream, step) alone.
+
+    That is why a resumed run needs no state of its data loader, and why no two processes see the same patches.
+    Patches cross the edge of periodic longitudes. A record that exceeds `memory_bytes` is held in part:
+    every `block_steps` batches, `segments` contiguous pieces are drawn anew.
+
+    Raises:
+        SkyweaveError: the patch is larger than the domain.
+    """
+
+    segments = 8
+
+    def __init__(
+        self,
+        record: Record,
+        conditioning: BoundConditioning,
+        patch: tuple[int, int],
+        batch: int,
+        *,
+        seed: int = 0,
+        stream: int = 0,
+        memory_bytes: float = 4e9,
+    ) -> None:
+        height, width = record.grid.shape
+        if patch[0] > height or patch[1] > width:
+            raise SkyweaveError(
+                f"patch {patch[0]} x {patch[1]} is larger than the domain, {height} x {width}"
+            )
+        self.record = record
+        self.conditioning = conditioning
+        self.patch = patch
+        self.batch_size = batch
+        self.key = (seed, stream)
+        self.whole_circle = record.grid.periodic and patch[1] == width
+        held = min(len(record), max(1, int(memory_bytes // record.frame_bytes)))
+        self._held = held
+        patches = held * max(1, (height // patch[0]) * (width // patch[1]))
+        # About one pass over a block before the next is read, so that reading stays a small part of the time.
+        self.block_steps = max(1, patches // batch)
+        self._block = -1
+        self._index = np.arange(len(record))
+        self._fields: Tensor | None = None
+
+    def _load(self, step: int) -> Tensor:
+        complete = self._held == len(self.record)
+        block = 0 if complete else step // self.block_steps
+        if self._fields is None or block != self._block:
+            self._fields = None
+            self._index = np.arange(len(self.record)) if complete else self._draw_block(block)
+            self._fields = self.record.read(self._index)
+            self._block = block
+        return self._fields
+
+    def _draw_block(self, block: int) -> np.ndarray:
+        rng = np.random.default_rng((*self.key, 1, block))
+        length = max(1, self._held // self.segments)
+        starts = rng.integers(0, len(self.record) - length + 1, size=max(1, self._held // length))
+        return np.unique(np.concatenate([np.arange(s, s + length) for s in starts]))
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step `step`."""
+        fields = self._load(step)
+        rng = np.random.default_rng((*self.key, 0, step))
+        height, width = self.record.grid.shape
+        h, w = self.patch
+        wraps = self.record.grid.periodic
+        frames = rng.integers(0, len(fields), size=self.batch_size)
+        tops = rng.integers(0, height - h + 1, size=self.batch_size)
+        lefts = rng.integers(0, width if wraps else width - w + 1, size=self.batch_size)
+        times = self.record.times[self._index[frames]]
+        patches, channels = [], []
+        for n in range(self.batch_size):
+            rows = np.arange(tops[n], tops[n] + h)
+            columns = np.arange(lefts[n], lefts[n] + w) % width
+            patches.append(fields[frames[n]][:, rows][:, :, columns])
+            channels.append(self.conditioning.channels(times[n : n + 1], 1, rows, columns)[0])
+        return Batch(torch.stack(patches), torch.stack(channels))
+
+
+def span(times: Sequence[object] | np.ndarray) -> tuple[str, str]:
+    """First and last time as text."""
+    values = np.asarray(times)
+    return str(values.min()), str(values.max())

@@ -1,0 +1,120 @@
+"""From a training configuration to samplers: files opened, periods split, transforms fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.io.read import open_fields
+from skyweave.prior.conditioning import Conditioning, StaticField
+from skyweave.prior.config import DataConfig, TrainConfig
+from skyweave.prior.data import PatchSampler, Record, fit_transform, select_period, span
+from skyweave.state import StateSpec, Variable
+from skyweave.transform import StateTransform
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Everything a training run reads from: samplers of both periods, and what the prior must remember of them."""
+
+    spec: StateSpec
+    transform: StateTransform
+    conditioning: Conditioning
+    sampler: PatchSampler
+    validation: PatchSampler
+    paths: tuple[str, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """What is stored in the prior about the data behind it; files by their last name only."""
+        grid = self.sampler.record.grid
+        return {
+            "training_range": list(span(self.sampler.record.times)),
+            "training_times": len(self.sampler.record),
+            "validation_range": list(span(self.validation.record.times)),
+            "files": [PurePosixPath(path).name for path in self.paths],
+            "domain": {
+                "lat": [float(grid.lat.min()), float(grid.lat.max())],
+                "lon": [float(grid.lon[0]), float(grid.lon[-1])],
+                "shape": list(grid.shape),
+                "periodic": bool(grid.periodic),
+            },
+        }
+
+
+def prepare(config: TrainConfig, batch: int, *, stream: int = 0) -> TrainingData:
+    """Open the data, split it in time, fit the transforms on the training period alone.
+
+    Args:
+        batch: patches per step of this process.
+        stream: number of this process, so that each draws patches of its own.
+    """
+    data = config.data
+    region = None if data.region is None else data.region.model_dump(exclude_none=True)
+    dataset = open_fields(data.paths, data.variables, region=region)
+    grid = Grid.from_dataset(dataset)
+    spec = StateSpec(
+        tuple(_variable(dataset[name], data.units, config.bounds) for name in data.variables),
+        resolution=grid.resolution,
+    )
+    time_name = str(dataset[data.variables[0]].dims[0])
+    periods = {
+        what: select_period(dataset, time_name, *bounds, what)
+        for what, bounds in (("train", config.split.train), ("validate", config.split.validate_))
+    }
+    memory = data.memory_gb * 1e9
+    transform = fit_transform(Record(periods["train"], spec, grid), config.transform, memory, config.seed)
+    conditioning = Conditioning(tuple(data.conditioning), _static_fields(data))
+    bound = conditioning.bind(grid)
+    sampler = PatchSampler(
+        Record(periods["train"], spec, grid, transform),
+        bound,
+        config.patch,
+        batch,
+        seed=config.seed,
+        stream=stream,
+        memory_bytes=memory,
+    )
+    # The same validation patches for every process and every seed of the training.
+    validation = PatchSampler(
+        Record(periods["validate"], spec, grid, transform),
+        bound,
+        config.patch,
+        config.validation_patches,
+        memory_bytes=memory,
+    )
+    return TrainingData(spec, transform, conditioning, sampler, validation, tuple(data.paths))
+
+
+def _variable(
+    array: xr.DataArray, units: Mapping[str, str], bounds: Mapping[str, tuple[float | None, float | None]]
+) -> Variable:
+    name = str(array.name)
+    stated = units.get(name) or array.attrs.get("units")
+    if not stated:
+        raise SkyweaveError(f"{name}: the file states no units; give them as data.units.{name}")
+    return Variable(
+        name,
+        str(stated),
+        standard_name=str(array.attrs.get("standard_name", "")),
+        long_name=str(array.attrs.get("long_name", "")),
+        bounds=bounds.get(name, (None, None)),
+    )
+
+
+def _static_fields(data: DataConfig) -> dict[str, StaticField]:
+    fields = {}
+    for name in data.conditioning:
+        if name not in data.static:
+            continue
+        source = data.static[name]
+        dataset = open_fields(source.path, [source.variable])
+        values = np.asarray(dataset[source.variable].values, dtype=np.float32)
+        fields[name] = StaticField(Grid.from_dataset(dataset), values.reshape(values.shape[-2:]))
+    return fields

@@ -1,0 +1,250 @@
+"""A learnt prior, and the safetensors file it lives in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.prior.conditioning import Conditioning, StaticField
+from skyweave.prior.network import Architecture, UNet
+from skyweave.prior.precondition import PreconditionedNetwork
+from skyweave.state import StateSpec
+from skyweave.transform import StateTransform
+
+SCHEMA_VERSION = 1
+
+
+class NetworkDenoiser:
+    """A learnt prior on one grid at given times: ``(x_sigma (M, T, C, H, W), sigma) -> x_hat``.
+
+    Frames are denoised independently, at most `chunk_cells` grid cells at a time. `evaluations` counts the calls.
+    Gradients flow to `x_sigma` where it asks for them.
+    """
+
+    def __init__(
+        self,
+        network: PreconditionedNetwork,
+        conditioning: Tensor,
+        *,
+        periodic: bool,
+        autocast: bool = False,
+        chunk_cells: int = 2**18,
+    ) -> None:
+        self.network = network
+        self.conditioning = conditioning
+        self.periodic = periodic
+        self.autocast = autocast
+        self.chunk_cells = chunk_cells
+        self.evaluations = 0
+
+    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+        self.evaluations += 1
+        members, times = x_sigma.shape[:2]
+        frames = x_sigma.flatten(0, 1)
+        per_chunk = max(1, self.chunk_cells // (frames.shape[-1] * frames.shape[-2]))
+        sigmas = sigma.to(frames).reshape(1).expand(len(frames))
+        which = torch.arange(members * times, device=frames.device) % times
+        if len(self.conditioning) == 1:
+            which = torch.zeros_like(which)
+        parts = [
+            self.network(
+                frames[part],
+                sigmas[part],
+                self.conditioning[which[part]],
+                periodic=self.periodic,
+                autocast=self.autocast,
+            )
+            for part in (slice(s, s + per_chunk) for s in range(0, len(frames), per_chunk))
+        ]
+        return torch.cat(parts).reshape(x_sigma.shape)
+
+
+@dataclass(eq=False)
+class LearntPrior:
+    """A trained denoiser with everything needed to use it.
+
+    Args:
+        spec: variables, units, bounds and resolution of the state.
+        transform: between physical values and the network's.
+        patch: height and width of the patches it was trained on.
+        network: preconditioned network, evaluation mode.
+        conditioning: channels it is given besides the state.
+        metadata: training range, files, validation scores, calibration and the like (JSON values).
+        attachments: further tensors stored with it, such as a covariance of its denoising errors.
+    """
+
+    spec: StateSpec
+    transform: StateTransform
+    patch: tuple[int, int]
+    network: PreconditionedNetwork
+    conditioning: Conditioning = field(default_factory=Conditioning)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    attachments: dict[str, Tensor] = field(default_factory=dict)
+
+    def denoiser(
+        self,
+        grid: Grid,
+        times: np.ndarray | Sequence[object] | None = None,
+        *,
+        tile: tuple[int, int] | None = None,
+        autocast: bool = False,
+        device: str = "cpu",
+    ) -> NetworkDenoiser:
+        """The denoiser of states on `grid` at `times`, which must be given in the order of the state's time axis.
+
+        Raises:
+            SkyweaveError: the grid's resolution is not the prior's, its static fields do not cover the grid,
+                or it is conditioned on time and `times` is None.
+        """
+        self.check_resolution(grid)
+        if tile is not None:
+            raise SkyweaveError("tiles are not available for this prior")
+        needed = times if self.conditioning.needs_time else None
+        channels = self.conditioning.bind(grid).channels(needed).to(device)
+        network = self.network.to(device)
+        return NetworkDenoiser(network, channels, periodic=grid.periodic, autocast=autocast)
+
+    def check_resolution(self, grid: Grid, tolerance: float = 0.1) -> None:
+        """Refuse a grid whose spacing differs from that of the training data by more than `tolerance` (relative).
+
+        Raises:
+            SkyweaveError: with both resolutions.
+        """
+        if self.spec.resolution is None:
+            return
+        for found, trained in zip(grid.resolution, self.spec.resolution, strict=True):
+            if abs(found - trained) > tolerance * trained:
+                a, b = grid.resolution, self.spec.resolution
+                raise SkyweaveError(
+                    f"the grid's resolution is {a[0]:g} x {a[1]:g} degrees, the prior was trained at "
+                    f"{b[0]:g} x {b[1]:g}; regrid the target, or use a prior of that resolution"
+                )
+
+
+def build_network(
+    channels: int, conditioning: int, architecture: Architecture, sigma_data: float
+) -> PreconditionedNetwork:
+    """An untrained network for `channels` state channels and `conditioning` further ones."""
+    network = UNet(channels + conditioning, channels, architecture)
+    return PreconditionedNetwork(network, sigma_data).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def save_prior(prior: LearntPrior, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a prior as one safetensors file, whose header holds the metadata as JSON.
+
+    Raises:
+        SkyweaveError: the file exists and `overwrite` is false.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise SkyweaveError(f"{path} exists; choose another name or allow overwriting")
+    network = prior.network
+    unet = network.network
+    assert isinstance(unet, UNet)
+    tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    static = {}
+    for name, surface in prior.conditioning.static.items():
+        static[name] = surface.grid.to_dict()
+        tensors[f"static.{name}"] = torch.from_numpy(np.ascontiguousarray(surface.values, dtype=np.float32))
+    tensors |= {f"attachment.{k}": v.detach().cpu().contiguous() for k, v in prior.attachments.items()}
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "learnt prior",
+        "spec": prior.spec.to_dict(),
+        "transform": prior.transform.to_dict(),
+        "patch": list(prior.patch),
+        "architecture": unet.architecture.to_dict(),
+        "sigma_data": network.sigma_data,
+        "conditioning": {"names": list(prior.conditioning.names), "static": static},
+        "metadata": prior.metadata,
+    }
+    write_tensors(tensors, header, path)
+
+
+def open_prior(path: str | Path) -> LearntPrior:
+    """Read a prior written by `save_prior`.
+
+    Raises:
+        SkyweaveError: the file is missing, damaged, not a prior, or of a newer schema.
+    """
+    path = Path(path)
+    header, tensors = read_tensors(path, "a prior")
+    if header.get("kind") != "learnt prior":
+        raise SkyweaveError(f"{path}: not a prior (kind {header.get('kind')!r})")
+    if header.get("schema_version", 0) > SCHEMA_VERSION:
+        raise SkyweaveError(
+            f"{path}: schema version {header['schema_version']} is newer than this skyweave reads ({SCHEMA_VERSION})"
+        )
+    try:
+        spec = StateSpec.from_dict(header["spec"])
+        names = tuple(header["conditioning"]["names"])
+        static = {
+            name: StaticField(Grid.from_dict(grid), tensors[f"static.{name}"].numpy())
+            for name, grid in header["conditioning"]["static"].items()
+        }
+        conditioning = Conditioning(names, static)
+        architecture = Architecture.from_dict(header["architecture"])
+        network = build_network(
+            len(spec.variables), conditioning.count, architecture, float(header["sigma_data"])
+        )
+        weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        network.load_state_dict(weights)
+        transform = StateTransform.from_dict(header["transform"])
+        patch = (int(header["patch"][0]), int(header["patch"][1]))
+        metadata = header["metadata"]
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SkyweaveError(
+            f"{path}: this prior is incomplete or damaged ({type(error).__name__}: {reason})"
+        ) from None
+    attachments = {
+        k.removeprefix("attachment."): v for k, v in tensors.items() if k.startswith("attachment.")
+    }
+    network.eval().requires_grad_(False)
+    return LearntPrior(spec, transform, patch, network, conditioning, metadata, attachments)
+
+
+def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: Path) -> None:
+    """Write tensors and a JSON header as one file that appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        # Shared storage is refused by safetensors, and views would be written whole.
+        save_file({k: v.clone() for k, v in tensors.items()}, partial, {"skyweave": json.dumps(header)})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file written by `write_tensors`.
+
+    Raises:
+        SkyweaveError: the file is missing, damaged or was not written by skyweave.
+    """
+    if not path.is_file():
+        raise SkyweaveError(f"{path}: no such file; expected {what}")
+    try:
+        with safe_open(path, framework="pt") as handle:  # type: ignore[no-untyped-call]
+            metadata = handle.metadata() or {}
+            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SkyweaveError(f"{path}: not a readable safetensors file ({error}); expected {what}") from None
+    if "skyweave" not in metadata:
+        raise SkyweaveError(f"{path}: a safetensors file, but not {what} of skyweave")
+    try:
+        return json.loads(metadata["skyweave"]), tensors
+    except json.JSONDecodeError as error:
+        raise SkyweaveError(f"{path}: damaged header ({error})") from None

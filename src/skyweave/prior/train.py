@@ -1,0 +1,364 @@
+"""Training a prior: one function from a configuration to a `LearntPrior`, on one process or several."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from skyweave.errors import SkyweaveError
+from skyweave.prior.checkpoint import Average, Progress, load_checkpoint, save_checkpoint
+from skyweave.prior.config import OptimiserConfig, TrainConfig
+from skyweave.prior.loss import denoising_errors, draw_sigma, edm_loss
+from skyweave.prior.precondition import PreconditionedNetwork
+from skyweave.prior.prepare import TrainingData, prepare
+from skyweave.prior.storage import LearntPrior, build_network, save_prior
+
+# What may differ between a run and its continuation without changing what is learnt.
+_FREE_KEYS = ("out", "max_minutes", "threads", "device", "checkpoint_every", "log_every")
+
+
+def train(config: TrainConfig, *, overwrite: bool = False) -> LearntPrior:
+    """Learn a prior as `config` says, or continue a run that was interrupted.
+
+    The directory ``config.out`` receives ``checkpoint.safetensors``, ``metrics.jsonl`` and ``prior.safetensors``. If it
+    holds a checkpoint of the same configuration the run continues from there, with the losses and weights it
+    would have had without interruption.
+
+    Args:
+        config: see `TrainConfig`.
+        overwrite: start afresh where the directory holds a run of another configuration.
+
+    Returns:
+        The prior with averaged weights, as written to ``prior.safetensors``.
+
+    Raises:
+        SkyweaveError: data cannot be used as configured, or `config.out` holds another run and `overwrite` is false.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    fabric = _launch(config)
+    out = Path(config.out)
+    with _own_randomness(fabric):
+        run = _Run(config, fabric, out, overwrite)
+        return run.finish() if run.complete else run.loop()
+
+
+def learning_rate(config: OptimiserConfig, step: int, done: float) -> float:
+    """Linear warm-up over the first steps, then a cosine from `lr` to `final_lr` as `done` goes from 0 to 1."""
+    rate = config.final_lr + (config.lr - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return rate * min(1.0, (step + 1) / config.warmup) if config.warmup else rate
+
+
+def step_seed(seed: int, stream: int, step: int) -> int:
+    """Seed of everything random in one step of one process."""
+    return int(np.random.SeedSequence((seed, stream, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _launch(config: TrainConfig) -> Fabric:
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    accelerator = config.device
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=max(1, world // local),
+        strategy="ddp" if world > 1 else "auto",
+    )
+    if world > 1:
+        fabric.launch()
+    return fabric
+
+
+@contextmanager
+def _own_randomness(fabric: Fabric) -> Iterator[None]:
+    """Leave the caller's random state as it was."""
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+class _Run:
+    """One training run: what it holds between steps."""
+
+    def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, overwrite: bool) -> None:
+        self.config, self.fabric, self.out = config, fabric, out
+        self.progress = Progress()
+        self.best: dict[str, Tensor] | None = None
+        self.preset = config.preset()
+        checkpoint_path = out / "checkpoint.safetensors"
+        saved = None
+        if checkpoint_path.exists() and not overwrite:
+            saved = load_checkpoint(checkpoint_path)
+            self._refuse_other(saved.config)
+        elif (out / "prior.safetensors").exists() and not overwrite:
+            raise SkyweaveError(f"{out}/prior.safetensors exists; choose another `out` or allow overwriting")
+        per_process, rest = divmod(config.batch, fabric.world_size)
+        if rest or not per_process:
+            raise SkyweaveError(
+                f"batch {config.batch} cannot be shared equally by {fabric.world_size} processes"
+            )
+        self.data: TrainingData = prepare(config, per_process, stream=fabric.global_rank)
+
+        torch.manual_seed(step_seed(config.seed, 0, 2**31))
+        module = build_network(
+            len(self.data.spec.variables),
+            self.data.conditioning.count,
+            self.preset.architecture,
+            self.preset.sigma_data,
+        )
+        self.module = module
+        o = config.optimiser
+        kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
+        optimiser = kind(module.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
+        self.model, self.optimiser = fabric.setup(module, optimiser)
+        self.average = Average(module, config.ema_half_life)
+        if saved is not None:
+            self.progress = saved.progress
+            module.load_state_dict(saved.part("weights"))
+            self.average.weights = {k: v.to(fabric.device) for k, v in saved.part("averaged").items()}
+            self.best = saved.part("best") or None
+            saved.restore_optimiser(self.optimiser.optimizer)
+        self.started = time.monotonic() - self.progress.elapsed
+        if fabric.is_global_zero:
+            out.mkdir(parents=True, exist_ok=True)
+            self._trim_metrics()
+
+    def _refuse_other(self, saved: dict[str, Any]) -> None:
+        mine = _comparable(self.config)
+        changed = sorted(k for k in mine if mine[k] != saved.get(k))
+        if changed:
+            raise SkyweaveError(
+                f"{self.out} holds a run with other settings ({', '.join(changed)}); "
+                "choose another `out`, restore them, or allow overwriting"
+            )
+
+    def _trim_metrics(self) -> None:
+        """Drop lines written after the checkpoint that the run continues from."""
+        path = self.out / "metrics.jsonl"
+        kept = []
+        if path.exists() and self.progress.step:
+            for line in path.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= self.progress.step:
+                        kept.append(line)
+                except (json.JSONDecodeError, KeyError):
+                    continue
+        path.write_text("".join(line + "\n" for line in kept))
+
+    @property
+    def done(self) -> float:
+        """Share of the run that is behind us, by steps or by time, whichever is further."""
+        share = self.progress.step / self.config.steps
+        if self.config.max_minutes is not None:
+            elapsed = self.fabric.broadcast(time.monotonic() - self.started)
+            share = max(share, elapsed / (60 * self.config.max_minutes))
+        return share
+
+    @property
+    def complete(self) -> bool:
+        return self.done >= 1
+
+    def loop(self) -> LearntPrior:
+        c = self.config
+        report = Reporter(c, self.out, self.fabric.is_global_zero, self.progress.step)
+        try:
+            while not self.complete:
+                loss, norm, rate = self._step()
+                p = self.progress
+                p.loss_sum, p.loss_count = p.loss_sum + loss, p.loss_count + 1
+                if not math.isfinite(loss):
+                    raise SkyweaveError(
+                        f"the loss is {loss} at step {p.step}: lower optimiser.lr, or check the data"
+                    )
+                finished = self.complete
+                if p.step % c.log_every == 0 or finished:
+                    elapsed = time.monotonic() - self.started
+                    report.losses(p.step, p.loss_sum / p.loss_count, rate, norm, elapsed, self.done)
+                    p.loss_sum, p.loss_count = 0.0, 0
+                if p.step % c.validate_every == 0 or finished:
+                    report.validation(p.step, self._validate())
+                if p.step % c.checkpoint_every == 0 or finished:
+                    self._save()
+        finally:
+            report.close()
+        return self.finish()
+
+    def _step(self) -> tuple[float, float, float]:
+        c, step, device = self.config, self.progress.step, self.fabric.device
+        batch = self.data.sampler.batch(step)
+        seed = step_seed(c.seed, self.fabric.global_rank, step)
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # dropout draws from the global stream
+        sigma = draw_sigma(len(batch.fields), self.preset.p_mean, self.preset.p_std, generator)
+        noise = torch.randn(batch.fields.shape, generator=generator)
+        rate = learning_rate(c.optimiser, step, self.done)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        loss = edm_loss(
+            self.model,  # type: ignore[arg-type]
+            batch.fields.to(device),
+            sigma.to(device),
+            noise.to(device),
+            batch.conditioning.to(device),
+            sigma_data=self.preset.sigma_data,
+            periodic=self.data.sampler.whole_circle,
+            autocast=c.autocast,
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), c.optimiser.clip)
+        self.optimiser.step()
+        self.progress.step = step + 1
+        self.average.update(self.module, step + 1)
+        mean = self.fabric.all_reduce(loss.detach(), reduce_op="mean")
+        return float(mean), float(norm), rate  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """Loss of the averaged weights at fixed noise levels, fixed noise and fixed patches."""
+        c = self.config
+        network = self._averaged(self.average.weights)
+        batch = self.data.validation.batch(0)
+        fields, conditioning = batch.fields.to(self.fabric.device), batch.conditioning.to(self.fabric.device)
+        generator = torch.Generator().manual_seed(step_seed(c.seed, 0, 2**32))
+        scores: dict[str, float] = {}
+        for level in c.validation_sigmas:
+            noise = torch.randn(fields.shape, generator=generator).to(fields)
+            errors = [
+                denoising_errors(
+                    network,
+                    fields[part],
+                    torch.full((len(fields[part]),), level).to(fields),
+                    noise[part],
+                    conditioning[part],
+                    sigma_data=self.preset.sigma_data,
+                    periodic=self.data.validation.whole_circle,
+                    autocast=c.autocast,
+                )
+                for part in (slice(s, s + c.batch) for s in range(0, len(fields), c.batch))
+            ]
+            scores[f"{level:g}"] = float(torch.cat(errors).mean())
+        total = sum(scores.values()) / len(scores)
+        if c.keep == "best" and (self.progress.best_score is None or total < self.progress.best_score):
+            self.progress.best_score, self.progress.best_step = total, self.progress.step
+            self.best = {k: v.clone() for k, v in self.average.weights.items()}
+        self._scores = scores
+        return scores
+
+    def _averaged(self, weights: dict[str, Tensor]) -> PreconditionedNetwork:
+        network = build_network(
+            len(self.data.spec.variables),
+            self.data.conditioning.count,
+            self.preset.architecture,
+            self.preset.sigma_data,
+        )
+        network.load_state_dict(weights)
+        return network.to(self.fabric.device).eval().requires_grad_(False)
+
+    def _save(self) -> None:
+        self.progress.elapsed = time.monotonic() - self.started
+        if not self.fabric.is_global_zero:
+            return
+        save_checkpoint(
+            self.out / "checkpoint.safetensors",
+            self.progress,
+            _comparable(self.config),
+            self.module.state_dict(),
+            self.average.weights,
+            self.best,
+            self.optimiser.optimizer,
+        )
+        save_prior(self._prior(), self.out / "prior.safetensors", overwrite=True)
+
+    def _prior(self) -> LearntPrior:
+        weights = self.best if self.config.keep == "best" and self.best is not None else self.average.weights
+        if not hasattr(self, "_scores"):
+            self._validate()
+        network = self._averaged(weights).cpu()
+        metadata = self.data.describe() | {
+            "noise": {"p_mean": self.preset.p_mean, "p_std": self.preset.p_std},
+            "steps": self.progress.step,
+            "validation": {"loss_by_sigma": self._scores, "patches": self.config.validation_patches},
+            "calibration": None,
+        }
+        return LearntPrior(
+            self.data.spec, self.data.transform, self.config.patch, network, self.data.conditioning, metadata
+        )
+
+    def finish(self) -> LearntPrior:
+        return self._prior()
+
+
+def _comparable(config: TrainConfig) -> dict[str, Any]:
+    values = config.model_dump(mode="json")
+    return {k: v for k, v in values.items() if k not in _FREE_KEYS}
+
+
+class Reporter:
+    """Losses into `metrics.jsonl`, and onto a terminal as a bar or into a log as timed lines."""
+
+    def __init__(self, config: TrainConfig, out: Path, speaks: bool, step: int) -> None:
+        self.file = (out / "metrics.jsonl").open("a") if speaks else None
+        self.speaks = speaks
+        self.steps = config.steps
+        self.bar: Any = None
+        self.last_line = -math.inf
+        if speaks and sys.stderr.isatty():
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
+            self.task = self.bar.add_task("training", total=1.0, text="")
+            self.bar.start()
+
+    def losses(self, step: int, loss: float, rate: float, norm: float, elapsed: float, done: float) -> None:
+        """One record of the training loss; a log gets at most one line per 10 seconds."""
+        self._write(
+            {"step": step, "loss": loss, "lr": rate, "gradient_norm": norm, "seconds": round(elapsed, 1)}
+        )
+        text = f"step {step}/{self.steps}  loss {loss:.4f}"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=min(done, 1.0), text=text)
+        elif self.speaks and (elapsed - self.last_line >= 10 or done >= 1):
+            self.last_line = elapsed
+            print(f"{elapsed:7.0f} s  {done:4.0%}  {text}  lr {rate:.1e}", file=sys.stderr, flush=True)
+
+    def validation(self, step: int, scores: dict[str, float]) -> None:
+        """One record of the validation loss by noise level."""
+        mean = sum(scores.values()) / len(scores)
+        self._write({"step": step, "validation": scores, "validation_mean": mean})
+        if self.speaks:
+            levels = "  ".join(f"{level}: {score:.4f}" for level, score in scores.items())
+            line = f"           validation {mean:.4f}  ({levels})"
+            print(line, file=sys.stderr, flush=True) if self.bar is None else self.bar.console.print(line)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self.file is not None:
+            self.file.write(json.dumps(record) + "\n")
+            self.file.flush()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        if self.file is not None:
+            self.file.close()
