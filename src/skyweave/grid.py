@@ -1,0 +1,411 @@
+"""Latitude-longitude grids: found by CF meaning, in any order and convention, with areas, bounds and indices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from skyweave.errors import SkyweaveError
+
+__all__ = ["EARTH_RADIUS", "Grid", "great_circle"]
+
+EARTH_RADIUS = 6.371e6
+"""Radius of the sphere, m."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A rectilinear latitude-longitude grid in its owner's order and longitude convention.
+
+    Cell edges lie midway between centres; the outermost cells reach as far outwards as inwards, but not past a pole.
+    An axis of one point takes the spacing of the other axis (one degree where both have one).
+
+    Args:
+        lat: degrees north, shape ``(H,)``, strictly monotonic either way.
+        lon: degrees east, shape ``(W,)``, strictly monotonic either way once unwrapped, so ``[350, 0, 10]`` is
+            an ascending axis.
+        lat_name: name of the latitude coordinate in its owner's files.
+        lon_name: name of the longitude coordinate.
+
+    Raises:
+        SkyweaveError: axes that are not one-dimensional, finite, monotonic and on the globe, or a longitude that
+            comes twice.
+    """
+
+    lat: Floats
+    lon: Floats
+    lat_name: str = "lat"
+    lon_name: str = "lon"
+
+    def __post_init__(self) -> None:
+        for name, label in (("lat", self.lat_name), ("lon", self.lon_name)):
+            values = np.array(getattr(self, name), dtype=np.float64)
+            if values.ndim != 1 or values.size == 0:
+                raise SkyweaveError(
+                    f"{label}: expected a 1-D axis with at least one value, found shape {values.shape}."
+                )
+            if not np.isfinite(values).all():
+                raise SkyweaveError(
+                    f"{label}: {np.sum(~np.isfinite(values))} of {values.size} values are not finite."
+                )
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+        if np.abs(self.lat).max() > 90 + 1e-3:
+            raise SkyweaveError(
+                f"{self.lat_name}: values from {self.lat.min():g} to {self.lat.max():g} are not degrees north; "
+                "latitudes lie between -90 and 90."
+            )
+        steps = np.diff(self.lat)
+        if not ((steps > 0).all() or (steps < 0).all()):
+            raise SkyweaveError(
+                f"{self.lat_name}: not strictly monotonic; sort it and drop duplicates first."
+            )
+        _, eastward = _unwrap(self.lon, self.lon_name)
+        spacing = self._spacing(np.diff(eastward))
+        if self.lon.size > 1 and 360 - (eastward[-1] - eastward[0]) < 0.1 * spacing:
+            raise SkyweaveError(
+                f"{self.lon_name}: the last longitude ({self.lon[-1]:g}) repeats the first ({self.lon[0]:g}); "
+                f"drop it, e.g. ds.isel({self.lon_name}=slice(None, -1))."
+            )
+
+    # ---- shape and geometry
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(H, W)``."""
+        return self.lat.size, self.lon.size
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.lat.size * self.lon.size
+
+    @cached_property
+    def resolution(self) -> tuple[float, float]:
+        """Median spacing ``(|dlat|, |dlon|)``, degrees."""
+        return self._spacing(np.diff(self.lat)), self._spacing(np.diff(self._eastward))
+
+    def _spacing(self, steps: Floats) -> float:
+        if steps.size == 0:
+            others = np.concatenate([np.diff(self.lat), np.diff(_unwrap(self.lon, self.lon_name)[1])])
+            steps = others if others.size else np.ones(1)
+        return float(np.median(np.abs(steps)))
+
+    @cached_property
+    def _sign(self) -> int:
+        return _unwrap(self.lon, self.lon_name)[0]
+
+    @cached_property
+    def _eastward(self) -> Floats:
+        """Degrees travelled along the longitude axis, from zero upwards."""
+        return _unwrap(self.lon, self.lon_name)[1]
+
+    @cached_property
+    def lon_unwrapped(self) -> Floats:
+        """Longitudes without the jump at 0 or 180 degrees, starting at ``lon[0]``; shape ``(W,)``."""
+        return self.lon[0] + self._sign * self._eastward
+
+    @cached_property
+    def periodic(self) -> bool:
+        """Whether the longitudes close the circle: the gap from last to first is an ordinary step."""
+        gap = 360 - self._eastward[-1]
+        return self.lon.size > 1 and gap < 1.5 * self.resolution[1]
+
+    @cached_property
+    def lat_bounds(self) -> Floats:
+        """Cell edges in latitude, in the order of ``lat``, no farther than the poles; shape ``(H + 1,)``."""
+        return np.clip(_edges(self.lat, self.resolution[0]), -90.0, 90.0)
+
+    @cached_property
+    def lon_bounds(self) -> Floats:
+        """Unwrapped cell edges in longitude, in the order of ``lon``; shape ``(W + 1,)``."""
+        edges = _edges(self._eastward, self.resolution[1])
+        if self.periodic:
+            half_gap = (360 - self._eastward[-1]) / 2
+            edges[0], edges[-1] = -half_gap, 360 - half_gap
+        return self.lon[0] + self._sign * edges
+
+    @cached_property
+    def area(self) -> Floats:
+        r"""Cell areas :math:`R^2 |\Delta\sin\phi|\,|\Delta\lambda|`, m2; shape ``(H, W)``."""
+        band = np.abs(np.diff(np.sin(np.deg2rad(self.lat_bounds))))
+        sector = np.abs(np.deg2rad(np.diff(self.lon_bounds)))
+        return EARTH_RADIUS**2 * band[:, None] * sector[None, :]
+
+    # ---- positions
+
+    def index(self, lat: ArrayLike, lon: ArrayLike, *, clamp: bool = False) -> tuple[Floats, Floats]:
+        """Fractional array indices of positions in any longitude convention.
+
+        Args:
+            lat: degrees north, any shape.
+            lon: degrees east, the same shape.
+            clamp: move positions outside the domain to its nearest edge instead of giving NaN.
+
+        Returns:
+            ``(i, j)``: ``i`` in ``[-0.5, H - 0.5]`` along ``lat`` as stored; ``j`` likewise along ``lon``, or, on a
+            periodic grid, in ``[0, W)`` with ``W - 1 < j < W`` between the last and the first column. Both are NaN
+            outside the outermost cell edges.
+        """
+        lat_, lon_ = np.broadcast_arrays(np.asarray(lat, np.float64), np.asarray(lon, np.float64))
+        i = self._lat_index(lat_, clamp)
+        j = self._lon_index(lon_, clamp)
+        outside = np.isnan(i) | np.isnan(j)
+        return np.where(outside, np.nan, i), np.where(outside, np.nan, j)
+
+    def _lat_index(self, lat: Floats, clamp: bool) -> Floats:
+        order = slice(None) if self.lat.size == 1 or self.lat[1] > self.lat[0] else slice(None, None, -1)
+        knots, places = _with_edges(self.lat, self.lat_bounds)
+        knots, places = knots[order], places[order]
+        if knots[0] > knots[-1]:
+            knots, places = knots[::-1], places[::-1]
+        tolerance = _tolerance(self.resolution[0])
+        i = np.interp(lat, knots, places)
+        outside = ~((lat >= knots[0] - tolerance) & (lat <= knots[-1] + tolerance))
+        return np.where(np.isnan(lat) if clamp else outside, np.nan, i)
+
+    def _lon_index(self, lon: Floats, clamp: bool) -> Floats:
+        travelled = self._sign * (lon - self.lon[0])
+        if self.periodic:
+            knots = np.append(self._eastward, 360.0)
+            j = np.interp(travelled % 360, knots, np.arange(knots.size, dtype=np.float64))
+            return np.where(np.isnan(lon), np.nan, j % self.lon.size)
+        edges = self._sign * (self.lon_bounds - self.lon[0])
+        tolerance = _tolerance(self.resolution[1])
+        start, width = edges[0], edges[-1] - edges[0]
+        offset = (travelled - start) % 360
+        offset = np.where(offset > 360 - tolerance, 0.0, offset)
+        # A position outside is nearest to whichever edge the shorter way round reaches first.
+        nearest = np.where(offset - width <= 360 - offset, width, 0.0)
+        inside = offset <= width + tolerance
+        knots, places = _with_edges(self._eastward, edges)
+        j = np.interp(start + np.where(inside, offset, nearest), knots, places)
+        return np.where(np.isnan(lon) if clamp else ~inside, np.nan, j)
+
+    def contains(self, lat: ArrayLike, lon: ArrayLike) -> NDArray[np.bool_]:
+        """Whether positions (degrees, any longitude convention) lie inside the outermost cell edges; NaN does not."""
+        return ~np.isnan(self.index(lat, lon)[0])
+
+    @staticmethod
+    def distance(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> Floats:
+        """Great-circle distance, km (see `great_circle`)."""
+        return great_circle(lat1, lon1, lat2, lon2)
+
+    def mesh(self) -> tuple[Floats, Floats]:
+        """Latitude and longitude of every cell, degrees; two arrays of shape ``(H, W)``."""
+        lat, lon = np.meshgrid(self.lat, self.lon, indexing="ij")
+        return lat, lon
+
+    # ---- selections and values
+
+    def region(
+        self, lat: tuple[float, float] | None = None, lon: tuple[float, float] | None = None
+    ) -> tuple[Ints, Ints]:
+        """Indices of the cells whose centres lie in a box, edges included.
+
+        Args:
+            lat: two latitudes, degrees, in either order; ``None`` for all.
+            lon: western and eastern limit, degrees in any convention; the box runs eastwards from the first to the
+                second, across 0 or 180 degrees where need be; ``None`` for all.
+
+        Returns:
+            ``(i, j)``: along ``lat`` as stored, and along ``lon`` as stored but starting where the box starts, so
+            that a box across the seam of a global grid comes out in one piece.
+
+        Raises:
+            SkyweaveError: no cell centre lies in the box.
+        """
+        i, j = np.arange(self.lat.size), np.arange(self.lon.size)
+        if lat is not None:
+            low, high = min(lat) - _tolerance(self.resolution[0]), max(lat) + _tolerance(self.resolution[0])
+            i = np.flatnonzero((self.lat >= low) & (self.lat <= high))
+        if lon is not None and lon[1] - lon[0] < 360 - _tolerance(self.resolution[1]):
+            tolerance = _tolerance(self.resolution[1])
+            width = (lon[1] - lon[0]) % 360
+            j = np.flatnonzero((self.lon - lon[0] + tolerance) % 360 <= width + 2 * tolerance)
+            breaks = np.flatnonzero(np.diff(j) > 1)
+            if self.periodic and breaks.size:
+                j = np.roll(j, -(breaks[0] + 1))
+        if i.size == 0 or j.size == 0:
+            what = f"latitudes {tuple(lat)}" if i.size == 0 and lat is not None else f"longitudes {lon}"
+            raise SkyweaveError(
+                f"empty selection: no grid cell has its centre within {what}; the grid covers "
+                f"{self.describe()}."
+            )
+        return i.astype(np.int64), j.astype(np.int64)
+
+    def isel(self, i: Any, j: Any) -> Grid:
+        """The grid of some rows and columns, each given as indices or a slice."""
+        return Grid(self.lat[i], self.lon[j], self.lat_name, self.lon_name)
+
+    def same_as(self, other: Grid) -> bool:
+        """Whether both grids have the same cell centres, in the same order, whatever the longitude convention."""
+        if self.shape != other.shape:
+            return False
+        tolerance = max(1e-4, 1e-3 * min(self.resolution))
+        around = (self.lon - other.lon + 180) % 360 - 180
+        return bool(np.abs(self.lat - other.lat).max() < tolerance and np.abs(around).max() < tolerance)
+
+    def describe(self) -> str:
+        """One line for messages: extent, size and spacing."""
+        return (
+            f"{self.lat.min():g} to {self.lat.max():g} N, {self.lon[0]:g} to {self.lon[-1]:g} E, "
+            f"{self.lat.size} x {self.lon.size} cells of {self.resolution[0]:.4g} x {self.resolution[1]:.4g} degrees"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, for JSON."""
+        return {
+            "lat": self.lat.tolist(),
+            "lon": self.lon.tolist(),
+            "lat_name": self.lat_name,
+            "lon_name": self.lon_name,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Grid:
+        """The grid that `to_dict` described."""
+        return cls(**values)
+
+    # ---- xarray
+
+    @classmethod
+    def from_dataset(cls, data: xr.Dataset | xr.DataArray) -> Grid:
+        """The grid of an xarray object: by CF attributes (standard_name, units, axis), then by name.
+
+        Raises:
+            SkyweaveError: no latitude or longitude, two-dimensional or rotated ones, a list of points, or several
+                candidates.
+        """
+        lat, lon = (_find(data, axis) for axis in ("latitude", "longitude"))
+        if data[lat].dims == data[lon].dims:
+            raise SkyweaveError(
+                f"{lat} and {lon} share the dimension {data[lat].dims[0]!r}: these are points, not a grid; "
+                "pass them as a table of stations."
+            )
+        return cls(data[lat].values, data[lon].values, str(lat), str(lon))
+
+    def dims_in(self, data: xr.Dataset | xr.DataArray) -> tuple[str, str]:
+        """Names of the latitude and longitude dimensions of the object this grid was found in."""
+        return str(data[self.lat_name].dims[0]), str(data[self.lon_name].dims[0])
+
+
+def great_circle(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> Floats:
+    r"""Great-circle distance on the sphere, km, by the haversine formula (accurate for near points).
+
+    .. math:: d = 2R \arcsin\sqrt{\sin^2\tfrac{\Delta\phi}{2} + \cos\phi_1\cos\phi_2\sin^2\tfrac{\Delta\lambda}{2}}
+
+    Args:
+        lat1: degrees north, any shape.
+        lon1: degrees east.
+        lat2: degrees north; all four broadcast together.
+        lon2: degrees east.
+    """
+    phi1, phi2 = np.deg2rad(np.asarray(lat1, np.float64)), np.deg2rad(np.asarray(lat2, np.float64))
+    dlon = np.deg2rad(np.asarray(lon2, np.float64) - np.asarray(lon1, np.float64))
+    h = np.sin((phi2 - phi1) / 2) ** 2 + np.cos(phi1) * np.cos(phi2) * np.sin(dlon / 2) ** 2
+    return 2 * EARTH_RADIUS / 1000 * np.arcsin(np.sqrt(np.clip(h, 0.0, 1.0)))
+
+
+def _tolerance(spacing: float) -> float:
+    """Slack for coordinates that were stored in single precision, degrees."""
+    return max(1e-6, 1e-4 * spacing)
+
+
+def _unwrap(lon: Floats, name: str) -> tuple[int, Floats]:
+    """Direction (+1 eastwards, -1 westwards) and degrees travelled from the first longitude."""
+    if lon.size == 1:
+        return 1, np.zeros(1)
+    steps = np.diff(lon)
+    east, west = steps % 360, -steps % 360
+    # The direction that goes round the circle at most once; for two points, the shorter way.
+    sign, taken = (
+        (1, east) if east.sum() < west.sum() or (east.sum() == west.sum() and steps[0] > 0) else (-1, west)
+    )
+    if taken.sum() > 360 + 1e-3 or (taken[:-1] <= 0).any() or (taken[-1] <= 0 and lon.size == 2):
+        raise SkyweaveError(
+            f"{name}: not monotonic ({lon[0]:g}, {lon[1]:g}, ... {lon[-1]:g}); sort it and drop duplicates first."
+        )
+    return sign, np.concatenate([[0.0], np.cumsum(taken)])
+
+
+def _edges(centres: Floats, spacing: float) -> Floats:
+    """Midpoints between centres, and half a step beyond either end."""
+    if centres.size == 1:
+        return centres[0] + spacing * np.array([-0.5, 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    first, last = centres[0] - (middle[0] - centres[0]), centres[-1] + (centres[-1] - middle[-1])
+    return np.concatenate([[first], middle, [last]])
+
+
+def _with_edges(centres: Floats, edges: Floats) -> tuple[Floats, Floats]:
+    """Interpolation knots from outer edge to outer edge, and the array indices at which they lie."""
+    knots = np.concatenate([edges[:1], centres, edges[-1:]])
+    places = np.concatenate([[-0.5], np.arange(centres.size), [centres.size - 0.5]])
+    distinct = np.concatenate(
+        [[edges[0] != centres[0]], np.ones(centres.size, bool), [edges[-1] != centres[-1]]]
+    )
+    return knots[distinct], places[distinct]
+
+
+_NAMES = {
+    "latitude": ("lat", "latitude", "lats", "latitudes", "nav_lat", "xlat", "y"),
+    "longitude": ("lon", "longitude", "long", "lons", "longitudes", "nav_lon", "xlong", "x"),
+}
+_OTHER_AXES = ("grid_latitude", "grid_longitude", "projection_x_coordinate", "projection_y_coordinate")
+_DEGREES = ("", "degree", "degrees", "deg", "degrees_north", "degrees_east", "degree_north", "degree_east")
+
+
+def _find(data: xr.Dataset | xr.DataArray, axis: str) -> str:
+    """Name of the one-dimensional coordinate that means ``axis`` ('latitude' or 'longitude')."""
+    import cf_xarray  # noqa: F401  (registers the .cf accessor)
+
+    candidates = [str(n) for n in data.cf.coordinates.get(axis, []) if n in data.coords]
+    if not candidates:
+        candidates = list(_by_name(data, axis))
+    flat = [n for n in candidates if data[n].ndim == 1]
+    own = [n for n in flat if data[n].dims == (n,)]
+    if len(own) == 1 or len(flat) == 1:
+        return (own or flat)[0]
+    where = f" in {data.encoding['source']}" if data.encoding.get("source") else ""
+    if flat:
+        raise SkyweaveError(f"several coordinates{where} are a {axis}: {', '.join(flat)}; drop all but one.")
+    if candidates and data[candidates[0]].ndim == 2:
+        raise SkyweaveError(
+            f"{candidates[0]}{where} is two-dimensional {data[candidates[0]].dims}: only rectilinear "
+            "latitude-longitude grids are supported; regrid the file to one first."
+        )
+    if candidates:
+        raise SkyweaveError(
+            f"{candidates[0]}{where} is a single value, not an axis; keep the dimension by selecting with a list, "
+            f"e.g. ds.isel({candidates[0]}=[0])."
+        )
+    found = ", ".join(
+        f"{n} ({data[n].attrs.get('standard_name') or data[n].attrs.get('units') or 'no units'})"
+        for n in data.coords
+    )
+    raise SkyweaveError(
+        f"no {axis} found{where}: none of the coordinates [{found or 'none'}] has standard_name='{axis}', "
+        f"units='degrees_{'north' if axis == 'latitude' else 'east'}' or a name such as {_NAMES[axis][0]!r}. "
+        "Rotated and projected grids must be regridded to latitude and longitude first."
+    )
+
+
+def _by_name(data: xr.Dataset | xr.DataArray, axis: str) -> Iterable[str]:
+    names = data.variables if isinstance(data, xr.Dataset) else data.coords
+    lower = {str(n).lower(): str(n) for n in names}
+    for name in _NAMES[axis]:
+        if name in lower:
+            attrs = data[lower[name]].attrs
+            degrees = str(attrs.get("units", "")).lower() in _DEGREES
+            if degrees and attrs.get("standard_name") not in _OTHER_AXES:
+                yield lower[name]
