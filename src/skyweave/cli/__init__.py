@@ -1,0 +1,65 @@
+"""The command line: one file per command; what is heavy is imported when a command runs, for quick help."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from cyclopts import App, CycloptsError, Parameter
+
+from skyweave.errors import SkyweaveError
+
+__all__ = ["COMMANDS", "build_app", "main"]
+
+COMMANDS = ("train", "reconstruct", "check", "info", "version")
+
+
+def build_app() -> App:
+    """The cyclopts application with all commands."""
+    app = App(
+        name="skyweave",
+        help="Complete atmospheric fields, with honest uncertainty, from whatever was observed.",
+        version_flags=[],
+        help_format="markdown",
+        default_parameter=Parameter(negative=()),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for position, name in enumerate(COMMANDS):
+        module = import_module(f"skyweave.cli.{name}")
+        app.command(getattr(module, name), name=name, sort_key=position)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status.
+
+    0 on success, 2 where the user's input cannot be used (the reason is on standard error), 130 after Ctrl-C.
+    Any other exception is a defect and keeps its traceback.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        words = ["version"]
+    app = build_app()
+    try:
+        if words:
+            result = app(words, exit_on_error=False, print_error=False)
+        else:
+            app.help_print([])
+            result = 0
+    except CycloptsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SkyweaveError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left, as `head` does; Python must not complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return result if isinstance(result, int) else 0

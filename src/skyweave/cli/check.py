@@ -1,0 +1,54 @@
+"""``skyweave check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skyweave.cli.flags import Flags
+
+if TYPE_CHECKING:
+    from skyweave.cli.inputs import Inputs
+    from skyweave.cli.settings import ReconstructConfig
+
+
+def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
+    """Open everything a reconstruction needs and report on it; compute nothing.
+
+    Takes what `skyweave reconstruct` takes. Reports the prior, the sources, what would be dropped from each
+    and why, and the memory and network evaluations that the run would need.
+
+    Parameters
+    ----------
+    config
+        YAML file with the settings.
+    """
+    from skyweave.cli.settings import settings_from
+
+    settings = settings_from(config, flags)
+
+    from skyweave import plan
+    from skyweave.cli.inputs import open_inputs, options
+
+    inputs = open_inputs(settings)
+    print("\n".join(describe(settings, inputs)))
+    print(plan(inputs.prior, inputs.observations, **options(settings, inputs)))
+    if settings.out is not None and settings.out.exists():
+        ending = (
+            "would be replaced"
+            if settings.overwrite
+            else "exists: the run would refuse; --overwrite allows it"
+        )
+        print(f"output        {settings.out} {ending}")
+
+
+def describe(settings: ReconstructConfig, inputs: Inputs) -> list[str]:
+    """What was found in the prior, the target and each source, a line each."""
+    from skyweave.cli.describe import describe_dataset, describe_prior, describe_source
+
+    lines = [f"prior         {settings.prior}", *describe_prior(inputs.prior)]
+    if inputs.like is not None:
+        lines += [f"target        {settings.like}", *describe_dataset(inputs.like)]
+    for source in inputs.observations:
+        lines += [f"observations  {source.name}", *describe_source(source)]
+    return lines

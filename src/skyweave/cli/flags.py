@@ -1,0 +1,67 @@
+"""The flags that ``skyweave reconstruct`` and ``skyweave check`` share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+__all__ = ["Flags"]
+
+Repeated = Parameter(consume_multiple=False)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Flags:
+    """Settings given on the command line; what is None was not given.
+
+    Attributes
+    ----------
+    prior
+        Prior file, as `skyweave train` writes it.
+    grid
+        Gridded source PATH:VARIABLE[=ERROR], as in obs.nc:t2m=0.5; may be given again.
+    points
+        Table of points PATH[=ERROR], as in stations.csv; may be given again.
+    like
+        File whose grid, and times if it has them, the fields take; the first gridded source by default.
+    out
+        Output, .zarr or .nc.
+    members
+        Size of the ensemble (16).
+    seed
+        Seed of the noise (0); a member is the same field whatever the batch.
+    method
+        Guidance: covariance (default), mmps, sda, pigdm or dps.
+    sampler
+        dpm++2m, dpm++2m-sde, heun or ancestral.
+    steps
+        Noise levels, and so network evaluations per member with most samplers.
+    batch
+        Members at once; by default as many as memory allows.
+    recalibrate
+        Apply the spread correction that is stored with the prior.
+    overwrite
+        Replace an output that exists.
+    """
+
+    prior: str | None = None
+    grid: Annotated[list[str] | None, Repeated] = None
+    points: Annotated[list[str] | None, Repeated] = None
+    like: str | None = None
+    out: Path | None = None
+    members: int | None = None
+    seed: int | None = None
+    method: str | None = None
+    sampler: str | None = None
+    steps: int | None = None
+    batch: int | None = None
+    recalibrate: bool | None = None
+    overwrite: bool | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The flags by name, unset ones as None."""
+        return asdict(self)

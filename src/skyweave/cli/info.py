@@ -1,0 +1,29 @@
+"""``skyweave info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def info(file: Path, /) -> None:
+    """Describe a prior or an output.
+
+    Parameters
+    ----------
+    file
+        A prior (.safetensors), or an output of `skyweave reconstruct` (.zarr or .nc).
+    """
+    from skyweave.errors import SkyweaveError
+
+    if not file.exists():
+        raise SkyweaveError(f"{file}: no such file")
+    if file.suffix == ".safetensors":
+        from skyweave import open_prior
+        from skyweave.cli.describe import describe_prior
+
+        print("\n".join([str(file), *describe_prior(open_prior(file), full=True)]))
+        return
+    from skyweave.cli.describe import describe_output
+    from skyweave.io.read import open_fields
+
+    print("\n".join([str(file), *describe_output(open_fields(file))]))

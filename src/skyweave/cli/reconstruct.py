@@ -1,0 +1,39 @@
+"""``skyweave reconstruct``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skyweave.cli.flags import Flags
+from skyweave.errors import SkyweaveError
+
+
+def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
+    """Draw an ensemble of complete fields from a prior and observations.
+
+    Settings come from a YAML file, from flags, or from both; a flag wins. The ERROR of a source is a standard
+    deviation in the source's units, a percentage, or both as in 0.05+10%.
+
+    Parameters
+    ----------
+    config
+        YAML file with the settings.
+    """
+    from skyweave.cli.settings import settings_from
+
+    settings = settings_from(config, flags)
+    if settings.out is None:
+        raise SkyweaveError("no output: give --out PATH (.zarr or .nc), or 'out' in the YAML")
+
+    from skyweave import reconstruct as run
+    from skyweave.cli.inputs import open_inputs, options
+
+    inputs = open_inputs(settings)
+    run(
+        inputs.prior,
+        inputs.observations,
+        out=settings.out,
+        overwrite=settings.overwrite,
+        **options(settings, inputs),
+    )
+    print(f"wrote {settings.out}")

@@ -1,0 +1,217 @@
+"""The settings of a reconstruction: the YAML of ``skyweave reconstruct``, or the same as flags."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+
+from skyweave.errors import SkyweaveError, did_you_mean
+
+if TYPE_CHECKING:
+    from skyweave.cli.flags import Flags
+
+METHODS = ("covariance", "mmps", "sda", "pigdm", "dps")
+SAMPLERS = ("dpm++2m", "dpm++2m-sde", "heun", "ancestral")
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of a configuration: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ErrorSection(Section):
+    """Error of one source, in its own units; `relative` is a fraction of the observed value."""
+
+    absolute: NotNegative = 0.0
+    relative: NotNegative = 0.0
+    representativeness: NotNegative = 0.0
+    correlation_length_km: Positive | None = None
+    correlation: Literal["exponential", "gaspari-cohn"] = "exponential"
+
+
+def parse_error(value: object) -> object:
+    """``0.5``, ``"10%"`` or ``"0.05+10%"`` (absolute plus relative) as keys of an error; others unchanged.
+
+    Raises:
+        ValueError: a text of another form.
+    """
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not true or false")
+    if isinstance(value, (int, float)):
+        return {"absolute": value}
+    if not isinstance(value, str):
+        return value
+    parts: dict[str, float] = {}
+    for word in value.split("+"):
+        key = "relative" if word.strip().endswith("%") else "absolute"
+        try:
+            number = float(word.strip().removesuffix("%"))
+        except ValueError:
+            raise ValueError("an error is a number, a percentage, or both as in 0.05+10%") from None
+        if key in parts:
+            raise ValueError(f"two {key} errors in one")
+        parts[key] = number / 100 if key == "relative" else number
+    return parts
+
+
+Error = Annotated[ErrorSection, BeforeValidator(parse_error)]
+
+
+class SourceSection(Section):
+    """What sources of either kind share; `time_window` is a duration such as ``90min`` before and after."""
+
+    error: Error | None = None
+    weight: Positive = 1.0
+    name: str | None = None
+    time_window: str | None = None
+
+
+class GridSource(SourceSection):
+    """A gridded source: `variable` is its name in the file, `of` the prior's (the same by default)."""
+
+    grid: str | list[str]
+    variable: str
+    of: str | None = None
+    operator: str | None = None
+
+
+class PointSource(SourceSection):
+    """A table of reports with columns time, lat, lon, variable, value, error."""
+
+    points: str
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    superob: Any = None
+    thin: Any = None
+
+
+def _kind(value: Any) -> str:
+    keys = value if isinstance(value, dict) else vars(value)
+    return "a table of points" if "points" in keys else "a grid"
+
+
+Source = Annotated[
+    Annotated[GridSource, Tag("a grid")] | Annotated[PointSource, Tag("a table of points")],
+    Discriminator(_kind),
+]
+
+
+class FieldSection(Section):
+    """One field of a file."""
+
+    path: str
+    variable: str
+
+
+class RegionSection(Section):
+    """Bounds in degrees; a western bound greater than the eastern one crosses the edge of the longitudes."""
+
+    lat: tuple[float, float] = (-90.0, 90.0)
+    lon: tuple[float, float] | None = None
+
+
+class ReconstructConfig(Section):
+    """Everything a reconstruction depends on.
+
+    `like` is a file whose grid (and times, if it has them) the fields take; without it they take those of the
+    first gridded source. `region` and `period` cut that file, or the gridded sources where there is none.
+    `domain_mask` is true where fields are wanted.
+    """
+
+    prior: str
+    observations: list[Source] = Field(min_length=1)
+    like: str | None = None
+    region: RegionSection | None = None
+    period: tuple[str, str] | None = None
+    times: list[datetime] | None = None
+    domain_mask: FieldSection | None = None
+    members: int = Field(16, ge=1)
+    seed: int = Field(0, ge=0)
+    method: str = "covariance"
+    sampler: str | None = None
+    steps: int | None = Field(None, ge=2)
+    batch: int | None = Field(None, ge=1)
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = [0.05, 0.5, 0.95]
+    recalibrate: bool = False
+    out: Path | None = None
+    overwrite: bool = False
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, name: str) -> str:
+        return _one_of(name, METHODS, "method")
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler(cls, name: str | None) -> str | None:
+        return name if name is None else _one_of(name, SAMPLERS, "sampler")
+
+
+def _one_of(name: str, known: tuple[str, ...], what: str) -> str:
+    if name not in known:
+        raise ValueError(f"no {what} {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
+    return name
+
+
+def grid_flag(text: str) -> dict[str, Any]:
+    """``PATH:VARIABLE[=ERROR]`` as a gridded source; the path may hold colons, as URLs do.
+
+    Raises:
+        SkyweaveError: no variable is named.
+    """
+    body, _, error = text.partition("=") if "://" not in text else _split_url(text)
+    path, colon, variable = body.rpartition(":")
+    if not colon or not path or not variable or variable.startswith("//"):
+        raise SkyweaveError(f"--grid {text}: expected PATH:VARIABLE[=ERROR], as in obs.nc:t2m=0.5")
+    return {"grid": path, "variable": variable} | ({"error": error} if error else {})
+
+
+def _split_url(text: str) -> tuple[str, str, str]:
+    # A query string of a URL may hold "=" too; the error comes after the last colon.
+    path, _, tail = text.rpartition(":")
+    variable, equals, error = tail.partition("=")
+    return f"{path}:{variable}", equals, error
+
+
+def points_flag(text: str) -> dict[str, Any]:
+    """``PATH[=ERROR]`` as a table of points."""
+    path, equals, error = text.rpartition("=")
+    return {"points": path, "error": error} if equals else {"points": text}
+
+
+def settings_from(config: Path | None, flags: Flags | None) -> ReconstructConfig:
+    """A YAML, with what the flags say in its place; or flags alone.
+
+    Raises:
+        SkyweaveError: anything in either is wrong; the message lists every error.
+    """
+    from skyweave.config import parse_config
+
+    values: dict[str, Any] = {} if config is None else _read(config)
+    given = {} if flags is None else {k: v for k, v in flags.given().items() if v is not None}
+    sources = [grid_flag(text) for text in given.pop("grid", ())]
+    sources += [points_flag(text) for text in given.pop("points", ())]
+    if sources:
+        values["observations"] = sources
+    values |= given
+    return parse_config(values, ReconstructConfig, source=str(config) if config else "command line")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SkyweaveError(f"{path}: cannot read this configuration ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SkyweaveError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise SkyweaveError(f"{path}: expected a mapping of keys, found {type(values).__name__}")
+    return values

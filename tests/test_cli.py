@@ -1,0 +1,138 @@
+"""The command line: light to start, exact about what is wrong, quiet about tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skyweave.cli import COMMANDS, main
+from skyweave.cli.flags import Flags
+from skyweave.cli.settings import GridSource, PointSource, settings_from
+from skyweave.errors import SkyweaveError
+
+HEAVY = ("torch", "xarray", "numpy", "scipy", "pandas", "dask", "matplotlib", "zarr", "pydantic", "yaml")
+
+
+def loaded_after(code: str) -> set[str]:
+    """The heavy packages that a fresh interpreter has imported after `code`."""
+    script = f"import sys\n{code}\nprint('LOADED', *(set(sys.modules) & set({HEAVY!r})))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(run.stdout.splitlines()[-1].split()[1:])
+
+
+def test_importing_skyweave_imports_nothing_heavy():
+    assert loaded_after("import skyweave; dir(skyweave)") == set()
+    assert "numpy" in loaded_after("import skyweave; skyweave.Grid")  # the probe sees what is there
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_imports_nothing_heavy(command):
+    words = [command, "--help"] if command else ["--help"]
+    assert loaded_after(f"from skyweave.cli import main; assert main({words}) == 0") == set()
+
+
+def test_help_names_every_command(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+def test_version(capsys):
+    import skyweave
+
+    assert main(["--version"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.split() == ["skyweave", skyweave.__version__]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["reconstrct"], "reconstruct"),
+        (["reconstruct", "--member", "3"], "--members"),
+        (["reconstruct", "--members", "many"], "many"),
+        (["reconstruct"], "prior: missing"),
+        (["train"], "CONFIG"),
+        (["train", "absent.yaml"], "absent.yaml"),
+        (["info", "absent.safetensors"], "absent.safetensors"),
+        (["check", "--prior", "p", "--grid", "obs.nc"], "PATH:VARIABLE"),
+        (["reconstruct", "--prior", "p.safetensors", "--points", "s.csv"], "--out"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_status_2(words, expected, capsys):
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert expected in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_all_mistakes_of_a_configuration_are_reported_at_once(tmp_path: Path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        "prior: p.safetensors\nmember: 3\nmethod: covarance\nout: x.zarr\n"
+        "observations:\n  - {grid: a.nc, variable: t2m, eror: 1}\n  - {points: s.csv, weight: -1}\n"
+    )
+    assert main(["check", str(config)]) == 2
+    shown = capsys.readouterr().err
+    for expected in ("'members'", "'covariance'", "'error'", "weight"):
+        assert expected in shown
+
+
+def test_ctrl_c_ends_with_130(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skyweave.cli.settings.settings_from", interrupted)
+    assert main(["check", "--prior", "p"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    def defective(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("skyweave.cli.settings.settings_from", defective)
+    with pytest.raises(ZeroDivisionError):
+        main(["check", "--prior", "p"])
+
+
+def test_flags_alone_make_the_settings():
+    flags = Flags(
+        prior="p.safetensors",
+        grid=["a.nc:t2m=0.5", "https://host/b.zarr?x=1:u10=0.05+10%", "c.nc:v10"],
+        points=["s.csv", "t.csv=10%"],
+        members=4,
+        out=Path("x.zarr"),
+    )
+    settings = settings_from(None, flags)
+    first, second, third, fourth, fifth = settings.observations
+    assert isinstance(first, GridSource)
+    assert (first.grid, first.variable, first.error.absolute) == ("a.nc", "t2m", 0.5)
+    assert isinstance(second, GridSource)
+    assert (second.grid, second.variable) == ("https://host/b.zarr?x=1", "u10")
+    assert (second.error.absolute, second.error.relative) == (0.05, 0.1)
+    assert third.error is None
+    assert isinstance(fourth, PointSource)
+    assert fourth.error is None
+    assert fifth.error.relative == 0.1
+    assert (settings.members, settings.seed, settings.overwrite) == (4, 0, False)
+
+
+def test_a_flag_wins_over_the_yaml(tmp_path: Path):
+    config = tmp_path / "run.yaml"
+    config.write_text("prior: p\nmembers: 8\nseed: 3\nobservations: [{points: s.csv}]\n")
+    settings = settings_from(config, Flags(members=2))
+    assert (settings.members, settings.seed) == (2, 3)
+    assert settings.observations[0].points == "s.csv"
+    assert settings_from(config, Flags(points=["other.csv"])).observations[0].points == "other.csv"
+
+
+@pytest.mark.parametrize("text", ["abc", "1+2", "10%+5%", "-1", "1+"])
+def test_an_error_of_another_form_is_refused(text):
+    with pytest.raises(SkyweaveError, match="error"):
+        settings_from(None, Flags(prior="p", points=[f"s.csv={text}"]))
