@@ -21,7 +21,7 @@ def load_config(path: str | Path, model: type[Model]) -> Model:
     """Read a YAML file into `model`.
 
     Raises:
-        SkyweaveError: the file is missing or not YAML, or any value in it is wrong; the message lists all of them.
+        SkyweaveError: the file is missing or not YAML, or a value in it is wrong; the message lists all.
     """
     path = Path(path)
     try:
@@ -36,7 +36,9 @@ def load_config(path: str | Path, model: type[Model]) -> Model:
 
 
 def parse_config(values: Any, model: type[Model], source: str = "configuration") -> Model:
-    """Check a mapping against `model`; strings may hold ``${NAME}`` or ``${NAME:-default}`` of the environment.
+    """Check a mapping against `model`; strings may hold environment variables.
+
+    They are written ``${NAME}`` or ``${NAME:-default}``.
 
     Raises:
         SkyweaveError: with one line per error, misspelt keys with the nearest known one.

@@ -15,7 +15,7 @@ from skyweave.prior.storage import read_tensors, write_tensors
 
 @dataclass
 class Progress:
-    """What a run has done so far; randomness needs no entry, for it is a function of seed, process and step."""
+    """What a run has done so far; randomness is a function of seed, process and step, and needs no entry."""
 
     step: int = 0
     elapsed: float = 0.0
@@ -80,8 +80,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 class Average:
     """Exponential moving average of a module's parameters.
 
-    ``a <- d a + (1 - d) w`` with ``d = 0.5^(1 / h)``, where the half-life h (in steps) starts at a tenth of the steps done, so
-    that the first random weights are soon forgotten (EDM, Appendix F.2 has the same ramp).
+    ``a <- d a + (1 - d) w`` with ``d = 0.5^(1 / h)``, where the half-life h (in steps) starts at a tenth of
+    the steps done, so that the first random weights are soon forgotten (EDM, Appendix F.2 has such a ramp).
     """
 
     def __init__(self, module: nn.Module, half_life: float) -> None:

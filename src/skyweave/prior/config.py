@@ -59,7 +59,7 @@ class DataConfig(Section):
     region: RegionConfig | None = None
     conditioning: list[str] = []
     static: dict[str, StaticConfig] = {}
-    memory_gb: float = Field(4.0, gt=0)
+    memory_gb: float = Field(default=4.0, gt=0)
 
     @field_validator("conditioning")
     @classmethod
@@ -81,7 +81,7 @@ class DataConfig(Section):
 
 
 class SplitConfig(Section):
-    """First and last time of training and of validation, both inclusive, as in ``["2014-06-01", "2014-06-17"]``."""
+    """First and last time of training and of validation, both inclusive: ``["2014-06-01", "2014-06-17"]``."""
 
     train: Period
     validate_: Period = Field(alias="validate")
@@ -101,14 +101,14 @@ class SplitConfig(Section):
 
 
 class NetworkConfig(Section):
-    """A preset, and what of its architecture to replace; `attention` is a list of feature-map sizes of a patch."""
+    """A preset, and what of it to replace; `attention` is a list of feature-map sizes of a patch."""
 
     preset: str = "small"
-    base: int | None = Field(None, ge=4)
+    base: int | None = Field(default=None, ge=4)
     multipliers: tuple[int, ...] | None = None
-    blocks: int | None = Field(None, ge=1)
+    blocks: int | None = Field(default=None, ge=1)
     attention: list[Pair] | None = None
-    dropout: float | None = Field(None, ge=0, lt=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
     norm: Literal["group", "cell"] | None = None
 
     @field_validator("preset")
@@ -125,24 +125,24 @@ class NoiseConfig(Section):
     """Noise levels seen in training, ``ln sigma ~ N(p_mean, p_std^2)``; the preset's where not given."""
 
     p_mean: float | None = None
-    p_std: float | None = Field(None, gt=0)
-    sigma_data: float | None = Field(None, gt=0)
+    p_std: float | None = Field(default=None, gt=0)
+    sigma_data: float | None = Field(default=None, gt=0)
 
 
 class OptimiserConfig(Section):
-    """Adam or AdamW; the learning rate rises linearly over `warmup` steps and falls as a cosine to `final_lr`."""
+    """Adam or AdamW; the rate rises linearly over `warmup` steps and falls as a cosine to `final_lr`."""
 
     name: Literal["adam", "adamw"] = "adam"
-    lr: float = Field(1e-3, gt=0)
-    final_lr: float = Field(1e-5, ge=0)
-    warmup: int = Field(100, ge=0)
+    lr: float = Field(default=1e-3, gt=0)
+    final_lr: float = Field(default=1e-5, ge=0)
+    warmup: int = Field(default=100, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
 
 
 class TrainConfig(Section):
-    """Everything a training run depends on; `out` receives checkpoints, `metrics.jsonl` and `prior.safetensors`."""
+    """All a training run depends on; `out` receives checkpoints, `metrics.jsonl` and `prior.safetensors`."""
 
     data: DataConfig
     split: SplitConfig
@@ -153,20 +153,20 @@ class TrainConfig(Section):
     network: NetworkConfig = NetworkConfig()
     noise: NoiseConfig = NoiseConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    ema_half_life: float = Field(500.0, gt=0, description="steps")
-    batch: int = Field(48, ge=1)
-    steps: int = Field(5000, ge=1)
-    max_minutes: float | None = Field(None, gt=0)
+    ema_half_life: float = Field(default=500.0, gt=0, description="steps")
+    batch: int = Field(default=48, ge=1)
+    steps: int = Field(default=5000, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
     autocast: bool = True
-    seed: int = Field(0, ge=0)
-    log_every: int = Field(20, ge=1)
-    checkpoint_every: int = Field(500, ge=1)
-    validate_every: int = Field(500, ge=1)
+    seed: int = Field(default=0, ge=0)
+    log_every: int = Field(default=20, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
+    validate_every: int = Field(default=500, ge=1)
     validation_sigmas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)
-    validation_patches: int = Field(64, ge=1)
+    validation_patches: int = Field(default=64, ge=1)
     keep: Literal["last", "best"] = "last"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

@@ -102,7 +102,7 @@ def fit_transform(
 class PatchSampler:
     """Batches of random patches; batch `step` is a function of (seed, stream, step) alone.
 
-    That is why a resumed run needs no state of its data loader, and why no two processes see the same patches.
+    So a resumed run needs no state of its data loader, and no two processes see the same patches.
     Patches cross the edge of periodic longitudes. A record that exceeds `memory_bytes` is held in part:
     every `block_steps` batches, `segments` contiguous pieces are drawn anew.
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
 
 def attention_levels(sizes: Sequence[Sequence[int]], patch: tuple[int, int], levels: int) -> tuple[int, ...]:
@@ -68,6 +69,8 @@ def attention_levels(sizes: Sequence[Sequence[int]], patch: tuple[int, int], lev
 class NoiseEmbedding(nn.Module):
     """Sines and cosines of c_noise at geometrically spaced frequencies, then two dense layers."""
 
+    frequencies: Tensor
+
     def __init__(self, features: int, width: int, highest: float = 32.0) -> None:
         super().__init__()
         half = features // 2
@@ -83,7 +86,7 @@ class NoiseEmbedding(nn.Module):
 
 
 class Conv(nn.Conv2d):
-    """3 x 3 (or 1 x 1) convolution, zero outside the domain but circular in longitude where it is periodic."""
+    """Convolution with zeros outside the domain, but circular in longitude where that is periodic."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int = 3, gain: float = 1.0) -> None:
         super().__init__(channels_in, channels_out, kernel, padding=kernel // 2)
@@ -186,10 +189,11 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """U-Net for fields of any height and width: (B, channels_in, H, W), c_noise (B,) -> (B, channels_out, H, W).
+    """U-Net for fields of any size: (B, channels_in, H, W), c_noise (B,) -> (B, channels_out, H, W).
 
-    Longitude is circular where the call says `periodic`; everything else outside the domain is zero. A size that the
-    strides do not divide is padded inside (wrapped on periodic longitudes, else reflected) and cropped.
+    Longitude is circular where the call says `periodic`; everything else outside the domain is zero. A
+    size that the strides do not divide is padded inside (wrapped on periodic longitudes, else reflected) and
+    cropped.
 
     Reference: Song et al. (2021), https://arxiv.org/abs/2011.13456, DDPM++; Karras et al. (2022), Appendix F.
     """
@@ -266,8 +270,8 @@ class UNet(nn.Module):
 def pad_to_multiple(x: Tensor, stride: int, periodic: bool) -> tuple[Tensor, tuple[int, int], bool]:
     """Pad the last two axes so that `stride` divides them.
 
-    Latitude and non-periodic longitude are reflected (replicated where the domain is too small to reflect). Periodic
-    longitudes that the stride does not divide are wrapped on both sides by at least eight coarse cells;
+    Latitude and non-periodic longitude are reflected (replicated where the domain is too small).
+    Periodic longitudes that the stride does not divide are wrapped on both sides by at least eight coarse cells;
     the padded domain is then no longer periodic, for its first and last columns are not neighbours.
 
     Returns:

@@ -1,4 +1,4 @@
-"""EDM preconditioning: the coefficients that keep a denoising network's input, output and target at unit variance."""
+"""EDM preconditioning: coefficients that keep a network's input, output and target at unit variance."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Coefficients(NamedTuple):
 
 
 def coefficients(sigma: Tensor, sigma_data: float = 1.0) -> Coefficients:
-    """Coefficients of the EDM preconditioning for noise levels `sigma` (any shape, one per sample or one per cell).
+    """Coefficients of the EDM preconditioning for noise levels `sigma` of any shape (per sample or per cell).
 
     ``c_skip = s^2 / (sigma^2 + s^2)``, ``c_out = sigma s / sqrt(sigma^2 + s^2)``,
-    ``c_in = 1 / sqrt(sigma^2 + s^2)``, ``c_noise = ln(sigma) / 4`` with s = `sigma_data`, the standard deviation
-    of the normalised data.
+    ``c_in = 1 / sqrt(sigma^2 + s^2)``, ``c_noise = ln(sigma) / 4`` with s = `sigma_data`, the standard
+    deviation of the normalised data.
 
     Reference: Karras et al. (2022), https://arxiv.org/abs/2206.00364, Table 1.
     """

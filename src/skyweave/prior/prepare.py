@@ -22,7 +22,7 @@ from skyweave.transform import StateTransform
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Everything a training run reads from: samplers of both periods, and what the prior must remember of them."""
+    """What a training run reads from: samplers of both periods, and what the prior must remember of them."""
 
     spec: StateSpec
     transform: StateTransform

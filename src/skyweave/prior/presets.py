@@ -32,7 +32,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def find_preset(name: str, **overrides: object) -> Preset:
-    """The preset called `name`, with fields of its architecture replaced by those of `overrides` that are not None.
+    """The preset called `name`, with fields of its architecture replaced by those of `overrides` not None.
 
     Raises:
         SkyweaveError: no preset has that name.

@@ -29,8 +29,8 @@ SCHEMA_VERSION = 1
 class NetworkDenoiser:
     """A learnt prior on one grid at given times: ``(x_sigma (M, T, C, H, W), sigma) -> x_hat``.
 
-    Frames are denoised independently, at most `chunk_cells` grid cells at a time. `evaluations` counts the calls.
-    Gradients flow to `x_sigma` where it asks for them.
+    Frames are denoised independently, at most `chunk_cells` grid cells at a time. `evaluations` counts the
+    calls. Gradients flow to `x_sigma` where it asks for them.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class LearntPrior:
         autocast: bool = False,
         device: str = "cpu",
     ) -> NetworkDenoiser:
-        """The denoiser of states on `grid` at `times`, which must be given in the order of the state's time axis.
+        """The denoiser of states on `grid` at `times`, in the order of the state's time axis.
 
         Raises:
             SkyweaveError: the grid's resolution is not the prior's, its static fields do not cover the grid,
@@ -117,7 +117,7 @@ class LearntPrior:
         return NetworkDenoiser(network, channels, periodic=grid.periodic, autocast=autocast)
 
     def check_resolution(self, grid: Grid, tolerance: float = 0.1) -> None:
-        """Refuse a grid whose spacing differs from that of the training data by more than `tolerance` (relative).
+        """Refuse a grid whose spacing differs from that of the training data by more than `tolerance`.
 
         Raises:
             SkyweaveError: with both resolutions.
@@ -185,7 +185,8 @@ def open_prior(path: str | Path) -> LearntPrior:
         raise SkyweaveError(f"{path}: not a prior (kind {header.get('kind')!r})")
     if header.get("schema_version", 0) > SCHEMA_VERSION:
         raise SkyweaveError(
-            f"{path}: schema version {header['schema_version']} is newer than this skyweave reads ({SCHEMA_VERSION})"
+            f"{path}: schema version {header['schema_version']} is newer than this skyweave reads "
+            f"({SCHEMA_VERSION})"
         )
     try:
         spec = StateSpec.from_dict(header["spec"])

@@ -32,9 +32,9 @@ _FREE_KEYS = ("out", "max_minutes", "threads", "device", "checkpoint_every", "lo
 def train(config: TrainConfig, *, overwrite: bool = False) -> LearntPrior:
     """Learn a prior as `config` says, or continue a run that was interrupted.
 
-    The directory ``config.out`` receives ``checkpoint.safetensors``, ``metrics.jsonl`` and ``prior.safetensors``. If it
-    holds a checkpoint of the same configuration the run continues from there, with the losses and weights it
-    would have had without interruption.
+    The directory ``config.out`` receives ``checkpoint.safetensors``, ``metrics.jsonl`` and
+    ``prior.safetensors``. If it holds a checkpoint of the same configuration the run continues from there,
+    with the losses and weights it would have had without interruption.
 
     Args:
         config: see `TrainConfig`.
@@ -44,7 +44,7 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> LearntPrior:
         The prior with averaged weights, as written to ``prior.safetensors``.
 
     Raises:
-        SkyweaveError: data cannot be used as configured, or `config.out` holds another run and `overwrite` is false.
+        SkyweaveError: unusable data, or `out` holds another run and `overwrite` is false.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -56,7 +56,7 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> LearntPrior:
 
 
 def learning_rate(config: OptimiserConfig, step: int, done: float) -> float:
-    """Linear warm-up over the first steps, then a cosine from `lr` to `final_lr` as `done` goes from 0 to 1."""
+    """Linear warm-up times a cosine from `lr` to `final_lr` as `done` goes from 0 to 1."""
     rate = config.final_lr + (config.lr - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     return rate * min(1.0, (step + 1) / config.warmup) if config.warmup else rate
 
