@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skyweave.transform import StateTransform
+if TYPE_CHECKING:
+    from skyweave.transform import StateTransform
 
 __all__ = ["Operator", "StateOperator", "stack"]
 
@@ -68,7 +69,9 @@ class StateOperator:
     def __post_init__(self) -> None:
         size = int(np.prod(self.shape))
         if self.matrix.shape[1] != size:
-            raise ValueError(f"matrix has {self.matrix.shape[1]} columns, a state {self.shape} has {size} cells")
+            raise ValueError(
+                f"matrix has {self.matrix.shape[1]} columns, a state {self.shape} has {size} cells"
+            )
 
     @property
     def n(self) -> int:
@@ -125,4 +128,6 @@ def stack(operators: Sequence[StateOperator]) -> StateOperator:
     for op in operators[1:]:
         if op.shape != first.shape or op.transform != first.transform:
             raise ValueError("operators of different states cannot be stacked")
-    return StateOperator(sp.csr_array(sp.vstack([op.matrix for op in operators])), first.shape, first.transform)
+    return StateOperator(
+        sp.csr_array(sp.vstack([op.matrix for op in operators])), first.shape, first.transform
+    )

@@ -56,7 +56,9 @@ class GaussianPrior:
         gain = self._gain(float(sigma)).to(x_sigma.dtype if self.spectrum.shape[0] == 1 else torch.complex64)
         return self.mean + self._covariance(gain)._convolve(x_sigma - self.mean, gain)
 
-    def covariance(self, sigma: float, x_hat: Tensor | None = None) -> StationaryCovariance:
+    def covariance(
+        self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
+    ) -> StationaryCovariance:
         """Covariance of ``x`` given ``x_sigma``; the prior's own for ``sigma = inf``."""
         if math.isinf(sigma):
             return self._covariance(self._cast(self.spectrum))
@@ -122,7 +124,9 @@ class DenseGaussianPrior:
         ValueError: if the matrix is not symmetric or has clearly negative eigenvalues.
     """
 
-    def __init__(self, covariance: Tensor, shape: tuple[int, int, int, int], mean: Tensor | float = 0.0) -> None:
+    def __init__(
+        self, covariance: Tensor, shape: tuple[int, int, int, int], mean: Tensor | float = 0.0
+    ) -> None:
         matrix = covariance.double()
         if not torch.allclose(matrix, matrix.T, atol=1e-8 * float(matrix.abs().max())):
             raise ValueError("a covariance matrix is symmetric; this one is not")
@@ -137,7 +141,9 @@ class DenseGaussianPrior:
         centred = (x_sigma - self.mean).reshape(x_sigma.shape[0], -1)
         return self.mean + (centred @ matrix).reshape(x_sigma.shape)
 
-    def covariance(self, sigma: float, x_hat: Tensor | None = None) -> DenseCovariance:
+    def covariance(
+        self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
+    ) -> DenseCovariance:
         """Covariance of ``x`` given ``x_sigma``; the prior's own for ``sigma = inf``."""
         values = self.values if math.isinf(sigma) else self.values * sigma**2 / (self.values + sigma**2)
         return DenseCovariance((self.vectors * values) @ self.vectors.T, self.shape)

@@ -1,0 +1,269 @@
+"""How close each guidance method comes to the exact posterior of priors that are known exactly.
+
+    python benchmarks/oracles.py [--quick] [--draws 20] [--members 64] [--markdown docs/results/oracles.md]
+
+Red Gaussian fields and a four-component mixture; 60 % missing, 4 x 4 block means, 30 stations between the cells, all
+together. Printed: CRPS over the CRPS of the exact posterior, spread over its spread, by network evaluations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from skyweave.observe.operator import StateOperator
+from skyweave.posterior.guidance import GUIDANCE
+from skyweave.posterior.kalman import KalmanSolver, innovation_covariance
+from skyweave.posterior.noise import NoiseStream
+from skyweave.posterior.samplers import SAMPLERS
+from skyweave.posterior.start import analysis_start, noise_start
+from skyweave.prior.analytic import GaussianMixturePrior, GaussianPrior, red_spectrum
+from skyweave.prior.schedule import NoiseSchedule
+
+ERROR = 0.1
+"""Standard deviation of the observation errors, of a field of unit variance."""
+
+
+@dataclass
+class Errors:
+    """Independent errors of one size."""
+
+    diagonal: torch.Tensor
+
+    def __matmul__(self, u):
+        return u * self.diagonal.to(u)
+
+    def dense(self):
+        return torch.diag(self.diagonal)
+
+    def sample(self, noise):
+        return noise * self.diagonal.sqrt().to(noise)
+
+
+@dataclass
+class Problem:
+    """Observations of several truths through one operator; members are (truth, member) pairs."""
+
+    operator: StateOperator
+    y: torch.Tensor
+    R: Errors
+
+
+def operator(kind: str, size: int, rng: np.random.Generator) -> sp.csr_array:
+    """One of the four kinds of observation of a ``size x size`` periodic field."""
+    n = size * size
+    if kind == "mask":
+        keep = np.flatnonzero(rng.random(n) > 0.6)
+        return sp.csr_array((np.ones(len(keep)), (np.arange(len(keep)), keep)), shape=(len(keep), n))
+    if kind == "means":
+        blocks = np.arange(n).reshape(size // 4, 4, size // 4, 4).transpose(0, 2, 1, 3).reshape(-1, 16)
+        rows = np.repeat(np.arange(len(blocks)), 16)
+        return sp.csr_array((np.full(rows.size, 1 / 16), (rows, blocks.ravel())), shape=(len(blocks), n))
+    if kind == "stations":
+        y, x = rng.random((2, 30)) * size
+        i, j, fy, fx = np.floor(y).astype(int), np.floor(x).astype(int), y % 1, x % 1
+        rows, cols, data = [], [], []
+        for di, wy in ((0, 1 - fy), (1, fy)):
+            for dj, wx in ((0, 1 - fx), (1, fx)):
+                rows.append(np.arange(30))
+                cols.append((i + di) % size * size + (j + dj) % size)
+                data.append(wy * wx)
+        return sp.csr_array(
+            (np.concatenate(data), (np.concatenate(rows), np.concatenate(cols))), shape=(30, n)
+        )
+    return sp.csr_array(sp.vstack([operator(k, size, rng) for k in ("mask", "means", "stations")]))
+
+
+def gaussian_crps(mean: torch.Tensor, std: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """CRPS of a normal forecast (Gneiting et al. 2005, Eq. 5)."""
+    z = (truth - mean) / std
+    pdf = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    cdf = 0.5 * (1 + torch.erf(z / math.sqrt(2)))
+    return std * (z * (2 * cdf - 1) + 2 * pdf - 1 / math.sqrt(math.pi))
+
+
+def fair_crps(ensemble: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Fair CRPS over the first axis of ``ensemble``."""
+    m = ensemble.shape[0]
+    ordered = ensemble.sort(0).values
+    rank = torch.arange(1, m + 1, dtype=ensemble.dtype).reshape(-1, *[1] * truth.ndim)
+    spread = (ordered * (2 * rank - m - 1)).sum(0) / (m * (m - 1))
+    return (ensemble - truth).abs().mean(0) - spread
+
+
+def exact_gaussian(prior: GaussianPrior, problem: Problem, y: torch.Tensor):
+    """Mean ``(draws, n)`` and standard deviation ``(n,)`` of the exact posterior."""
+    V = prior.covariance(math.inf)
+    S = innovation_covariance(torch.zeros(prior.shape), V, problem)
+    H = torch.from_numpy(problem.operator.matrix.toarray())
+    full = V.dense(torch.arange(H.shape[1])).double()
+    cross = H @ full
+    chol = torch.linalg.cholesky(S)
+    gain = torch.cholesky_solve(cross, chol)
+    variance = full.diagonal() - (cross * gain).sum(0)
+    return y.double() @ gain, variance.clamp_min(0).sqrt()
+
+
+def exact_mixture(prior: GaussianMixturePrior, problem: Problem, y: torch.Tensor, members: int, seed: int):
+    """Draws ``(members, draws, n)`` of the exact posterior of a mixture."""
+    n = problem.operator.matrix.shape[1]
+    H = torch.from_numpy(problem.operator.matrix.toarray())
+    logs, fields = [], []
+    for k, (component, probability) in enumerate(zip(prior.components, prior.probabilities, strict=True)):
+        S = innovation_covariance(torch.zeros(prior.shape), component.covariance(math.inf), problem)
+        chol = torch.linalg.cholesky(S)
+        mean = torch.as_tensor(component.mean).expand(prior.shape).reshape(-1).double()
+        white = torch.linalg.solve_triangular(chol, (y.double() - H @ mean).T, upper=False)
+        logs.append(math.log(probability) - 0.5 * (white**2).sum(0) - chol.diagonal().log().sum())
+        generator = torch.Generator().manual_seed(seed + k)
+        noise = torch.randn(members * len(y), *prior.shape, generator=generator)
+        x = component.sample(noise).reshape(len(noise), -1).double()
+        e = ERROR * torch.randn(len(noise), len(H), generator=generator).double()
+        d = y.double().repeat_interleave(members, 0) + e - x @ H.T
+        full = component.covariance(math.inf).dense(torch.arange(n)).double()
+        fields.append((x + torch.cholesky_solve(d.T, chol).T @ (H @ full)).reshape(len(y), members, n))
+    weights = torch.softmax(torch.stack(logs), 0).T  # (draws, K)
+    pick = torch.multinomial(
+        weights, members, replacement=True, generator=torch.Generator().manual_seed(seed)
+    )
+    stacked = torch.stack(fields, 2)  # (draws, members, K, n)
+    chosen = torch.gather(stacked, 2, pick[:, :, None, None].expand(-1, -1, 1, n))[:, :, 0]
+    return chosen.transpose(0, 1).float()
+
+
+def mixture(size: int) -> GaussianMixturePrior:
+    """Four red fields of different slope, amplitude and mean pattern."""
+    j = torch.arange(size) / size * 2 * math.pi
+    wave = torch.sin(j)[:, None] * torch.cos(j)[None, :]
+    components, shape = [], (1, 1, size, size)
+    for slope, amplitude, sign in ((2.0, 0.5, 1), (3.0, 1.0, 1), (3.0, 0.3, -1), (4.0, 0.8, -1)):
+        components.append(GaussianPrior(amplitude**2 * red_spectrum(size, size, slope), shape, sign * wave))
+    return GaussianMixturePrior(components, [0.3, 0.3, 0.2, 0.2])
+
+
+def run(prior, problem, method, options, sampler, steps, schedule, start, draws, members, seed=0):
+    """Sample all draws at once; returns states, evaluations, backward passes and seconds."""
+    count = [0]
+
+    def denoiser(x, sigma):
+        count[0] += 1
+        return prior(x, sigma)
+
+    noise = NoiseStream(seed, range(draws * members), [0])
+    shape = (draws * members, *prior.shape)
+    solver = KalmanSolver()
+    options = {**options, "solver": solver} if method == "covariance" else options
+    guided = GUIDANCE[method](denoiser, prior, problem, **options)
+    began = time.perf_counter()
+    with torch.no_grad():
+        if start == "analysis":
+            x = analysis_start(denoiser, prior, problem, schedule["sigma_max"], shape, noise, solver)
+            steps = steps - 1
+        else:
+            x = noise_start(prior, schedule["sigma_max"], shape, noise)
+        sample = SAMPLERS[sampler]()
+        levels = (steps + 1) // 2 if sampler == "heun" else steps
+        x = sample(guided, x, NoiseSchedule(levels, **schedule).sigmas(), noise)
+    return x, count[0], getattr(guided, "backward_passes", None), time.perf_counter() - began
+
+
+ROWS = [
+    ("covariance", {}, "dpm++2m", "analysis", {"sigma_max": 10.0, "sigma_min": 0.01}),
+    ("covariance", {}, "dpm++2m-sde", "analysis", {"sigma_max": 10.0, "sigma_min": 0.01}),
+    ("covariance", {}, "dpm++2m", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
+    ("covariance", {}, "dpm++2m-sde", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
+    ("mmps", {"iterations": 30}, "dpm++2m", "analysis", {"sigma_max": 10.0, "sigma_min": 0.01}),
+    ("sda", {}, "dpm++2m", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
+    ("sda", {"gamma": 0.1}, "dpm++2m", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
+    ("pigdm", {}, "dpm++2m", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
+    ("dps", {}, "ancestral", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="32 x 32 Gaussian field only")
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--members", type=int, default=64)
+    parser.add_argument("--only", nargs="*", help="guidance methods to run")
+    parser.add_argument("--steps", type=int, nargs="*", default=[8, 16, 32, 64])
+    args = parser.parse_args()
+
+    cases = [("Gaussian 32 x 32", GaussianPrior(red_spectrum(32, 32), (1, 1, 32, 32)))]
+    if not args.quick:
+        cases += [
+            ("Gaussian 64 x 64", GaussianPrior(red_spectrum(64, 64), (1, 1, 64, 64))),
+            ("mixture 32 x 32", mixture(32)),
+        ]
+    for name, prior in cases:
+        print(f"\n### {name}: CRPS ratio / spread ratio\n")
+        print(
+            "| guidance | sampler | start | evaluations | "
+            + " | ".join(("mask", "means", "stations", "all"))
+            + " | s |"
+        )
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        size = prior.shape[-1]
+        problems = {}
+        for kind in ("mask", "means", "stations", "all"):
+            rng = np.random.default_rng(1)
+            op = StateOperator(operator(kind, size, rng), prior.shape)
+            generator = torch.Generator().manual_seed(2)
+            white = torch.randn(args.draws, *prior.shape, generator=generator)
+            if isinstance(prior, GaussianMixturePrior):
+                truth = prior.sample(white, torch.rand(args.draws, generator=generator))
+            else:
+                truth = prior.sample(white)
+            y = op(truth) + ERROR * torch.randn(args.draws, op.n, generator=generator)
+            R = Errors(torch.full((op.n,), ERROR**2))
+            problem = Problem(op, y.repeat_interleave(args.members, 0), R)
+            flat = truth.reshape(args.draws, -1)
+            if isinstance(prior, GaussianMixturePrior):
+                exact = exact_mixture(prior, problem, y, args.members, 3)
+                reference = (float(fair_crps(exact, flat).mean()), float(exact.var(0).mean() ** 0.5))
+            else:
+                mean, std = exact_gaussian(prior, problem, y)
+                reference = (float(gaussian_crps(mean, std, flat).mean()), float((std**2).mean() ** 0.5))
+            problems[kind] = (problem, flat, reference)
+        for method, options, sampler, start, schedule in ROWS:
+            if args.only and method not in args.only:
+                continue
+            for steps in args.steps:
+                cells, seconds, backward = [], 0.0, None
+                for problem, flat, (crps, spread) in problems.values():
+                    x, used, backward, took = run(
+                        prior,
+                        problem,
+                        method,
+                        options,
+                        sampler,
+                        steps,
+                        schedule,
+                        start,
+                        args.draws,
+                        args.members,
+                    )
+                    ensemble = x.reshape(args.draws, args.members, -1).transpose(0, 1)
+                    ratio = float(fair_crps(ensemble, flat).mean()) / crps
+                    cells.append(f"{ratio:.3f} / {float(ensemble.var(0).mean() ** 0.5) / spread:.3f}")
+                    seconds += took
+                label = method + "".join(f" {k}={v}" for k, v in options.items())
+                calls = f"{used}" + (f" + {backward}" if backward else "")
+                print(
+                    f"| {label} | {sampler} | {start} | {calls} | "
+                    + " | ".join(cells)
+                    + f" | {seconds:.1f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Posterior sampling: guidance methods, samplers, and their execution over long records."""

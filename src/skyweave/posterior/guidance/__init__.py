@@ -1,0 +1,32 @@
+"""Guidance methods: each turns a prior and observations into the denoiser of the posterior.
+
+A method is one file with one class and one line in `GUIDANCE`. All are called with
+``(denoiser, prior, observed, **options)`` and are denoisers themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from skyweave.posterior.guidance.covariance import CovarianceGuidance
+from skyweave.posterior.guidance.dps import DPSGuidance
+from skyweave.posterior.guidance.mmps import MMPSGuidance
+from skyweave.posterior.guidance.pigdm import PiGDMGuidance
+from skyweave.posterior.guidance.sda import SDAGuidance
+
+GUIDANCE: dict[str, Callable] = {
+    "covariance": CovarianceGuidance,
+    "mmps": MMPSGuidance,
+    "sda": SDAGuidance,
+    "pigdm": PiGDMGuidance,
+    "dps": DPSGuidance,
+}
+
+__all__ = [
+    "GUIDANCE",
+    "CovarianceGuidance",
+    "DPSGuidance",
+    "MMPSGuidance",
+    "PiGDMGuidance",
+    "SDAGuidance",
+]

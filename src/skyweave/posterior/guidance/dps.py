@@ -1,0 +1,54 @@
+"""Diffusion posterior sampling: a step along the gradient of the misfit, normalised by the misfit itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skyweave.posterior.guidance.base import CovarianceSource, innovation, linearise
+from skyweave.posterior.kalman import Observed
+from skyweave.prior.denoiser import Denoiser
+
+__all__ = ["DPSGuidance"]
+
+
+class DPSGuidance:
+    r"""Gradient of the whitened misfit through the network, of unit natural size.
+
+    .. math:: \hat x_y = \hat x - \zeta \, \sigma \, c \, \nabla_{x_\sigma}
+              \left\| R^{-1/2} (y - H(D(x_\sigma, \sigma))) \right\|_2, \qquad
+              c^{-2} = \frac1n \sum_i (J R^{-1} J^T)_{ii},
+
+    that is, the step of the original algorithm, ``x_{i-1} <- x_{i-1} - zeta grad ||y - H(x_hat)||``, written as a
+    change of the denoised state. The original is tied to the steps of its ancestral sampler; here the step is
+    scaled by ``sigma`` so that every sampler can take it, and ``c`` makes it independent of the observations' units.
+
+    Args:
+        zeta: step size; 1 in the original.
+
+    Reference: Chung et al. 2023, "Diffusion posterior sampling for general noisy inverse problems", Algorithm 1.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, prior: CovarianceSource | None, observed: Observed, *, zeta: float = 1.0
+    ) -> None:
+        self.denoiser, self.observed, self.zeta = denoiser, observed, zeta
+        self.scale: float | None = None
+
+    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+        op = self.observed.operator
+        step = linearise(self.denoiser, x_sigma, sigma)
+        with torch.no_grad():
+            error = self.observed.R.diagonal.to(x_sigma.dtype)
+            misfit = innovation(step.x_hat, self.observed)
+            norm = (misfit**2 / error).sum(1).clamp_min(1e-12).sqrt()
+            gradient = step.back(op.vjp(step.x_hat, misfit / error / norm[:, None]))
+            return step.x_hat + self.zeta * float(sigma) * self._scale(step.x_hat) * gradient
+
+    def _scale(self, x_hat: Tensor) -> float:
+        if self.scale is None:
+            J = self.observed.operator.jacobian(x_hat.mean(0))
+            size = torch.from_numpy(np.asarray(J.multiply(J).sum(axis=1)).ravel())
+            self.scale = float((size / self.observed.R.diagonal.double()).mean()) ** -0.5
+        return self.scale

@@ -1,0 +1,62 @@
+"""Initial states: from pure noise, or from a Gaussian analysis that spares the sampler its largest noise levels."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from skyweave.posterior.guidance.base import CovarianceSource
+from skyweave.posterior.kalman import KalmanSolver, Observed
+from skyweave.posterior.noise import NoiseStream
+from skyweave.prior.denoiser import Denoiser
+
+__all__ = ["analysis_start", "noise_start"]
+
+NOISE, FIELD, ERRORS, RENOISE = 0, 1, 2, 3
+
+
+def noise_start(
+    prior: CovarianceSource, sigma_max: float, shape: tuple[int, ...], noise: NoiseStream
+) -> Tensor:
+    r"""Draws of ``N(0, sigma_max^2 I + V_prior)``, shape ``(M, T, C, H, W)``.
+
+    The second term matters where the largest modes of the prior are not small beside ``sigma_max``.
+    """
+    V = prior.covariance(math.inf)
+    return sigma_max * noise.normal(NOISE, shape[2:]) + _draw(V, noise)
+
+
+def analysis_start(
+    denoiser: Denoiser,
+    prior: CovarianceSource,
+    observed: Observed,
+    sigma_max: float,
+    shape: tuple[int, ...],
+    noise: NoiseStream,
+    solver: KalmanSolver,
+    key: object = 0,
+) -> Tensor:
+    r"""Draws of the posterior at ``sigma_max`` under the prior's Gaussian approximation there.
+
+    .. math:: x_b = D(x_\sigma, \sigma) + V_\sigma^{1/2} n_1, \quad
+              x_a = x_b + V_\sigma J^T (J V_\sigma J^T + R)^{-1} (y + R^{1/2} n_2 - H(x_b)), \quad
+              x = x_a + \sigma\, n_3
+
+    One evaluation. A solver that starts here need not find the observed large scales from noise many times their
+    size, so ``sigma_max`` may be small: large enough that noise hides what is not Gaussian.
+
+    Reference: the exact Gaussian draw is Matheron's rule (Journel and Huijbregts 1978); as one step of decoupled
+    annealing it is Zhang et al. 2024 (DAPS).
+    """
+    x = noise_start(prior, sigma_max, shape, noise)
+    x_hat = denoiser(x, x.new_tensor(sigma_max))
+    V = prior.covariance(sigma_max, x_hat, x)
+    background = x_hat + _draw(prior.covariance(sigma_max), noise)
+    perturbed = observed.y + observed.R.sample(noise.normal_vector(ERRORS, observed.operator.n))
+    analysis = solver.update(background, V, observed, key=(key, sigma_max), y=perturbed)
+    return analysis + sigma_max * noise.normal(RENOISE, shape[2:])
+
+
+def _draw(V, noise: NoiseStream) -> Tensor:  # type: ignore[no-untyped-def]
+    return V.color(noise.normal(FIELD, V.noise_shape[1:]))
