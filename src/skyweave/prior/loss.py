@@ -35,8 +35,8 @@ def denoising_errors(
     """Weighted mean squared denoising error of each sample (B,), over its observed cells.
 
     ``lambda(sigma) mean_A |D(x + sigma n, sigma) - x|^2``, A the cells where the target is not NaN.
-    Missing cells are filled with zero (the mean of the normalised data) before anything is multiplied; a sample
-    with no observed cell has error zero.
+    Missing cells are filled with zero (the mean of the normalised data) before anything is multiplied; a
+    sample with no observed cell has error zero.
 
     Args:
         target: clean normalised fields (B, C, H, W), NaN where missing.
