@@ -271,7 +271,7 @@ def pad_to_multiple(x: Tensor, stride: int, periodic: bool) -> tuple[Tensor, tup
     """Pad the last two axes so that `stride` divides them.
 
     Latitude and non-periodic longitude are reflected (replicated where the domain is too small).
-    Periodic longitudes that the stride does not divide are wrapped on both sides by eight coarse cells or more;
+    Periodic longitudes that the stride does not divide are wrapped on both sides, eight coarse cells or more;
     the padded domain is then no longer periodic, for its first and last columns are not neighbours.
 
     Returns:

@@ -228,11 +228,19 @@ class _Run:
         mean = self.fabric.all_reduce(loss.detach(), reduce_op="mean")
         return float(mean), float(norm), rate  # type: ignore[arg-type]
 
-    @torch.no_grad()
     def _validate(self) -> dict[str, float]:
-        """Loss of the averaged weights at fixed noise levels, fixed noise and fixed patches."""
+        scores = self._score(self._averaged(self.average.weights))
+        total = sum(scores.values()) / len(scores)
+        best = self.progress.best_score
+        if self.config.keep == "best" and (best is None or total < best):
+            self.progress.best_score, self.progress.best_step = total, self.progress.step
+            self.best = {k: v.clone() for k, v in self.average.weights.items()}
+        return scores
+
+    @torch.no_grad()
+    def _score(self, network: PreconditionedNetwork) -> dict[str, float]:
+        """Loss at fixed noise levels, with fixed noise on fixed patches."""
         c = self.config
-        network = self._averaged(self.average.weights)
         batch = self.data.validation.batch(0)
         fields, conditioning = batch.fields.to(self.fabric.device), batch.conditioning.to(self.fabric.device)
         generator = torch.Generator().manual_seed(step_seed(c.seed, 0, 2**32))
@@ -253,11 +261,6 @@ class _Run:
                 for part in (slice(s, s + c.batch) for s in range(0, len(fields), c.batch))
             ]
             scores[f"{level:g}"] = float(torch.cat(errors).mean())
-        total = sum(scores.values()) / len(scores)
-        if c.keep == "best" and (self.progress.best_score is None or total < self.progress.best_score):
-            self.progress.best_score, self.progress.best_step = total, self.progress.step
-            self.best = {k: v.clone() for k, v in self.average.weights.items()}
-        self._scores = scores
         return scores
 
     def _averaged(self, weights: dict[str, Tensor]) -> PreconditionedNetwork:
@@ -287,17 +290,21 @@ class _Run:
 
     def _prior(self) -> LearntPrior:
         weights = self.best if self.config.keep == "best" and self.best is not None else self.average.weights
-        if not hasattr(self, "_scores"):
-            self._validate()
-        network = self._averaged(weights).cpu()
+        network = self._averaged(weights)
+        scores = self._score(network)
         metadata = self.data.describe() | {
             "noise": {"p_mean": self.preset.p_mean, "p_std": self.preset.p_std},
-            "steps": self.progress.step,
-            "validation": {"loss_by_sigma": self._scores, "patches": self.config.validation_patches},
+            "steps": self.progress.best_step if weights is self.best else self.progress.step,
+            "validation": {"loss_by_sigma": scores, "patches": self.config.validation_patches},
             "calibration": None,
         }
         return LearntPrior(
-            self.data.spec, self.data.transform, self.config.patch, network, self.data.conditioning, metadata
+            self.data.spec,
+            self.data.transform,
+            self.config.patch,
+            network.cpu(),
+            self.data.conditioning,
+            metadata,
         )
 
     def finish(self) -> LearntPrior:
