@@ -1,0 +1,40 @@
+"""Reading and writing: CF grids, station tables, whole outputs and resumable stores."""
+
+from skyweave.io.axes import find_level, find_time
+from skyweave.io.describe import FieldsReport, describe, time_report
+from skyweave.io.read import check_not_empty, check_single_fields, open_fields, select_region, select_time
+from skyweave.io.tables import read_stations
+from skyweave.io.write import (
+    check_output,
+    create_store,
+    discard_partial,
+    done_units,
+    finish_store,
+    mark_done,
+    partial_store,
+    write,
+    write_region,
+)
+
+__all__ = [
+    "FieldsReport",
+    "check_not_empty",
+    "check_output",
+    "check_single_fields",
+    "create_store",
+    "describe",
+    "discard_partial",
+    "done_units",
+    "find_level",
+    "find_time",
+    "finish_store",
+    "mark_done",
+    "open_fields",
+    "partial_store",
+    "read_stations",
+    "select_region",
+    "select_time",
+    "time_report",
+    "write",
+    "write_region",
+]
