@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from skyweave.grid import Grid
-from skyweave.io.axes import find_time
+from skyweave.io.describe import describe
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.prior.storage import LearntPrior
 
@@ -44,8 +43,8 @@ def describe_prior(prior: LearntPrior, full: bool = False) -> list[str]:
 
 
 def describe_dataset(ds: xr.Dataset) -> list[str]:
-    """Grid and times of a dataset."""
-    return [row("grid", _grid(Grid.from_dataset(ds))), row("times", _times(ds))]
+    """Grid, times, variables, units, fill values and missing share of a dataset, from a sample of its maps."""
+    return [f"  {line}" for line in str(describe(ds)).splitlines()]
 
 
 def describe_source(source: GridObservation | PointObservation) -> list[str]:
@@ -58,55 +57,24 @@ def describe_source(source: GridObservation | PointObservation) -> list[str]:
             lines.append(row("area", f"{lat.min():g} to {lat.max():g} N, {lon.min():g} to {lon.max():g} E"))
             lines.append(row("times", f"{time.min():%Y-%m-%d %H:%M} to {time.max():%Y-%m-%d %H:%M}"))
         return lines
-    data = source.data
-    present = float(data.notnull().mean())
-    return [
-        row("variable", f"{data.name} ({data.attrs.get('units', 'no units')})"),
-        row("grid", _grid(Grid.from_dataset(data))),
-        row("times", _times(data)),
-        row("present", f"{100 * present:.1f} % of {data.size} values"),
-    ]
+    return describe_dataset(source.data.to_dataset(name=str(source.data.name)))
 
 
 def describe_output(ds: xr.Dataset) -> list[str]:
-    """Variables, grid, times, provenance and recorded settings of an output."""
+    """Variables, grid, times, shares of the provenance flags and recorded settings of an output."""
     lines = describe_dataset(ds)
-    lines.append(row("dimensions", ", ".join(f"{name} {size}" for name, size in ds.sizes.items())))
     for name, field in ds.data_vars.items():
-        lines.append(
-            row("variable", f"{name} ({', '.join(map(str, field.dims))}) {field.attrs.get('units', '')}")
-        )
         meanings = str(field.attrs.get("flag_meanings", "")).split()
         if meanings:
-            found = np.unique(field.values[np.isfinite(field.values)], return_counts=True)
-            share = dict(zip(found[0].astype(int).tolist(), (found[1] / field.size).tolist(), strict=True))
             values = np.atleast_1d(field.attrs.get("flag_values", np.arange(len(meanings))))
-            parts = (f"{m} {100 * share.get(int(v), 0):.1f} %" for v, m in zip(values, meanings, strict=True))
-            lines.append(row("", ", ".join(parts)))
+            shares = ((field.values == value).mean() for value in values)
+            parts = (f"{m} {100 * share:.1f} %" for m, share in zip(meanings, shares, strict=True))
+            lines.append(row(str(name), ", ".join(parts)))
     return lines + [row(key, _flat(value)) for key, value in ds.attrs.items()]
 
 
 def _counts(table: Any) -> list[tuple[str, int]]:
     return [(str(name), int(count)) for name, count in table["variable"].value_counts().items()]
-
-
-def _grid(grid: Grid) -> str:
-    (h, w), (dlat, dlon) = grid.shape, grid.resolution
-    circle = ", closed in longitude" if grid.periodic else ""
-    return (
-        f"{h} x {w} cells of {dlat:g} x {dlon:g} degrees, {grid.lat.min():g} to {grid.lat.max():g} N, "
-        f"{grid.lon[0]:g} to {grid.lon[-1]:g} E{circle}"
-    )
-
-
-def _times(ds: xr.Dataset | xr.DataArray) -> str:
-    name = find_time(ds)
-    if name is None or name not in ds.coords:
-        return "none given"
-    values = np.atleast_1d(ds[name].values)
-    if values.size == 1:
-        return f"{values[0]!s:.19}"
-    return f"{values.size}, {values[0]!s:.19} to {values[-1]!s:.19}"
 
 
 def _flat(value: Any) -> str:

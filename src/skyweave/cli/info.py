@@ -26,4 +26,4 @@ def info(file: Path, /) -> None:
     from skyweave.cli.describe import describe_output
     from skyweave.io.read import open_fields
 
-    print("\n".join([str(file), *describe_output(open_fields(file))]))
+    print("\n".join(describe_output(open_fields(file))))

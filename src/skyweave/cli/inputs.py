@@ -58,7 +58,14 @@ def _open(source: GridSource | PointSource, cut: dict[str, Any]) -> GridObservat
         shared["error"] = _error(source.error)
     if isinstance(source, PointSource):
         shared.setdefault("name", source.points)
-        return PointObservation(read_stations(source.points), **shared)
+        table = read_stations(
+            source.points,
+            columns=source.columns,
+            constants=source.constants,
+            missing=source.missing,
+            time_format=source.time_format,
+        )
+        return PointObservation(table, **shared)
     ds = open_fields(source.grid, [source.variable], **cut)
     check_not_empty(ds)
     if "error" not in shared:

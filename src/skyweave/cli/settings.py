@@ -83,9 +83,13 @@ class GridSource(SourceSection):
 
 
 class PointSource(SourceSection):
-    """A table of reports with columns time, lat, lon, variable, value, error."""
+    """A table of reports; `columns`, `constants`, `missing` and `time_format` say how to read it."""
 
     points: str
+    columns: dict[str, str] = {}
+    constants: dict[str, Any] = {}
+    missing: list[float] = []
+    time_format: str | None = None
     interpolation: Literal["bilinear", "bicubic"] | None = None
     superob: Any = None
     thin: Any = None
