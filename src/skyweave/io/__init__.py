@@ -2,7 +2,8 @@
 
 from skyweave.io.axes import find_level, find_time
 from skyweave.io.describe import FieldsReport, describe, time_report
-from skyweave.io.read import check_not_empty, check_single_fields, open_fields, select_region, select_time
+from skyweave.io.read import check_not_empty, check_single_fields, open_fields
+from skyweave.io.select import select_region, select_time
 from skyweave.io.tables import read_stations
 from skyweave.io.write import (
     check_output,

@@ -194,9 +194,9 @@ def _sample(field: xr.DataArray, plane: tuple[str, str], maps: int) -> list[xr.D
     leading: list[Hashable] = [d for d in field.dims if d not in plane]
     shape = tuple(field.sizes[d] for d in leading)
     total = int(np.prod(shape))
-    picks = np.unique(np.linspace(0, total - 1, min(maps, total)).round().astype(int)) if total else []
+    picks = sorted({round(p) for p in np.linspace(0, total - 1, min(maps, total))})
     return [
-        field.isel(dict(zip(leading, map(int, np.unravel_index(int(p), shape)), strict=True)))
+        field.isel(dict(zip(leading, map(int, np.unravel_index(p, shape)), strict=True)))
         if leading
         else field
         for p in picks

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.axes import at_level, find_level, find_time, has_dates, parse_request, require_names
+from skyweave.io.axes import at_level, find_level, find_time, parse_request, require_names
+from skyweave.io.combine import combine
 from skyweave.io.formats import expand, is_url, open_one
+from skyweave.io.select import select_region, select_time
 
 CHUNK_BYTES = 32 * 2**20
 
@@ -59,7 +60,7 @@ def open_fields(
         raise SkyweaveError(f"{files[0]}: an empty list of variables was asked for")
     pieces = [_fields_of(path, asked, select or {}, alone=len(files) == 1) for path in files]
     pieces = [piece for piece in pieces if piece.data_vars]
-    ds = pieces[0] if len(pieces) == 1 else _combine(pieces, files)
+    ds = pieces[0] if len(pieces) == 1 else combine(pieces, files)
     where = files[0] if len(files) == 1 else f"{files[0]} ... ({len(files)} files)"
     if asked is not None:
         require_names(asked, [str(v) for v in ds.data_vars], where)
@@ -106,6 +107,8 @@ def _fields_of(path: str, asked: list[str] | None, select: Mapping[str, Any], al
         field = _select(maps[request.name], select, path)
         chosen[name] = field if request.level is None else at_level(field, request, path)
     _all_selections_used(chosen, select, path)
+    if not chosen:
+        return xr.Dataset()
     out = xr.Dataset(chosen, attrs=ds.attrs)
     out.encoding["source"] = path
     return _ordered(out, plane)
@@ -181,193 +184,6 @@ def _chunked(ds: xr.Dataset, path: str, plane: tuple[str, str]) -> xr.Dataset:
     # The token names dask's tasks: two openings of one unchanged file share them, a rewritten file does not.
     changed = uuid.uuid4().hex if is_url(path) else f"{Path(path).resolve()}-{os.stat(path).st_mtime_ns}"
     return ds.chunk(chunks, name_prefix="skyweave-", token=changed)
-
-
-def _combine(pieces: list[xr.Dataset], files: list[str]) -> xr.Dataset:
-    """Join files along time where they hold the same variables, side by side where they differ."""
-    if not pieces:
-        return xr.Dataset()
-    _same_grid(pieces)
-    groups: dict[tuple[str, ...], list[xr.Dataset]] = {}
-    for piece in pieces:
-        groups.setdefault(tuple(sorted(map(str, piece.data_vars))), []).append(piece)
-    joined = [_in_sequence(group) for group in groups.values()]
-    try:
-        return xr.merge(joined, join="exact", compat="no_conflicts", combine_attrs="override")
-    except (xr.MergeError, ValueError) as exc:
-        spans = "; ".join(f"{', '.join(map(str, d.data_vars))}: {_span(d)}" for d in joined)
-        raise SkyweaveError(
-            f"{files[0]} and {len(files) - 1} more: the files hold different variables at different times "
-            "or levels and "
-            f"cannot be set side by side ({spans}). Open them apart, or give files of the same times"
-        ) from exc
-
-
-def _same_grid(pieces: list[xr.Dataset]) -> None:
-    first = pieces[0]
-    axes = Grid.from_dataset(first)
-    for other in pieces[1:]:
-        for axis in (axes.lat_name, axes.lon_name):
-            a = first[axis].values
-            b = other[axis].values if axis in other.coords else None
-            if b is None or a.shape != b.shape or not np.array_equal(a, b):
-                found = "no such coordinate" if b is None else f"{b.size} values from {b[0]:g} to {b[-1]:g}"
-                raise SkyweaveError(
-                    f"{other.encoding['source']}: its {axis} ({found}) differs from that of "
-                    f"{first.encoding['source']} "
-                    f"({a.size} values from {a[0]:g} to {a[-1]:g}); files opened together must share one grid"
-                )
-
-
-def _in_sequence(group: list[xr.Dataset]) -> xr.Dataset:
-    if len(group) == 1:
-        return group[0]
-    times = [find_time(piece) for piece in group]
-    for piece, time in zip(group, times, strict=True):
-        source = piece.encoding["source"]
-        if time is None or time not in piece.coords or not has_dates(piece[time]):
-            raise SkyweaveError(
-                f"{source}: has no dates, so it cannot be put in order with files of the same variables"
-            )
-        if time != times[0]:
-            raise SkyweaveError(
-                f"{source}: its time is called {time!r}, that of {group[0].encoding['source']} {times[0]!r}"
-            )
-        if calendar_of(piece[time]) != calendar_of(group[0][times[0]]):
-            raise SkyweaveError(
-                f"{source}: its calendar is {calendar_of(piece[time])!r}, that of "
-                f"{group[0].encoding['source']} "
-                f"{calendar_of(group[0][times[0]])!r}; files of different calendars cannot follow one another"
-            )
-    name = str(times[0])
-    group = sorted(group, key=lambda piece: piece[name].values[0])
-    seen: dict[Any, str] = {}
-    for piece in group:
-        for step in piece.indexes[name]:
-            if step in seen:
-                raise SkyweaveError(
-                    f"{piece.encoding['source']}: time {step} is in {seen[step]} too; give each time step "
-                    "once"
-                )
-            seen[step] = piece.encoding["source"]
-    try:
-        return xr.concat(
-            group,
-            dim=name,
-            data_vars="minimal",
-            coords="minimal",
-            compat="override",
-            join="exact",
-            combine_attrs="override",
-        )
-    except ValueError as exc:
-        sources = f"{group[0].encoding['source']} ... {group[-1].encoding['source']}"
-        raise SkyweaveError(f"{sources}: the files do not fit together along {name!r}: {exc}") from exc
-
-
-def calendar_of(time: xr.DataArray) -> str:
-    """CF name of the calendar of a coordinate of dates."""
-    return str(time.dt.calendar)
-
-
-def _span(ds: xr.Dataset) -> str:
-    time = find_time(ds)
-    if time is None or time not in ds.coords or ds[time].size == 0:
-        return "no dates"
-    return f"{ds[time].values.flat[0]!s:.19} to {ds[time].values.flat[-1]!s:.19}, {ds[time].size} steps"
-
-
-def select_region(
-    ds: xr.Dataset, region: Mapping[str, tuple[float, float]], where: str = "dataset"
-) -> xr.Dataset:
-    """Cut a region out, across 0 or 180 degrees and over the poles; coordinates keep their own values.
-
-    Args:
-        ds: gridded dataset.
-        region: ``{"lat": (south, north), "lon": (west, east)}`` in degrees; either may be left out.
-        where: file named in errors.
-
-    Raises:
-        SkyweaveError: unknown keys, bounds that are not two numbers, or no grid point inside.
-    """
-    for key, bounds in region.items():
-        if key not in ("lat", "lon"):
-            raise SkyweaveError(
-                f"region: unknown key {key!r}{did_you_mean(key, ['lat', 'lon'])}; give "
-                f"{{'lat': (south, north), 'lon': (west, east)}}"
-            )
-        if len(bounds) != 2 or not all(np.isfinite(float(b)) for b in bounds):
-            raise SkyweaveError(f"region: {key} must be two numbers in degrees, not {bounds!r}")
-    grid = Grid.from_dataset(ds)
-    kwargs: dict[str, Any] = {k: (float(b[0]), float(b[1])) for k, b in region.items()}
-    try:
-        i, j = grid.region(**kwargs)
-    except SkyweaveError as exc:
-        raise SkyweaveError(str(exc) if where in str(exc) else f"{where}: {exc}") from exc
-    return ds.isel({grid.lat_name: _as_slice(i), grid.lon_name: _as_slice(j)})
-
-
-def _as_slice(index: np.ndarray) -> slice | np.ndarray:
-    """A slice where the indices are consecutive: dask then reads less and keeps its chunks."""
-    index = np.asarray(index)
-    if index.size and np.array_equal(index, np.arange(index[0], index[0] + index.size)):
-        return slice(int(index[0]), int(index[0]) + index.size)
-    return index
-
-
-def select_time(ds: xr.Dataset, time: Any, where: str = "dataset") -> xr.Dataset:
-    """Keep the steps from start to end, both included, in the order they have.
-
-    Args:
-        ds: dataset with dates.
-        time: ``(start, end)``, or one date or part of a date; either end may be None; UTC.
-        where: file named in errors.
-
-    Raises:
-        SkyweaveError: no dates, a date that cannot be read, or no step in the period.
-    """
-    name = find_time(ds)
-    if name is None or name not in ds.coords or not has_dates(ds[name]):
-        found = (
-            f"{name!r} holds plain numbers"
-            if name is not None and name in ds.coords
-            else "there is no time coordinate"
-        )
-        raise SkyweaveError(f"{where}: a period was asked for, but the file has no dates ({found})")
-    start, end = _period(time)
-    index = ds.indexes[name]
-    ordered = index.sort_values()
-    try:
-        inside = ordered[ordered.slice_indexer(start, end)]
-    except (ValueError, TypeError, KeyError) as exc:
-        raise SkyweaveError(
-            f"time: cannot read the period {start!r} to {end!r} ({exc}); write dates as 2019-03-01T06:00"
-        ) from exc
-    keep = np.flatnonzero(index.isin(inside))
-    if keep.size == 0:
-        raise SkyweaveError(f"{where}: no time step from {start} to {end}; the file has {_span(ds)}")
-    return ds.isel({name: _as_slice(keep)})
-
-
-def _period(time: Any) -> tuple[Any, Any]:
-    if isinstance(time, slice):
-        time = (time.start, time.stop)
-    pair = (time, time) if isinstance(time, str) or not isinstance(time, Sequence) else tuple(time)
-    if len(pair) != 2:
-        raise SkyweaveError(f"time: give (start, end), not {len(pair)} values")
-    return _utc(pair[0]), _utc(pair[1])
-
-
-def _utc(moment: Any) -> Any:
-    """Text with a zone ('Z', '+02:00') as plain UTC; the rest as it is: '2019-03' keeps meaning a month."""
-    if isinstance(moment, np.datetime64):
-        return pd.Timestamp(moment)
-    if isinstance(moment, str) and "T" in moment.replace(" ", "T") and ("Z" in moment or "+" in moment):
-        try:
-            return str(pd.Timestamp(moment).tz_convert(None).isoformat())
-        except (ValueError, TypeError) as exc:
-            raise SkyweaveError(f"time: cannot read {moment!r}; write dates as 2019-03-01T06:00") from exc
-    return moment
 
 
 def check_not_empty(ds: xr.Dataset, variables: Sequence[str] | None = None) -> None:

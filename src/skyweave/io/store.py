@@ -123,7 +123,7 @@ def write_region(ds: xr.Dataset, path: str | os.PathLike[str], region: Mapping[s
     out = out.drop_vars([n for n, v in out.data_vars.items() if not set(v.dims) & set(region)])
     if not out.data_vars:
         raise SkyweaveError(f"{path}: no variable has a dimension of the region {sorted(region)}")
-    spans: dict[Hashable, slice] = {d: s for d, s in region.items() if d in out.dims}
+    spans: dict[str, slice] = {d: s for d, s in region.items() if d in out.dims}
     known = {str(k): v for k, v in group.arrays()}
     for name, var in out.data_vars.items():
         if str(name) not in known:
@@ -140,7 +140,7 @@ def write_region(ds: xr.Dataset, path: str | os.PathLike[str], region: Mapping[s
         out[name].encoding = {}
         out[name].attrs = {}
     for dim in out.dims:
-        spans.setdefault(dim, slice(0, out.sizes[dim]))
+        spans.setdefault(str(dim), slice(0, out.sizes[dim]))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
         try:
