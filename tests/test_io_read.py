@@ -1,4 +1,4 @@
-"""Reading: one field, stored in every way, is always the same field; and every bad file is named for what it is."""
+"""Reading: one field, however stored, is the same field; a bad file is named for what it is."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path):
         netcdf4(bad, tmp_path / f"{name}.nc")
         with pytest.raises(SkyweaveError, match=match):
             open_fields([tmp_path / "a.nc", tmp_path / f"{name}.nc"])
-    with pytest.raises(SkyweaveError, match="no variable 'u10'.*t2m"):
+    with pytest.raises(SkyweaveError, match=r"no variable 'u10'.*t2m, msl"):
         open_fields([tmp_path / "a.nc", tmp_path / "apart.nc"], ["u10"])
 
 

@@ -15,8 +15,6 @@ from skyweave.io.select import span_of
 
 def combine(pieces: list[xr.Dataset], files: list[str]) -> xr.Dataset:
     """Join files along time where they hold the same variables, side by side where they differ."""
-    if not pieces:
-        return xr.Dataset()
     _same_grid(pieces)
     groups: dict[tuple[str, ...], list[xr.Dataset]] = {}
     for piece in pieces:

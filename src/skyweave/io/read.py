@@ -58,12 +58,14 @@ def open_fields(
     asked = [variables] if isinstance(variables, str) else None if variables is None else list(variables)
     if asked is not None and not asked:
         raise SkyweaveError(f"{files[0]}: an empty list of variables was asked for")
-    pieces = [_fields_of(path, asked, select or {}, alone=len(files) == 1) for path in files]
-    pieces = [piece for piece in pieces if piece.data_vars]
-    ds = pieces[0] if len(pieces) == 1 else combine(pieces, files)
+    opened = [_fields_of(path, asked, select or {}, alone=len(files) == 1) for path in files]
     where = files[0] if len(files) == 1 else f"{files[0]} ... ({len(files)} files)"
     if asked is not None:
-        require_names(asked, [str(v) for v in ds.data_vars], where)
+        known = list(dict.fromkeys(name for _, names in opened for name in names))
+        require_names([parse_request(name, known).name for name in asked], known, where)
+    pieces = [piece for piece, _ in opened if piece.data_vars]
+    ds = pieces[0] if len(pieces) == 1 else combine(pieces, files)
+    if asked is not None:
         ds = ds[asked]
     if region is not None:
         ds = select_region(ds, region, where)
@@ -73,8 +75,10 @@ def open_fields(
     return ds
 
 
-def _fields_of(path: str, asked: list[str] | None, select: Mapping[str, Any], alone: bool) -> xr.Dataset:
-    """The wanted gridded variables of one file, in our order of dimensions, as dask arrays of whole maps."""
+def _fields_of(
+    path: str, asked: list[str] | None, select: Mapping[str, Any], alone: bool
+) -> tuple[xr.Dataset, list[str]]:
+    """The wanted variables of one file, ordered, as dask arrays; and the names of all on its grid."""
     ds = open_one(path)
     try:
         grid = Grid.from_dataset(ds)
@@ -107,11 +111,9 @@ def _fields_of(path: str, asked: list[str] | None, select: Mapping[str, Any], al
         field = _select(maps[request.name], select, path)
         chosen[name] = field if request.level is None else at_level(field, request, path)
     _all_selections_used(chosen, select, path)
-    if not chosen:
-        return xr.Dataset()
     out = xr.Dataset(chosen, attrs=ds.attrs)
     out.encoding["source"] = path
-    return _ordered(out, plane)
+    return (_ordered(out, plane) if chosen else out), gridded
 
 
 def _described(ds: xr.Dataset) -> str:
