@@ -1,4 +1,4 @@
-"""Latitude-longitude grids: found by CF meaning, in any order and convention, with areas, bounds and indices."""
+"""Latitude-longitude grids: found by CF meaning, in any order and convention; areas, bounds, indices."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Ints = NDArray[np.int64]
 class Grid:
     """A rectilinear latitude-longitude grid in its owner's order and longitude convention.
 
-    Cell edges lie midway between centres; the outermost cells reach as far outwards as inwards, but not past a pole.
-    An axis of one point takes the spacing of the other axis (one degree where both have one).
+    Cell edges lie midway between centres; the outermost cells reach as far outwards as inwards, but not past
+    a pole. An axis of one point takes the spacing of the other axis (one degree where both have one).
 
     Args:
         lat: degrees north, shape ``(H,)``, strictly monotonic either way.
-        lon: degrees east, shape ``(W,)``, strictly monotonic either way once unwrapped, so ``[350, 0, 10]`` is
-            an ascending axis.
+        lon: degrees east, shape ``(W,)``, strictly monotonic either way once unwrapped, so ``[350, 0, 10]``
+            is an ascending axis.
         lat_name: name of the latitude coordinate in its owner's files.
         lon_name: name of the longitude coordinate.
 
     Raises:
-        SkyweaveError: axes that are not one-dimensional, finite, monotonic and on the globe, or a longitude that
-            comes twice.
+        SkyweaveError: axes that are not one-dimensional, finite, monotonic and on the globe, or a longitude
+            that comes twice.
     """
 
     lat: Floats
@@ -61,8 +61,8 @@ class Grid:
             object.__setattr__(self, name, values)
         if np.abs(self.lat).max() > 90 + 1e-3:
             raise SkyweaveError(
-                f"{self.lat_name}: values from {self.lat.min():g} to {self.lat.max():g} are not degrees north; "
-                "latitudes lie between -90 and 90."
+                f"{self.lat_name}: values from {self.lat.min():g} to {self.lat.max():g} are not degrees "
+                "north; latitudes lie between -90 and 90."
             )
         steps = np.diff(self.lat)
         if not ((steps > 0).all() or (steps < 0).all()):
@@ -73,8 +73,8 @@ class Grid:
         spacing = self._spacing(np.diff(eastward))
         if self.lon.size > 1 and 360 - (eastward[-1] - eastward[0]) < 0.1 * spacing:
             raise SkyweaveError(
-                f"{self.lon_name}: the last longitude ({self.lon[-1]:g}) repeats the first ({self.lon[0]:g}); "
-                f"drop it, e.g. ds.isel({self.lon_name}=slice(None, -1))."
+                f"{self.lon_name}: the last longitude ({self.lon[-1]:g}) repeats the first "
+                f"({self.lon[0]:g}); drop it, e.g. ds.isel({self.lon_name}=slice(None, -1))."
             )
 
     # ---- shape and geometry
@@ -152,9 +152,9 @@ class Grid:
             clamp: move positions outside the domain to its nearest edge instead of giving NaN.
 
         Returns:
-            ``(i, j)``: ``i`` in ``[-0.5, H - 0.5]`` along ``lat`` as stored; ``j`` likewise along ``lon``, or, on a
-            periodic grid, in ``[0, W)`` with ``W - 1 < j < W`` between the last and the first column. Both are NaN
-            outside the outermost cell edges.
+            ``(i, j)``: ``i`` in ``[-0.5, H - 0.5]`` along ``lat`` as stored; ``j`` likewise along ``lon``,
+            or, on a periodic grid, in ``[0, W)`` with ``W - 1 < j < W`` between the last and the first
+            column. Both are NaN outside the outermost cell edges.
         """
         lat_, lon_ = np.broadcast_arrays(np.asarray(lat, np.float64), np.asarray(lon, np.float64))
         i = self._lat_index(lat_, clamp)
@@ -192,7 +192,7 @@ class Grid:
         return np.where(np.isnan(lon) if clamp else ~inside, np.nan, j)
 
     def contains(self, lat: ArrayLike, lon: ArrayLike) -> NDArray[np.bool_]:
-        """Whether positions (degrees, any longitude convention) lie inside the outermost cell edges; NaN does not."""
+        """Whether positions (degrees, any longitude convention) lie inside the outermost cell edges."""
         return ~np.isnan(self.index(lat, lon)[0])
 
     @staticmethod
@@ -214,12 +214,12 @@ class Grid:
 
         Args:
             lat: two latitudes, degrees, in either order; ``None`` for all.
-            lon: western and eastern limit, degrees in any convention; the box runs eastwards from the first to the
-                second, across 0 or 180 degrees where need be; ``None`` for all.
+            lon: western and eastern limit, degrees in any convention; the box runs eastwards from the first
+                to the second, across 0 or 180 degrees where need be; ``None`` for all.
 
         Returns:
-            ``(i, j)``: along ``lat`` as stored, and along ``lon`` as stored but starting where the box starts, so
-            that a box across the seam of a global grid comes out in one piece.
+            ``(i, j)``: along ``lat`` as stored, and along ``lon`` as stored but starting where the box
+            starts, so that a box across the seam of a global grid comes out in one piece.
 
         Raises:
             SkyweaveError: no cell centre lies in the box.
@@ -248,7 +248,7 @@ class Grid:
         return Grid(self.lat[i], self.lon[j], self.lat_name, self.lon_name)
 
     def same_as(self, other: Grid) -> bool:
-        """Whether both grids have the same cell centres, in the same order, whatever the longitude convention."""
+        """Whether both have the same cell centres in the same order, whatever the longitude convention."""
         if self.shape != other.shape:
             return False
         tolerance = max(1e-4, 1e-3 * min(self.resolution))
@@ -259,7 +259,8 @@ class Grid:
         """One line for messages: extent, size and spacing."""
         return (
             f"{self.lat.min():g} to {self.lat.max():g} N, {self.lon[0]:g} to {self.lon[-1]:g} E, "
-            f"{self.lat.size} x {self.lon.size} cells of {self.resolution[0]:.4g} x {self.resolution[1]:.4g} degrees"
+            f"{self.lat.size} x {self.lon.size} cells of {self.resolution[0]:.4g} x "
+            f"{self.resolution[1]:.4g} degrees"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -283,8 +284,8 @@ class Grid:
         """The grid of an xarray object: by CF attributes (standard_name, units, axis), then by name.
 
         Raises:
-            SkyweaveError: no latitude or longitude, two-dimensional or rotated ones, a list of points, or several
-                candidates.
+            SkyweaveError: no latitude or longitude, two-dimensional or rotated ones, a list of points, or
+                several candidates.
         """
         lat, lon = (_find(data, axis) for axis in ("latitude", "longitude"))
         if data[lat].dims == data[lon].dims:
@@ -302,7 +303,8 @@ class Grid:
 def great_circle(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> Floats:
     r"""Great-circle distance on the sphere, km, by the haversine formula (accurate for near points).
 
-    .. math:: d = 2R \arcsin\sqrt{\sin^2\tfrac{\Delta\phi}{2} + \cos\phi_1\cos\phi_2\sin^2\tfrac{\Delta\lambda}{2}}
+    .. math:: d = 2R \arcsin\sqrt{\sin^2\tfrac{\Delta\phi}{2}
+              + \cos\phi_1\cos\phi_2\sin^2\tfrac{\Delta\lambda}{2}}
 
     Args:
         lat1: degrees north, any shape.
@@ -333,7 +335,7 @@ def _unwrap(lon: Floats, name: str) -> tuple[int, Floats]:
     )
     if taken.sum() > 360 + 1e-3 or (taken[:-1] <= 0).any() or (taken[-1] <= 0 and lon.size == 2):
         raise SkyweaveError(
-            f"{name}: not monotonic ({lon[0]:g}, {lon[1]:g}, ... {lon[-1]:g}); sort it and drop duplicates first."
+            f"{name}: not monotonic ({lon[0]:g}, {lon[1]:g}, ... {lon[-1]:g}); sort it, drop duplicates."
         )
     return sign, np.concatenate([[0.0], np.cumsum(taken)])
 
@@ -386,8 +388,8 @@ def _find(data: xr.Dataset | xr.DataArray, axis: str) -> str:
         )
     if candidates:
         raise SkyweaveError(
-            f"{candidates[0]}{where} is a single value, not an axis; keep the dimension by selecting with a list, "
-            f"e.g. ds.isel({candidates[0]}=[0])."
+            f"{candidates[0]}{where} is a single value, not an axis; keep the dimension by selecting with a "
+            f"list, e.g. ds.isel({candidates[0]}=[0])."
         )
     found = ", ".join(
         f"{n} ({data[n].attrs.get('standard_name') or data[n].attrs.get('units') or 'no units'})"

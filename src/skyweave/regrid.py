@@ -33,8 +33,8 @@ def nearest(grid: Grid, lat: ArrayLike, lon: ArrayLike, *, outside: Outside = "e
         grid: the source grid, ``H x W``.
         lat: degrees north, ``n`` points of any shape, flattened.
         lon: degrees east, any convention.
-        outside: what a point beyond the outermost cell edges is: an ``"error"``, an ``"empty"`` row, or taken to
-            the ``"edge"``.
+        outside: what a point beyond the outermost cell edges is: an ``"error"``, an ``"empty"`` row, or
+            taken to the ``"edge"``.
 
     Returns:
         Weights, shape ``(n, H*W)``.
@@ -50,8 +50,9 @@ def nearest(grid: Grid, lat: ArrayLike, lon: ArrayLike, *, outside: Outside = "e
 def bilinear(grid: Grid, lat: ArrayLike, lon: ArrayLike, *, outside: Outside = "error") -> sp.csr_array:
     """Linear interpolation in latitude and longitude between the four centres around each point.
 
-    Exact for functions linear in latitude and longitude, on irregular axes too. Half a cell beyond the outermost
-    centres (and between the last row and the pole) the outermost value is kept. Arguments as in `nearest`.
+    Exact for functions linear in latitude and longitude, on irregular axes too. Half a cell beyond the
+    outermost centres (and between the last row and the pole) the outermost value is kept. Arguments as in
+    `nearest`.
     """
     i, j = _locate(grid, lat, lon, outside)
     rows, columns = _axis_linear(i, grid.shape[0], False), _axis_linear(j, grid.shape[1], grid.periodic)
@@ -68,15 +69,15 @@ def bicubic(
     .. math:: w(s) = \begin{cases} (a+2)|s|^3 - (a+3)|s|^2 + 1 & |s| \le 1 \\
                                    a|s|^3 - 5a|s|^2 + 8a|s| - 4a & 1 < |s| < 2 \end{cases}
 
-    Longitudes wrap on a periodic grid; elsewhere the outermost row or column is repeated. Other arguments as in
-    `nearest`.
+    Longitudes wrap on a periodic grid; elsewhere the outermost row or column is repeated. Other arguments as
+    in `nearest`.
 
     Args:
         grid: the source grid.
         lat: degrees north.
         lon: degrees east.
-        a: -0.75 is that of ``torch.nn.functional.grid_sample`` and so of the multimodal paper's station operator;
-            -0.5 is exact for quadratic functions.
+        a: -0.75 is that of ``torch.nn.functional.grid_sample`` and so of the multimodal paper's station
+            operator; -0.5 is exact for quadratic functions.
         outside: as in `nearest`.
     """
     i, j = _locate(grid, lat, lon, outside)
@@ -110,7 +111,7 @@ def block_mean(grid: Grid, factor: int | tuple[int, int], *, area_weighted: bool
 
 
 def coarsen(grid: Grid, factor: int | tuple[int, int]) -> Grid:
-    """The grid of blocks of cells: centres are the means of theirs, in the same order and longitude convention.
+    """The grid of blocks of cells: centres are the means of theirs, in the same order and convention.
 
     Args:
         grid: the fine grid.
@@ -132,8 +133,8 @@ def _factors(grid: Grid, factor: int | tuple[int, int]) -> tuple[int, int]:
     if fy < 1 or fx < 1 or grid.shape[0] % fy or grid.shape[1] % fx:
         cropped = tuple(n - n % max(f, 1) for n, f in zip(grid.shape, (fy, fx), strict=True))
         raise SkyweaveError(
-            f"blocks of {fy} x {fx} do not divide a grid of {grid.shape[0]} x {grid.shape[1]} cells; crop it, "
-            f"e.g. to {cropped[0]} x {cropped[1]}, or use the conservative area mean."
+            f"blocks of {fy} x {fx} do not divide a grid of {grid.shape[0]} x {grid.shape[1]} cells; crop "
+            f"it, e.g. to {cropped[0]} x {cropped[1]}, or use the conservative area mean."
         )
     return fy, fx
 
@@ -143,8 +144,8 @@ def conservative(source: Grid, target: Grid) -> sp.csr_array:
 
     .. math:: w_{ts} = \frac{|t \cap s|}{\sum_{s'} |t \cap s'|},
 
-    areas on the sphere. A target cell that the source covers partly takes the mean over the covered part; one that
-    it does not cover has an empty row.
+    areas on the sphere. A target cell that the source covers partly takes the mean over the covered part;
+    one that it does not cover has an empty row.
 
     Args:
         source: grid of the field, ``H x W``.
@@ -163,8 +164,8 @@ def bicubic_downsample(grid: Grid, target: Grid, antialias: bool) -> sp.csr_arra
     Args:
         grid: the fine grid, ``H x W``.
         target: the coarse grid, inside the fine one's outermost cell edges.
-        antialias: widen the kernel by the ratio of the spacings (and take ``a = -0.5``, as torch and Pillow do);
-            otherwise the fine field is sampled at the coarse centres with ``a = -0.75``.
+        antialias: widen the kernel by the ratio of the spacings (and take ``a = -0.5``, as torch and
+            Pillow do); otherwise the fine field is sampled at the coarse centres with ``a = -0.75``.
 
     Returns:
         Weights, shape ``(target.size, H*W)``.
@@ -240,7 +241,7 @@ def _fold(index: Ints, n: int, periodic: bool) -> Ints:
 
 
 def _cover(source: Floats, target: Floats, period: float | None) -> sp.csr_array:
-    """Share of every target interval's covered length that lies in each source interval; edges in any order."""
+    """Share of each target interval's covered length that lies in each source interval."""
     n_source, n_target = source.size - 1, target.size - 1
     flip_source, flip_target = source[-1] < source[0], target[-1] < target[0]
     s = source[::-1] if flip_source else source

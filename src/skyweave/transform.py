@@ -1,4 +1,4 @@
-"""Normalisations of a variable: fitted on training data only, invertible, differentiable, saved as plain numbers."""
+"""Normalisations of a variable: fitted on training data only, invertible, differentiable, plain numbers."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _LN_LIMIT = 70.0
 class Transform(ABC):
     """An invertible map from physical ``x`` to normalised ``z``, element by element; NaN stays NaN.
 
-    `forward` and `inverse` are exact inverses on the range stated by each transform. Tensors may have any shape,
-    floating type and device; the result has the same.
+    `forward` and `inverse` are exact inverses on the range stated by each transform. Tensors may have any
+    shape, floating type and device; the result has the same.
     """
 
     kind: ClassVar[str]
@@ -140,8 +140,8 @@ class Standardise(Transform):
 class Log10Standardise(Transform):
     r""":math:`z = (\log_{10}\max(x, f) - \mu) / s`, the downscaling paper's transform (section 2.4).
 
-    Exact for ``x >= floor``. Values below the floor, zero and negative retrievals included, are taken for the floor;
-    the inverse is positive everywhere.
+    Exact for ``x >= floor``. Values below the floor, zero and negative retrievals included, are taken for the
+    floor; the inverse is positive everywhere.
 
     Args:
         mean: :math:`\mu`, of the logarithm.
@@ -192,8 +192,8 @@ class Log1pQuantile(Transform):
     r""":math:`z = 2\,(\ln(1 + x) - q_{01}) / (q_{99} - q_{01}) - 1`, AODDiff's transform (its section 2.2).
 
     The two quantiles of the training values lie at -1 and 1. Exact for ``x >= -0.999``, so slightly negative
-    retrievals pass unharmed; anything lower is taken for -0.999. The inverse can be negative down to -1: physical
-    bounds are applied by `skyweave.state.apply_bounds`.
+    retrievals pass unharmed; anything lower is taken for -0.999. The inverse can be negative down to -1:
+    physical bounds are applied by `skyweave.state.apply_bounds`.
 
     Args:
         q01: 1 % quantile of ``ln(1 + x)`` over the training values.
@@ -344,5 +344,6 @@ def _finite(values: Values, kind: str) -> NDArray[np.float64]:
 def _check_scale(value: float, name: str, kind: str) -> None:
     if not (math.isfinite(value) and value > 0):
         raise SkyweaveError(
-            f"transform {kind!r}: {name} must be positive and finite, got {value}; do the training values vary?"
+            f"transform {kind!r}: {name} must be positive and finite, got {value}; do the "
+            "training values vary?"
         )
