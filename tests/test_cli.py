@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from skyweave.cli import COMMANDS, main
@@ -136,3 +137,66 @@ def test_a_flag_wins_over_the_yaml(tmp_path: Path):
 def test_an_error_of_another_form_is_refused(text):
     with pytest.raises(SkyweaveError, match="error"):
         settings_from(None, Flags(prior="p", points=[f"s.csv={text}"]))
+
+
+def test_the_choices_are_those_of_the_library():
+    from skyweave.cli.settings import METHODS, OPERATORS, SAMPLERS
+    from skyweave.observe.observation import GRID_OPERATORS
+    from skyweave.posterior.guidance import GUIDANCE
+    from skyweave.posterior.samplers import SAMPLERS as KNOWN
+
+    assert set(METHODS) == set(GUIDANCE)
+    assert set(SAMPLERS) == set(KNOWN)
+    assert set(OPERATORS) == set(GRID_OPERATORS)
+
+
+@pytest.fixture(scope="module")
+def demo_cases():
+    from importlib.resources import files
+
+    from skyweave.cli.demo_cases import make_cases
+    from skyweave.grid import Grid
+    from skyweave.io.read import open_fields
+
+    path = str(files("skyweave") / "data" / "era5_sample.nc")
+    region = {"lat": (20.0, 83.0), "lon": (-60.0, 35.0)}
+    truth = open_fields(path, region=region, time="2026-03-31T23").load()
+    grid = Grid.from_dataset(truth)
+    return truth, grid, make_cases(truth, grid, seed=1)
+
+
+def test_the_demo_observes_the_truth_with_the_stated_errors(demo_cases):
+    from skyweave.cli.demo_cases import CLOUD_COVER, COARSE, ERRORS, STATIONS
+    from skyweave.regrid import bilinear
+
+    truth, grid, (coarse, stations, gaps, together) = demo_cases
+    assert min(grid.shape) >= 64
+    for name, error in ERRORS.items():
+        field = truth[name].values[0].astype(float)
+        blocks = field.reshape(grid.shape[0] // COARSE, COARSE, -1, COARSE).mean((1, 3))
+        misfits = [(coarse.coarse[name] - blocks).ravel()]
+        lat, lon, values = stations.scattered(name, grid)
+        assert len(values) == STATIONS
+        misfits.append(values - bilinear(grid, lat, lon) @ field.ravel())
+        seen = gaps.gaps[name]
+        assert abs(float(np.isnan(seen).mean()) - CLOUD_COVER) < 0.01
+        misfits.append((seen - field)[np.isfinite(seen)])
+        for misfit in misfits:
+            assert abs(misfit.std() / error - 1) < 5 / np.sqrt(2 * len(misfit))
+            assert abs(misfit.mean()) < 5 * error / np.sqrt(len(misfit))
+        assert len(together.scattered(name, grid)[2]) == sum(len(misfit) for misfit in misfits)
+
+
+def test_stations_of_the_demo_lie_inside_and_off_the_grid_points(demo_cases):
+    _, grid, (_, stations, _, _) = demo_cases
+    lat, lon = stations.points["lat"], stations.points["lon"]
+    assert grid.contains(lat, lon).all()
+    assert (np.abs(lat - lat.round()) > 1e-6).all()
+
+
+def test_the_demo_refuses_a_folder_in_use(tmp_path: Path, capsys):
+    (tmp_path / "mine.txt").write_text("keep")
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["demo", "--members", "1", "--out", str(tmp_path / "new")]) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]

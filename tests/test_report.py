@@ -59,7 +59,7 @@ def test_points_and_coarse_grids_fall_on_the_map_in_any_longitude_convention(tur
     lat, lon = np.array([40.0, 60.0]), np.array([-10.0, 20.0]) + turn
     coarse = Grid(np.arange(68.0, 30, -8), np.arange(-16.0, 40, 8) + turn)
     panels = [
-        Panel("stations", np.array([1.0, 2.0]), lat=lat, lon=lon),
+        Panel("stations", points=(lat, lon, np.array([1.0, 2.0]))),
         Panel("coarse", np.zeros(coarse.shape), grid=coarse),
     ]
     points, cells = maps(map_figure(panels, GRID, units="K"))

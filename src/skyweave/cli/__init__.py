@@ -13,7 +13,7 @@ from skyweave.errors import SkyweaveError
 
 __all__ = ["COMMANDS", "build_app", "main"]
 
-COMMANDS = ("train", "reconstruct", "check", "info", "version")
+COMMANDS = ("train", "reconstruct", "check", "info", "demo", "version")
 
 
 def build_app() -> App:

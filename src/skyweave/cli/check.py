@@ -50,5 +50,5 @@ def describe(settings: ReconstructConfig, inputs: Inputs) -> list[str]:
     if inputs.like is not None:
         lines += [f"target        {settings.like}", *describe_dataset(inputs.like)]
     for source in inputs.observations:
-        lines += [f"observations  {source.name}", *describe_source(source)]
+        lines += [f"observations  {source.label}", *describe_source(source)]
     return lines

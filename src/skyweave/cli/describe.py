@@ -43,7 +43,7 @@ def describe_prior(prior: LearntPrior, full: bool = False) -> list[str]:
 
 
 def describe_dataset(ds: xr.Dataset) -> list[str]:
-    """Grid, times, variables, units, fill values and missing share of a dataset, from a sample of its maps."""
+    """Grid, times, variables, units, fill values and missing share of a dataset, from some of its maps."""
     return [f"  {line}" for line in str(describe(ds)).splitlines()]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 
 from skyweave.cli.settings import ErrorSection, GridSource, PointSource, ReconstructConfig
-from skyweave.errors import SkyweaveError
 from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.tables import read_stations
 from skyweave.observe.errors import ErrorModel
@@ -50,30 +49,52 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
 
 
 def _open(source: GridSource | PointSource, cut: dict[str, Any]) -> GridObservation | PointObservation:
-    shared: dict[str, Any] = {"weight": source.weight}
-    for key in ("name", "time_window", "interpolation", "superob", "thin", "operator"):
-        if getattr(source, key, None) is not None:
-            shared[key] = getattr(source, key)
+    shared: dict[str, Any] = {
+        key: getattr(source, key)
+        for key in ("weight", "name", "time_window", "time", "units", "valid_range")
+        if getattr(source, key) is not None
+    }
     if source.error is not None:
         shared["error"] = _error(source.error)
-    if isinstance(source, PointSource):
-        shared.setdefault("name", source.points)
-        table = read_stations(
-            source.points,
-            columns=source.columns,
-            constants=source.constants,
-            missing=source.missing,
-            time_format=source.time_format,
-        )
-        return PointObservation(table, **shared)
-    ds = open_fields(source.grid, [source.variable], **cut)
+    return _points(source, shared) if isinstance(source, PointSource) else _grid(source, shared, cut)
+
+
+def _points(source: PointSource, shared: dict[str, Any]) -> PointObservation:
+    if source.errors:
+        shared["error"] = {name: _error(error) for name, error in source.errors.items()}
+    table = read_stations(
+        source.points,
+        columns=source.columns,
+        constants=source.constants,
+        missing=source.missing,
+        time_format=source.time_format,
+    )
+    if table["error"].isna().all():
+        # Without it the source says itself that it has no errors; with it every report would be dropped.
+        table = table.drop(columns="error")
+    shared.setdefault("name", source.points)
+    return PointObservation(
+        table, interpolation=source.interpolation, superob=source.superob, thin=source.thin, **shared
+    )
+
+
+def _grid(source: GridSource, shared: dict[str, Any], cut: dict[str, Any]) -> GridObservation:
+    names = [source.variable, *([source.error_variable] if source.error_variable else [])]
+    ds = open_fields(source.grid, names, **cut)
     check_not_empty(ds)
-    if "error" not in shared:
-        raise SkyweaveError(
-            f"{source.grid}: {source.variable} has no error; add =ERROR to the flag, or 'error' to the YAML"
-        )
-    shared.setdefault("name", f"{source.grid}:{source.variable}")
-    return GridObservation(ds[source.variable], variable=source.of or source.variable, **shared)
+    if source.error_variable is not None:
+        shared["error_field"] = ds[source.error_variable]
+    for key in ("min_coverage", "min_filled"):
+        if getattr(source, key) is not None:
+            shared[key] = getattr(source, key)
+    where = source.grid if isinstance(source.grid, str) else source.grid[0]
+    shared.setdefault("name", f"{where}:{source.variable}")
+    return GridObservation(
+        ds[source.variable],
+        variable=source.of or source.variable,
+        operator=source.operator,
+        **shared,
+    )
 
 
 def _error(section: ErrorSection) -> ErrorModel:

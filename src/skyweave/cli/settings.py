@@ -14,9 +14,20 @@ if TYPE_CHECKING:
     from skyweave.cli.flags import Flags
 
 METHODS = ("covariance", "mmps", "sda", "pigdm", "dps")
+OPERATORS = (
+    "auto",
+    "mask",
+    "block-mean",
+    "mean",
+    "aggregate",
+    "bilinear",
+    "bicubic",
+    "bicubic-antialias",
+)
 SAMPLERS = ("dpm++2m", "dpm++2m-sde", "heun", "ancestral")
 
 Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -64,35 +75,56 @@ def parse_error(value: object) -> object:
 Error = Annotated[ErrorSection, BeforeValidator(parse_error)]
 
 
+Range = tuple[float | None, float | None]
+
+
 class SourceSection(Section):
-    """What sources of either kind share; `time_window` is a duration such as ``90min`` before and after."""
+    """What sources of either kind share: see `skyweave.GridObservation` and `skyweave.PointObservation`."""
 
     error: Error | None = None
     weight: Positive = 1.0
     name: str | None = None
-    time_window: str | None = None
+    time_window: str | float | None = None
+    time: Literal["nearest", "interpolate"] = "nearest"
+    units: str | None = None
+    valid_range: Range | None = None
 
 
 class GridSource(SourceSection):
-    """A gridded source: `variable` is its name in the file, `of` the prior's (the same by default)."""
+    """A gridded source: `variable` is its name in the file, `of` the prior's (the same by default).
+
+    `error_variable` names a field of the same file with an error per cell.
+    """
 
     grid: str | list[str]
     variable: str
     of: str | None = None
-    operator: str | None = None
+    operator: str = "auto"
+    min_coverage: Fraction | None = None
+    min_filled: Fraction | None = None
+    error_variable: str | None = None
+
+    @field_validator("operator")
+    @classmethod
+    def _known_operator(cls, name: str) -> str:
+        return _one_of(name, OPERATORS, "operator")
 
 
 class PointSource(SourceSection):
-    """A table of reports; `columns`, `constants`, `missing` and `time_format` say how to read it."""
+    """A table of reports; `columns`, `constants`, `missing` and `time_format` say how to read it.
+
+    `errors` has one error per variable where they differ.
+    """
 
     points: str
+    errors: dict[str, Error] = {}
     columns: dict[str, str] = {}
     constants: dict[str, Any] = {}
     missing: list[float] = []
     time_format: str | None = None
-    interpolation: Literal["bilinear", "bicubic"] | None = None
-    superob: Any = None
-    thin: Any = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    superob: bool = False
+    thin: Literal["cell"] | Positive | None = None
 
 
 def _kind(value: Any) -> str:

@@ -34,18 +34,23 @@ class Panel:
 
     Args:
         title: what is shown.
-        values: shape ``(H, W)`` of `grid`, or ``(n,)`` at points `lat` and `lon`; NaN is drawn as missing.
+        values: shape ``(H, W)`` of `grid`; NaN is drawn as missing.
         scale: panels of one scale share limits, colours and a colour bar.
         grid: the grid of `values` where it is not the figure's, such as that of coarse observations.
-        lat, lon: positions of point values, degrees.
+        points: latitudes, longitudes (degrees) and values of observations at points, drawn above `values`.
     """
 
     title: str
-    values: Floats
+    values: Floats | None = None
     scale: Scale = "field"
     grid: Grid | None = None
-    lat: Floats | None = None
-    lon: Floats | None = None
+    points: tuple[Floats, Floats, Floats] | None = None
+
+    def numbers(self) -> Floats:
+        """All that is drawn, in one row."""
+        parts = [self.values] if self.values is not None else []
+        parts += [self.points[2]] if self.points is not None else []
+        return np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
 
 
 @cache
@@ -132,7 +137,7 @@ def _extent(grid: Grid) -> tuple[float, float, float, float]:
 
 
 def _mappable(scale: Scale, panels: Sequence[Panel], limits: tuple[float, float] | None) -> ScalarMappable:
-    values = np.concatenate([np.ravel(panel.values) for panel in panels])
+    values = np.concatenate([panel.numbers() for panel in panels])
     values = values[np.isfinite(values)]
     if limits is None:
         limits = (0.0, 1.0) if values.size == 0 else _round_limits(*np.percentile(values, [0.5, 99.5]))
@@ -159,18 +164,18 @@ def _draw(ax: Axes, panel: Panel, grid: Grid, mappable: ScalarMappable) -> None:
     ax.set_facecolor(MISSING)
     style_of: dict[str, Any] = {"cmap": mappable.cmap, "norm": mappable.norm}
     west = float(grid.lon_bounds.min())
-    if panel.lat is not None and panel.lon is not None:
-        ax.set_facecolor("#f6f6f4")
-        lon = west + np.mod(panel.lon - west, 360)
-        ax.scatter(
-            lon, panel.lat, c=panel.values, s=26, edgecolors=LAND_LINE, linewidths=0.6, zorder=3, **style_of
-        )
-    else:
+    if panel.values is not None:
         own = panel.grid or grid
         if panel.values.shape != own.shape:
             raise ValueError(f"{panel.title}: values of shape {panel.values.shape} on a grid of {own.shape}")
         shift = 360 * np.round((west - float(own.lon_bounds.min())) / 360)
         ax.pcolormesh(own.lon_bounds + shift, own.lat_bounds, panel.values, rasterized=True, **style_of)
+    else:
+        ax.set_facecolor("#f6f6f4")
+    if panel.points is not None:
+        lat, lon, values = panel.points
+        east = west + np.mod(lon - west, 360)
+        ax.scatter(east, lat, c=values, s=26, edgecolors=LAND_LINE, linewidths=0.6, zorder=3, **style_of)
     coast = coastlines()
     # White below black: a coast is seen on dark and on light colours.
     for colour, line in (("white", 1.3), (LAND_LINE, 0.6)):
