@@ -331,6 +331,7 @@ def test_report_says_what_the_field_is(tmp_path):
     ds.t2m.values[:, :5] = -9999.0
     netcdf4(ds, tmp_path / "a.nc")
     report = describe(open_fields(tmp_path / "a.nc"))
+    assert report.source == str(tmp_path / "a.nc")
     assert report.grid.shape == (17, 36)
     assert report.grid.periodic
     assert report.grid.resolution == (10, 10)

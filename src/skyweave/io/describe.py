@@ -148,7 +148,10 @@ def describe(ds: xr.Dataset, *, maps: int = 8) -> FieldsReport:
     fields = {str(n): v for n, v in ds.data_vars.items() if set(plane) <= set(v.dims)}
     samples = dask.compute({name: [m.data for m in _sample(v, plane, maps)] for name, v in fields.items()})[0]
     variables = tuple(_variable(name, v, np.stack(samples[name])) for name, v in fields.items())
-    return FieldsReport(str(ds.encoding.get("source", "dataset")), report, time_report(ds), variables)
+    # A single variable taken out of a dataset still knows its file.
+    sources = [ds.encoding.get("source"), *(v.encoding.get("source") for v in fields.values())]
+    source = next((str(s) for s in sources if s), "dataset")
+    return FieldsReport(source, report, time_report(ds), variables)
 
 
 def time_report(ds: xr.Dataset | xr.DataArray) -> TimeReport:
