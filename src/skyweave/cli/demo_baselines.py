@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def optimal_interpolation(
     times = truth.time.values
     shape = (1, len(ERRORS), *grid.shape)
     observed = assemble(case.sources, prior.spec, grid, times, prior.transform).segment(0, 1)
-    V = model.on(shape, periodic=grid.periodic)(math.inf)
+    V: Any = model.on(shape, periodic=grid.periodic)(math.inf)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         mean = prior.denoiser(grid, times)(torch.zeros(1, *shape), torch.tensor(CLIMATOLOGY))

@@ -56,8 +56,8 @@ def run(out: Path, members: int, seed: int, overwrite: bool) -> None:
         ensembles[case.title] = fields
         used = int(fields.attrs["network_evaluations"])
         rows += _rows(case, "skyweave", _stack(fields, prior), truth, grid, prior, seconds, used)
-        for method, ensemble, *cost in baselines(case, prior, truth, grid, members, seed):
-            rows += _rows(case, method, ensemble, truth, grid, prior, *cost)
+        for method, ensemble, taken, calls in baselines(case, prior, truth, grid, members, seed):
+            rows += _rows(case, method, ensemble, truth, grid, prior, taken, calls)
         for name in DRAWN:
             draw_case(case, name, truth, fields, grid, out / f"{case.name}_{name}.png")
         print(f"  {case.title:<14} {seconds:5.1f} s")
