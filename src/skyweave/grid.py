@@ -64,14 +64,11 @@ class Grid:
                 f"{self.lat_name}: values from {self.lat.min():g} to {self.lat.max():g} are not degrees "
                 "north; latitudes lie between -90 and 90."
             )
+        object.__setattr__(self, "lat", np.clip(self.lat, -90.0, 90.0))
         steps = np.diff(self.lat)
         if not ((steps > 0).all() or (steps < 0).all()):
-            raise SkyweaveError(
-                f"{self.lat_name}: not strictly monotonic; sort it and drop duplicates first."
-            )
-        _, eastward = _unwrap(self.lon, self.lon_name)
-        spacing = self._spacing(np.diff(eastward))
-        if self.lon.size > 1 and 360 - (eastward[-1] - eastward[0]) < 0.1 * spacing:
+            raise SkyweaveError(f"{self.lat_name}: not strictly monotonic; sort it and drop duplicates.")
+        if self.lon.size > 1 and 360 - self._eastward[-1] < 0.1 * self.resolution[1]:
             raise SkyweaveError(
                 f"{self.lon_name}: the last longitude ({self.lon[-1]:g}) repeats the first "
                 f"({self.lon[0]:g}); drop it, e.g. ds.isel({self.lon_name}=slice(None, -1))."
@@ -92,13 +89,10 @@ class Grid:
     @cached_property
     def resolution(self) -> tuple[float, float]:
         """Median spacing ``(|dlat|, |dlon|)``, degrees."""
-        return self._spacing(np.diff(self.lat)), self._spacing(np.diff(self._eastward))
-
-    def _spacing(self, steps: Floats) -> float:
-        if steps.size == 0:
-            others = np.concatenate([np.diff(self.lat), np.diff(_unwrap(self.lon, self.lon_name)[1])])
-            steps = others if others.size else np.ones(1)
-        return float(np.median(np.abs(steps)))
+        dlat, dlon = np.abs(np.diff(self.lat)), np.diff(self._eastward)
+        one = np.ones(1)
+        known = [next(d for d in steps if d.size) for steps in ((dlat, dlon, one), (dlon, dlat, one))]
+        return float(np.median(known[0])), float(np.median(known[1]))
 
     @cached_property
     def _sign(self) -> int:
@@ -163,9 +157,7 @@ class Grid:
         return np.where(outside, np.nan, i), np.where(outside, np.nan, j)
 
     def _lat_index(self, lat: Floats, clamp: bool) -> Floats:
-        order = slice(None) if self.lat.size == 1 or self.lat[1] > self.lat[0] else slice(None, None, -1)
         knots, places = _with_edges(self.lat, self.lat_bounds)
-        knots, places = knots[order], places[order]
         if knots[0] > knots[-1]:
             knots, places = knots[::-1], places[::-1]
         tolerance = _tolerance(self.resolution[0])
@@ -233,7 +225,7 @@ class Grid:
             width = (lon[1] - lon[0]) % 360
             j = np.flatnonzero((self.lon - lon[0] + tolerance) % 360 <= width + 2 * tolerance)
             breaks = np.flatnonzero(np.diff(j) > 1)
-            if self.periodic and breaks.size:
+            if breaks.size:
                 j = np.roll(j, -(breaks[0] + 1))
         if i.size == 0 or j.size == 0:
             what = f"latitudes {tuple(lat)}" if i.size == 0 and lat is not None else f"longitudes {lon}"

@@ -261,7 +261,9 @@ def _cover(source: Floats, target: Floats, period: float | None) -> sp.csr_array
         length = np.minimum(high[row], s[column + 1]) - np.maximum(low[row], s[column])
         # Edges that differ by rounding alone do not overlap.
         keep = length > 1e-9 * (high - low)[row]
-        rows.append(row[keep]), columns.append(column[keep]), lengths.append(length[keep])
+        rows.append(row[keep])
+        columns.append(column[keep])
+        lengths.append(length[keep])
     row, column, length = np.concatenate(rows), np.concatenate(columns), np.concatenate(lengths)
     covered = np.bincount(row, weights=length, minlength=n_target)
     weights = length / covered[row]

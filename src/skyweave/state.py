@@ -1,9 +1,8 @@
-"""What a state is made of, and the only bridge between labelled fields and tensors."""
+"""The state: which variables, in which units, on which grid; the only bridge between labels and tensors."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,13 +13,23 @@ from torch import Tensor
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.units import conversion
 
-__all__ = ["StateSpec", "Variable", "apply_bounds", "convert", "to_dataset", "to_tensor", "unit_conversion"]
+__all__ = ["StateSpec", "Variable", "apply_bounds", "find_variable", "time_dim", "to_dataset", "to_tensor"]
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One field of the state: its name and units, CF names, and the physical bounds no member may cross."""
+    """One channel of a state.
+
+    Args:
+        name: unique name of the channel, and of the variable in files.
+        units: physical units, CF spelling.
+        standard_name: CF standard name; finds the variable in files that call it otherwise.
+        long_name: for titles.
+        bounds: least and greatest physical value, in ``units``; ``None`` where there is none.
+        level: vertical level, hPa on pressure levels, otherwise in the units of the file's vertical axis.
+    """
 
     name: str
     units: str
@@ -29,183 +38,264 @@ class Variable:
     bounds: tuple[float | None, float | None] = (None, None)
     level: float | None = None
 
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """CF attributes of the variable, empty ones left out."""
-        named = {"units": self.units, "standard_name": self.standard_name, "long_name": self.long_name}
-        return {key: value for key, value in named.items() if value}
+    def __post_init__(self) -> None:
+        low, high = self.bounds
+        object.__setattr__(self, "bounds", (low, high))
+        if low is not None and high is not None and low >= high:
+            raise SkyweaveError(
+                f"variable {self.name!r}: lower bound {low:g} is not below upper bound {high:g}."
+            )
 
 
 @dataclass(frozen=True)
 class StateSpec:
-    """The variables of a state in channel order, the grid spacing in degrees and the frames of a window."""
+    """What a state is made of.
+
+    Args:
+        variables: the channels, in order.
+        resolution: ``(dlat, dlon)`` of the grid, degrees; ``None`` where any will do.
+        window: number of consecutive frames that are described together, ``w = 2k + 1``.
+    """
 
     variables: tuple[Variable, ...]
     resolution: tuple[float, float] | None = None
     window: int = 1
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "variables", tuple(self.variables))
+        if self.resolution is not None:
+            object.__setattr__(self, "resolution", tuple(float(r) for r in self.resolution))
+        repeated = {n for n in self.names if self.names.count(n) > 1}
+        if not self.variables or repeated:
+            found = f"{', '.join(sorted(repeated))} more than once" if repeated else "none"
+            raise SkyweaveError(f"a state needs one or more variables of distinct names; found {found}.")
+        if self.window < 1 or self.window % 2 == 0:
+            raise SkyweaveError(f"window must be an odd number of frames (w = 2k + 1), got {self.window}.")
+
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the channels."""
         return tuple(v.name for v in self.variables)
 
     def channel(self, name: str) -> int:
-        """Index of a variable.
+        """Position of a variable.
 
         Raises:
-            SkyweaveError: the state has no such variable.
+            SkyweaveError: there is no such variable.
         """
         if name not in self.names:
             hint = did_you_mean(name, self.names)
-            raise SkyweaveError(f"no variable {name!r} in this state{hint}; it has {', '.join(self.names)}")
+            raise SkyweaveError(f"no variable {name!r}{hint} in the state; it has {', '.join(self.names)}.")
         return self.names.index(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        variables = [asdict(v) | {"bounds": list(v.bounds)} for v in self.variables]
-        resolution = None if self.resolution is None else [float(r) for r in self.resolution]
-        return {"variables": variables, "resolution": resolution, "window": self.window}
+        """Plain numbers and strings, for JSON."""
+        return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> StateSpec:
-        variables = tuple(Variable(**{**v, "bounds": tuple(v["bounds"])}) for v in values["variables"])
-        resolution = values["resolution"]
-        pair = None if resolution is None else (float(resolution[0]), float(resolution[1]))
-        return cls(variables, pair, int(values["window"]))
-
-
-# Units by family: factor and offset to the family's base unit, spellings as `_spelling` leaves them.
-_FAMILIES: tuple[dict[str, tuple[float, float]], ...] = (
-    {"K": (1, 0), "degC": (1, 273.15), "degF": (5 / 9, 459.67 * 5 / 9)},
-    {"Pa": (1, 0), "hPa": (100, 0), "kPa": (1000, 0)},
-    {"1": (1, 0), "%": (0.01, 0), "g kg-1": (1e-3, 0)},
-    {"m s-1": (1, 0), "km h-1": (1 / 3.6, 0), "knot": (0.514444, 0)},
-    {"kg m-2": (1, 0), "g m-2": (1e-3, 0)},
-    {"m": (1, 0), "km": (1000, 0), "gpm": (1, 0), "cm": (0.01, 0)},
-    {"m2 s-2": (1, 0)},
-    {"kg m-2 s-1": (1, 0), "mm h-1": (1 / 3600, 0), "mm day-1": (1 / 86400, 0)},
-)
-
-_ALIASES = {
-    "k": "K", "kelvin": "K", "degk": "K", "c": "degC", "degc": "degC", "celsius": "degC", "deg_c": "degC",
-    "degree_celsius": "degC", "degrees_celsius": "degC", "f": "degF", "degf": "degF", "fahrenheit": "degF",
-    "pa": "Pa", "pascal": "Pa", "hpa": "hPa", "mbar": "hPa", "mb": "hPa", "millibar": "hPa", "kpa": "kPa",
-    "1": "1", "": "1", "-": "1", "none": "1", "unitless": "1", "dimensionless": "1", "(0 - 1)": "1",
-    "(0-1)": "1", "0-1": "1", "fraction": "1", "kg kg-1": "1", "kg/kg": "1", "kg kg**-1": "1", "m3 m-3": "1",
-    "%": "%", "percent": "%", "g kg-1": "g kg-1", "g/kg": "g kg-1",
-    "m s-1": "m s-1", "m/s": "m s-1", "ms-1": "m s-1", "meter second-1": "m s-1", "metre second-1": "m s-1",
-    "km h-1": "km h-1", "km/h": "km h-1", "kt": "knot", "kts": "knot", "knot": "knot", "knots": "knot",
-    "kg m-2": "kg m-2", "kg/m2": "kg m-2", "mm": "kg m-2", "g m-2": "g m-2",
-    "m": "m", "meter": "m", "metre": "m", "meters": "m", "metres": "m", "km": "km", "gpm": "gpm", "cm": "cm",
-    "m2 s-2": "m2 s-2", "m2/s2": "m2 s-2",
-    "kg m-2 s-1": "kg m-2 s-1", "mm/h": "mm h-1", "mm h-1": "mm h-1", "mm/day": "mm day-1",
-    "mm day-1": "mm day-1",
-}  # fmt: skip
-
-
-def _spelling(units: str) -> str:
-    """One spelling for the common ways to write a unit."""
-    text = re.sub(r"\s+", " ", str(units).strip().replace("**", "").replace("^", "")).lower()
-    return _ALIASES.get(text, text)
-
-
-def unit_conversion(found: str, wanted: str, name: str = "") -> tuple[float, float]:
-    """Factor and offset with ``wanted = factor * found + offset``.
-
-    An error or a difference is converted by the factor alone.
-
-    Raises:
-        SkyweaveError: the units are not of one kind, or not known.
-    """
-    a, b = _spelling(found), _spelling(wanted)
-    if a == b:
-        return 1.0, 0.0
-    for family in _FAMILIES:
-        if a in family and b in family:
-            (scale, shift), (scale_b, shift_b) = family[a], family[b]
-            return scale / scale_b, (shift - shift_b) / scale_b
-    where = f"{name}: " if name else ""
-    raise SkyweaveError(
-        f"{where}units {found!r} cannot be converted to {wanted!r}; convert the data, or correct their `units`"
-    )
-
-
-def convert(values: np.ndarray, found: str, wanted: str, name: str = "") -> np.ndarray:
-    """Values in the wanted units; the same array where nothing changes."""
-    factor, offset = unit_conversion(found, wanted, name)
-    return values if factor == 1 and offset == 0 else values * factor + offset
-
-
-def to_tensor(ds: xr.Dataset, spec: StateSpec, grid: Grid | None = None) -> Tensor:
-    """Fields of a dataset as a physical state ``(T, C, H, W)``, float32, NaN where missing.
-
-    Args:
-        ds: holds every variable of the state, dims time, latitude, longitude in any order; time may be absent.
-        spec: variables and their units; a file that states no units is taken to have these.
-        grid: whose dimensions are the horizontal ones; found in ``ds`` by default.
-
-    Raises:
-        SkyweaveError: a variable is missing, has other dimensions, or units of another kind.
-    """
-    grid = Grid.from_dataset(ds) if grid is None else grid
-    channels = []
-    for variable in spec.variables:
-        if variable.name not in ds:
-            names = [str(n) for n in ds.data_vars]
-            hint = did_you_mean(variable.name, names)
-            raise SkyweaveError(f"no variable {variable.name!r}{hint}; the data have {', '.join(names)}")
-        array = ds[variable.name]
-        horizontal = _horizontal_dims(array, grid)
-        others = [d for d in array.dims if d not in horizontal]
-        if len(others) > 1:
-            raise SkyweaveError(
-                f"{variable.name}: dimensions {array.dims}; select one of {others[1:]} first, a state has "
-                "time, latitude and longitude"
-            )
-        values = np.asarray(array.transpose(*others, *horizontal).values, dtype=np.float64)
-        values = convert(values, str(array.attrs.get("units", variable.units)), variable.units, variable.name)
-        channels.append(values.reshape(-1, *values.shape[-2:]))
-    return torch.from_numpy(np.stack(channels, axis=1).astype(np.float32))
-
-
-def _horizontal_dims(array: xr.DataArray, grid: Grid) -> tuple[str, str]:
-    """Dimension names of latitude and longitude: those of the grid's coordinates."""
-    names = []
-    for name in (grid.lat_name, grid.lon_name):
-        dim = array[name].dims[0] if name in array.coords and array[name].ndim == 1 else name
-        if dim not in array.dims:
-            raise SkyweaveError(f"{array.name}: dimensions {array.dims} lack {name!r}")
-        names.append(str(dim))
-    return names[0], names[1]
-
-
-def to_dataset(x: Tensor, spec: StateSpec, coords: Mapping[str, xr.DataArray | np.ndarray]) -> xr.Dataset:
-    """A physical state as labelled fields.
-
-    Args:
-        x: ``(M, T, C, H, W)``, physical units.
-        spec: variables in channel order.
-        coords: the caller's own coordinates of member, time, latitude and longitude, in this order.
-    """
-    dims = tuple(coords)
-    values = x.detach().cpu().numpy()
-    fields = {v.name: (dims, values[:, :, c], v.attrs) for c, v in enumerate(spec.variables)}
-    return xr.Dataset(fields, coords=dict(coords))
+    def from_dict(cls, values: dict[str, Any]) -> StateSpec:
+        """The specification that `to_dict` described, also after a round trip through JSON."""
+        variables = [{**v, "bounds": tuple(v.get("bounds", (None, None)))} for v in values["variables"]]
+        return cls(tuple(Variable(**v) for v in variables), values.get("resolution"), values.get("window", 1))
 
 
 def apply_bounds(x: Tensor, spec: StateSpec) -> tuple[Tensor, dict[str, int]]:
-    """Clip each variable to its physical bounds.
+    """Physical values moved to the nearest bound of their variable, and how many were.
 
     Args:
-        x: ``(..., C, H, W)``, physical units.
+        x: physical state, shape ``(..., C, H, W)``; NaN stays NaN.
+        spec: holds the bounds.
 
     Returns:
-        The clipped state, and how many values were clipped by variable.
+        The bounded state (the same tensor where nothing is out of bounds), and the number of values moved per
+        variable that has bounds.
     """
-    channels, counts = [], {}
+    counts: dict[str, int] = {}
     for c, variable in enumerate(spec.variables):
-        field = x[..., c, :, :]
         low, high = variable.bounds
-        clipped = field if low is None and high is None else field.clamp(low, high)
-        counts[variable.name] = int((clipped != field).logical_and(~torch.isnan(field)).sum())
-        channels.append(clipped)
-    return torch.stack(channels, dim=-3), counts
+        if low is None and high is None:
+            continue
+        channel = x[..., c, :, :]
+        bounded = channel.clamp(min=low, max=high)
+        # NaN differs from itself, so count by comparison with the bounds.
+        below = 0 if low is None else int((channel < low).sum())
+        above = 0 if high is None else int((channel > high).sum())
+        counts[variable.name] = below + above
+        if below + above:
+            x = torch.cat([x[..., :c, :, :], bounded.unsqueeze(-3), x[..., c + 1 :, :, :]], dim=-3)
+    return x, counts
+
+
+def find_variable(ds: xr.Dataset, variable: Variable) -> str:
+    """Name under which a dataset holds a variable: its own, else the one of its standard name.
+
+    A variable of a level, such as ``z500``, is also found as ``z`` along a vertical axis.
+
+    Raises:
+        SkyweaveError: the dataset has no such variable, or several of its standard name.
+    """
+    if variable.name in ds.data_vars:
+        return variable.name
+    same = [str(n) for n in ds.data_vars if variable.standard_name == ds[n].attrs.get("standard_name", "")]
+    if variable.standard_name and len(same) == 1:
+        return same[0]
+    stem = variable.name.rstrip("0123456789_")
+    if variable.level is not None and stem in ds.data_vars:
+        return stem
+    where = _source(ds)
+    if variable.standard_name and same:
+        raise SkyweaveError(
+            f"{where}: {', '.join(same)} all have the standard name {variable.standard_name!r}; rename the one "
+            f"that is meant to {variable.name!r}."
+        )
+    names = [str(n) for n in ds.data_vars]
+    raise SkyweaveError(
+        f"{where}: no variable {variable.name!r}{did_you_mean(variable.name, names)}; there are "
+        f"{', '.join(names) or 'no data variables'}."
+    )
+
+
+def to_tensor(ds: xr.Dataset, spec: StateSpec, grid: Grid | None = None) -> Tensor:
+    """Values of a dataset as a physical state, in the units of the specification.
+
+    Variables without a units attribute are taken to have the right one.
+
+    Args:
+        ds: holds the variables, in any dimension order; values are read here if they were lazy.
+        spec: the variables wanted.
+        grid: the grid the state must be on; by default the dataset's own.
+
+    Returns:
+        Shape ``(T, C, H, W)``, float32, NaN where missing; ``T = 1`` without a time dimension.
+
+    Raises:
+        SkyweaveError: a variable that is not there, units of another kind, another grid, or dimensions other
+            than time, latitude and longitude.
+    """
+    own = Grid.from_dataset(ds)
+    if grid is not None and not own.same_as(grid):
+        raise SkyweaveError(
+            f"{_source(ds)}: the grid ({own.describe()}) is not the one wanted ({grid.describe()}); regrid or "
+            "select the region first."
+        )
+    channels = [_channel(ds, variable, own) for variable in spec.variables]
+    lengths = {v.name: c.shape[0] for v, c in zip(spec.variables, channels, strict=True)}
+    if len(set(lengths.values())) > 1:
+        raise SkyweaveError(f"{_source(ds)}: variables differ in their number of times: {lengths}.")
+    return torch.from_numpy(np.stack(channels, axis=1))
+
+
+def _channel(ds: xr.Dataset, variable: Variable, grid: Grid) -> np.ndarray:
+    """One variable in its wanted units, shape ``(T, H, W)``."""
+    name = find_variable(ds, variable)
+    what = f"{_source(ds)}, variable {name!r}"
+    data = ds[name]
+    if variable.level is not None:
+        data = _at_level(data, variable.level, what)
+    lat, lon = grid.dims_in(ds)
+    absent = [d for d in (lat, lon) if d not in data.dims]
+    if absent:
+        raise SkyweaveError(f"{what}: has dimensions {data.dims}, but not {' and '.join(absent)}.")
+    time = time_dim(data)
+    others = [d for d in data.dims if d not in (lat, lon, time)]
+    long = [d for d in others if data.sizes[d] > 1]
+    if long:
+        raise SkyweaveError(
+            f"{what}: besides time, latitude and longitude it has {', '.join(map(str, long))}; select one value of "
+            "each first, or give the variable a level."
+        )
+    data = data.squeeze(others, drop=True)
+    data = data.expand_dims("time") if time is None else data
+    scale, offset = conversion(str(data.attrs.get("units", "")), variable.units, what)
+    values = data.transpose(time or "time", lat, lon).values.astype(np.float64)
+    values = values if (scale, offset) == (1.0, 0.0) else values * scale + offset
+    return np.where(np.isfinite(values), values, np.nan).astype(np.float32)
+
+
+_VERTICAL = ("level", "lev", "plev", "levels", "pressure", "pressure_level", "isobaricinhpa", "height")
+
+
+def _at_level(data: xr.DataArray, level: float, what: str) -> xr.DataArray:
+    axes = [
+        str(d)
+        for d in data.dims
+        if d in data.coords and (str(d).lower() in _VERTICAL or data[d].attrs.get("axis") == "Z")
+    ]
+    if not axes:
+        return data
+    axis = data[axes[0]]
+    values = np.asarray(axis.values, np.float64)
+    units = str(axis.attrs.get("units", ""))
+    if units.lower() in ("pa", "kpa", "mb", "mbar", "millibar", "millibars"):
+        values = values * conversion(units, "hPa", what)[0]
+    nearest = int(np.argmin(np.abs(values - level)))
+    if abs(values[nearest] - level) > 1e-3 * max(abs(level), 1.0):
+        raise SkyweaveError(
+            f"{what}: no level {level:g} on {axes[0]}; there are {', '.join(f'{v:g}' for v in values)}."
+        )
+    return data.isel({axes[0]: nearest}, drop=True)
+
+
+def time_dim(data: xr.Dataset | xr.DataArray) -> str | None:
+    """Name of the time dimension: the one with dates, else the one called so; ``None`` where there is none."""
+    for d in data.dims:
+        if d in data.coords:
+            values = data[d]
+            dates = np.issubdtype(values.dtype, np.datetime64) or values.attrs.get("standard_name") == "time"
+            if dates or (values.dtype == object and hasattr(values.values.flat[0], "calendar")):
+                return str(d)
+    known = [
+        str(d) for d in data.dims if str(d).lower() in ("time", "t", "valid_time", "times", "month", "step")
+    ]
+    return known[0] if known else None
+
+
+def to_dataset(
+    x: Tensor | np.ndarray, spec: StateSpec, like: xr.Dataset, *, members: Sequence[int] | None = None
+) -> xr.Dataset:
+    """A physical state as a labelled dataset with the coordinates of another, bit for bit.
+
+    Args:
+        x: physical state, shape ``(M, T, C, H, W)``, or ``(T, C, H, W)`` for no member dimension.
+        spec: names, units and attributes of the channels.
+        like: dataset whose time, latitude and longitude coordinates (values, names, attributes) are taken.
+        members: labels of the members; by default ``0 .. M - 1``.
+
+    Returns:
+        Variables of dimensions ``(member, time, lat, lon)``, the last three named as in ``like``.
+
+    Raises:
+        SkyweaveError: the shape does not match ``like``.
+    """
+    values = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    grid = Grid.from_dataset(like)
+    lat, lon = grid.dims_in(like)
+    time = time_dim(like)
+    ensemble = values.ndim == 5
+    expected = (like.sizes[time] if time else 1, len(spec.variables), *grid.shape)
+    if values.ndim not in (4, 5) or values.shape[-4:] != expected:
+        raise SkyweaveError(
+            f"a state of shape {values.shape} does not fit (time, channel, lat, lon) = {expected} of the dataset."
+        )
+    dims = (*(("member",) if ensemble else ()), time or "time", lat, lon)
+    kept = [n for n in like.coords if set(like[n].dims) <= {time, lat, lon} and (like[n].ndim or n == time)]
+    coords = {n: like[n].variable for n in kept}
+    if ensemble:
+        labels = np.arange(values.shape[0]) if members is None else np.asarray(members)
+        coords["member"] = xr.Variable("member", labels, {"long_name": "ensemble member", "axis": "E"})
+    variables = {
+        v.name: xr.Variable(dims, values[..., c, :, :], _attributes(v)) for c, v in enumerate(spec.variables)
+    }
+    return xr.Dataset(variables, coords)
+
+
+def _attributes(variable: Variable) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"units": variable.units}
+    attributes |= {k: v for k in ("standard_name", "long_name") if (v := getattr(variable, k))}
+    if variable.level is not None:
+        attributes["level"] = variable.level
+    return attributes
+
+
+def _source(ds: xr.Dataset) -> str:
+    return str(ds.encoding.get("source", "dataset"))
