@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -257,12 +256,8 @@ class Grid:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON."""
-        return {
-            "lat": self.lat.tolist(),
-            "lon": self.lon.tolist(),
-            "lat_name": self.lat_name,
-            "lon_name": self.lon_name,
-        }
+        names = {"lat_name": self.lat_name, "lon_name": self.lon_name}
+        return {"lat": self.lat.tolist(), "lon": self.lon.tolist(), **names}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Grid:
@@ -325,7 +320,9 @@ def _unwrap(lon: Floats, name: str) -> tuple[int, Floats]:
     sign, taken = (
         (1, east) if east.sum() < west.sum() or (east.sum() == west.sum() and steps[0] > 0) else (-1, west)
     )
-    if taken.sum() > 360 + 1e-3 or (taken[:-1] <= 0).any() or (taken[-1] <= 0 and lon.size == 2):
+    # Three longitudes or more that leap half the circle are out of order rather than coarse.
+    leap = lon.size > 2 and taken.max() >= 180
+    if leap or taken.sum() > 360 + 1e-3 or (taken[:-1] <= 0).any() or (taken[-1] <= 0 and lon.size == 2):
         raise SkyweaveError(
             f"{name}: not monotonic ({lon[0]:g}, {lon[1]:g}, ... {lon[-1]:g}); sort it, drop duplicates."
         )
@@ -365,7 +362,7 @@ def _find(data: xr.Dataset | xr.DataArray, axis: str) -> str:
 
     candidates = [str(n) for n in data.cf.coordinates.get(axis, []) if n in data.coords]
     if not candidates:
-        candidates = list(_by_name(data, axis))
+        candidates = _by_name(data, axis)
     flat = [n for n in candidates if data[n].ndim == 1]
     own = [n for n in flat if data[n].dims == (n,)]
     if len(own) == 1 or len(flat) == 1:
@@ -394,12 +391,10 @@ def _find(data: xr.Dataset | xr.DataArray, axis: str) -> str:
     )
 
 
-def _by_name(data: xr.Dataset | xr.DataArray, axis: str) -> Iterable[str]:
-    names = data.variables if isinstance(data, xr.Dataset) else data.coords
-    lower = {str(n).lower(): str(n) for n in names}
-    for name in _NAMES[axis]:
-        if name in lower:
-            attrs = data[lower[name]].attrs
-            degrees = str(attrs.get("units", "")).lower() in _DEGREES
-            if degrees and attrs.get("standard_name") not in _OTHER_AXES:
-                yield lower[name]
+def _by_name(data: xr.Dataset | xr.DataArray, axis: str) -> list[str]:
+    lower = {
+        str(n).lower(): str(n) for n in (data.variables if isinstance(data, xr.Dataset) else data.coords)
+    }
+    attrs = {lower[n]: data[lower[n]].attrs for n in _NAMES[axis] if n in lower}
+    degrees = [n for n, a in attrs.items() if str(a.get("units", "")).lower() in _DEGREES]
+    return [n for n in degrees if attrs[n].get("standard_name") not in _OTHER_AXES]
