@@ -104,7 +104,6 @@ def test_a_yaml_opens_what_it_names(folder: Path, monkeypatch, tmp_path: Path):
         ({"grid": ["obs.nc:tmp=1"]}, "temp"),
         ({"grid": ["absent.nc:temp=1"]}, "absent.nc"),
         ({"points": ["absent.csv=1"]}, "absent.csv"),
-        ({"grid": ["obs.nc:temp=1"], "prior": "obs.nc"}, "obs.nc"),
         ({"grid": ["obs.nc:temp=1"], "like": "stations.csv"}, "stations.csv"),
         ({"grid": ["obs.nc:temp=0"]}, "zero"),
     ],

@@ -10,6 +10,7 @@ from skyweave.cli.flags import Flags
 if TYPE_CHECKING:
     from skyweave.cli.inputs import Inputs
     from skyweave.cli.settings import ReconstructConfig
+    from skyweave.prior.storage import LearntPrior
 
 
 def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
@@ -27,12 +28,13 @@ def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
 
     settings = settings_from(config, flags)
 
-    from skyweave import plan
+    from skyweave import open_prior, plan
     from skyweave.cli.inputs import open_inputs, options
 
+    prior = open_prior(settings.prior)
     inputs = open_inputs(settings)
-    print("\n".join(describe(settings, inputs)))
-    print(plan(inputs.prior, inputs.observations, **options(settings, inputs)))
+    print("\n".join(describe(settings, prior, inputs)))
+    print(plan(prior, inputs.observations, **options(settings, inputs)))
     if settings.out is not None and settings.out.exists():
         ending = (
             "would be replaced"
@@ -42,11 +44,11 @@ def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
         print(f"output        {settings.out} {ending}")
 
 
-def describe(settings: ReconstructConfig, inputs: Inputs) -> list[str]:
+def describe(settings: ReconstructConfig, prior: LearntPrior, inputs: Inputs) -> list[str]:
     """What was found in the prior, the target and each source, a line each."""
     from skyweave.cli.describe import describe_dataset, describe_prior, describe_source
 
-    lines = [f"prior         {settings.prior}", *describe_prior(inputs.prior)]
+    lines = [f"prior         {settings.prior}", *describe_prior(prior)]
     if inputs.like is not None:
         lines += [f"target        {settings.like}", *describe_dataset(inputs.like)]
     for source in inputs.observations:

@@ -19,7 +19,7 @@ from skyweave.cli.demo_figures import LABELS, draw_case, draw_scores
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.read import open_fields
-from skyweave.posterior.reconstruct import reconstruct
+from skyweave.posterior.reconstruct import plan, reconstruct
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.verify import scorecards, table
 
@@ -52,9 +52,8 @@ def run(out: Path, members: int, seed: int, overwrite: bool) -> None:
     rows: list[dict[str, Any]] = []
     ensembles: dict[str, xr.Dataset] = {}
     for case in make_cases(truth, grid, seed):
-        fields, seconds = _reconstruct(prior, case, truth, out, members, seed, overwrite)
+        fields, seconds, used = _reconstruct(prior, case, truth, out, members, seed, overwrite)
         ensembles[case.title] = fields
-        used = int(fields.attrs["network_evaluations"])
         rows += _rows(case, "skyweave", _stack(fields, prior), truth, grid, prior, seconds, used)
         for method, ensemble, taken, calls in baselines(case, prior, truth, grid, members, seed):
             rows += _rows(case, method, ensemble, truth, grid, prior, taken, calls)
@@ -70,19 +69,21 @@ def run(out: Path, members: int, seed: int, overwrite: bool) -> None:
 
 def _reconstruct(
     prior: LearntPrior, case: Case, truth: xr.Dataset, out: Path, members: int, seed: int, overwrite: bool
-) -> tuple[xr.Dataset, float]:
+) -> tuple[xr.Dataset, float, int]:
+    like = truth.coords.to_dataset()  # the grid and the time alone: not a value of the truth
+    used = plan(prior, case.sources, like=like, members=members, seed=seed).evaluations
     begun = time.perf_counter()
     fields = reconstruct(
         prior,
         case.sources,
-        like=truth.coords.to_dataset(),  # the grid and the time alone: not a value of the truth
+        like=like,
         members=members,
         seed=seed,
         out=out / f"{case.name}.zarr",
         overwrite=overwrite,
         progress=False,
     ).load()
-    return fields, time.perf_counter() - begun
+    return fields, time.perf_counter() - begun, used
 
 
 def _stack(fields: xr.Dataset, prior: LearntPrior) -> np.ndarray:

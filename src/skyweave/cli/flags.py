@@ -42,6 +42,10 @@ class Flags:
         Noise levels, and so network evaluations per member with most samplers.
     batch
         Members at once; by default as many as memory allows.
+    autocast
+        Run the network in bfloat16.
+    device
+        cpu (default), cuda or auto.
     recalibrate
         Apply the spread correction that is stored with the prior.
     overwrite
@@ -59,6 +63,8 @@ class Flags:
     sampler: str | None = None
     steps: int | None = None
     batch: int | None = None
+    autocast: bool | None = None
+    device: str | None = None
     recalibrate: bool | None = None
     overwrite: bool | None = None
 

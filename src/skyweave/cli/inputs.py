@@ -1,4 +1,4 @@
-"""From checked settings to open objects: the prior, the target grid, the observations."""
+"""From checked settings to open objects: the target grid and the observations."""
 
 from __future__ import annotations
 
@@ -13,26 +13,23 @@ from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.tables import read_stations
 from skyweave.observe.errors import ErrorModel
 from skyweave.observe.observation import GridObservation, PointObservation
-from skyweave.prior.storage import LearntPrior, open_prior
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """What a reconstruction is given."""
 
-    prior: LearntPrior
     observations: list[GridObservation | PointObservation]
     like: xr.Dataset | None
     domain_mask: xr.DataArray | None
 
 
 def open_inputs(settings: ReconstructConfig) -> Inputs:
-    """Open everything the settings name; gridded data stay lazy.
+    """Open the target and the observations that the settings name; gridded data stay lazy.
 
     Raises:
         SkyweaveError: a file or a variable in it cannot be used.
     """
-    prior = open_prior(settings.prior)
     cut: dict[str, Any] = {"time": settings.period}
     if settings.region is not None:
         bounds = {"lat": settings.region.lat, "lon": settings.region.lon}
@@ -45,7 +42,7 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
     if settings.domain_mask is not None:
         field = settings.domain_mask
         mask = open_fields(field.path, [field.variable])[field.variable]
-    return Inputs(prior, [_open(source, cut) for source in settings.observations], like, mask)
+    return Inputs([_open(source, cut) for source in settings.observations], like, mask)
 
 
 def _open(source: GridSource | PointSource, cut: dict[str, Any]) -> GridObservation | PointObservation:
@@ -112,6 +109,9 @@ def options(settings: ReconstructConfig, inputs: Inputs) -> dict[str, Any]:
         "domain_mask": inputs.domain_mask,
         "quantiles": tuple(settings.quantiles),
         "recalibrate": settings.recalibrate,
+        "options": settings.options,
+        "autocast": settings.autocast,
+        "device": settings.device,
     }
     if settings.times is not None:
         chosen["times"] = np.array(settings.times, dtype="datetime64[ns]")

@@ -25,15 +25,14 @@ def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) ->
     if settings.out is None:
         raise SkyweaveError("no output: give --out PATH (.zarr or .nc), or 'out' in the YAML")
 
+    from skyweave import plan
     from skyweave import reconstruct as run
     from skyweave.cli.inputs import open_inputs, options
+    from skyweave.io.store import check_output
 
+    check_output(settings.out, settings.overwrite)
     inputs = open_inputs(settings)
-    run(
-        inputs.prior,
-        inputs.observations,
-        out=settings.out,
-        overwrite=settings.overwrite,
-        **options(settings, inputs),
-    )
+    chosen = options(settings, inputs)
+    print(plan(settings.prior, inputs.observations, **chosen), flush=True)
+    run(settings.prior, inputs.observations, out=settings.out, overwrite=settings.overwrite, **chosen)
     print(f"wrote {settings.out}")

@@ -175,6 +175,9 @@ class ReconstructConfig(Section):
     batch: int | None = Field(None, ge=1)
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = [0.05, 0.5, 0.95]
     recalibrate: bool = False
+    options: dict[str, Any] = {}
+    autocast: bool = False
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
     out: Path | None = None
     overwrite: bool = False
 
