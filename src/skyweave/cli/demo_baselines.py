@@ -90,5 +90,7 @@ def optimal_interpolation(
         mean = prior.denoiser(grid, times)(torch.zeros(1, *shape), torch.tensor(CLIMATOLOGY))
         background = mean + V.color(torch.randn(members, *V.noise_shape, generator=generator))
         noise = torch.randn(members, len(observed.y), generator=generator)
-        analysis = KalmanSolver().update(background, V, observed, y=observed.y + observed.R.sample(noise))
+        analysis = KalmanSolver(iterations=2000).update(
+            background, V, observed, y=observed.y + observed.R.sample(noise)
+        )
         return prior.transform.inverse(analysis).numpy()

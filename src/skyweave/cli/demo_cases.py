@@ -77,10 +77,16 @@ def make_cases(truth: xr.Dataset, grid: Grid, seed: int) -> list[Case]:
         assert gaps.gaps is not None
         blocks = np.kron(coarse.coarse[name], np.ones((COARSE, COARSE)))
         seen = np.where(np.isfinite(gaps.gaps[name]), gaps.gaps[name], blocks)
-        panels[name] = Panel("Observations: all three", seen, points=points.panels[name].points)
+        panels[name] = Panel("Observations: all three sources", seen, points=points.panels[name].points)
     sources = [*coarse.sources, *points.sources, *gaps.sources]
     together = Case(
-        "all", "all three", sources, panels, coarse=coarse.coarse, points=points.points, gaps=gaps.gaps
+        "all",
+        "all three sources",
+        sources,
+        panels,
+        coarse=coarse.coarse,
+        points=points.points,
+        gaps=gaps.gaps,
     )
     return [coarse, points, gaps, together]
 

@@ -63,7 +63,11 @@ def draw_case(case: Case, name: str, truth: xr.Dataset, fields: xr.Dataset, grid
     ]
     caption = f"{len(members)} members. {CREDIT}"
     title = f"{LABELS[name].capitalize()} from {case.title}"
-    map_figure(panels, grid, units=units, title=title, caption=caption, path=path)
+    # The truth's own range, so that a wild member cannot wash out the others.
+    low, high = float(panels[0].numbers().min()), float(panels[0].numbers().max())
+    map_figure(
+        panels, grid, units=units, title=title, caption=caption, limits={"field": (low, high)}, path=path
+    )
 
 
 def draw_scores(

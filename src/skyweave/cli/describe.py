@@ -12,12 +12,13 @@ from skyweave.io.describe import describe
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.prior.storage import LearntPrior
 
-WIDTH = 14
+WIDTH = 24
 
 
 def row(key: str, value: object) -> str:
     """An indented line with its key in a column of its own."""
-    return f"  {key:<{WIDTH - 2}}{value}"
+    lines = str(value).splitlines() or [""]
+    return ("\n" + " " * WIDTH).join([f"  {key:<{WIDTH - 2}}{lines[0]}", *lines[1:]])
 
 
 def describe_prior(prior: LearntPrior, full: bool = False) -> list[str]:

@@ -60,7 +60,14 @@ def spectra_figure(
         figure = new_figure(6.4, 5.0 if reference else 3.9)
         ratios = [2.4, 1] if reference else [1]
         grid = figure.add_gridspec(
-            len(ratios), 1, height_ratios=ratios, left=0.13, right=0.97, bottom=0.16, top=0.83, hspace=0.12
+            len(ratios),
+            1,
+            height_ratios=ratios,
+            left=0.13,
+            right=0.97,
+            bottom=0.16,
+            top=0.89 if length_km is None else 0.83,
+            hspace=0.12,
         )
         upper = figure.add_subplot(grid[0])
         lower = figure.add_subplot(grid[1], sharex=upper) if reference else None
