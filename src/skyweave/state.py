@@ -15,7 +15,7 @@ from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.units import conversion
 
-__all__ = ["StateSpec", "Variable", "apply_bounds", "find_variable", "time_dim", "to_dataset", "to_tensor"]
+__all__ = ["StateSpec", "Variable", "apply_bounds", "attributes", "find_variable", "time_dim", "to_dataset", "to_tensor"]
 
 
 @dataclass(frozen=True)
@@ -284,17 +284,18 @@ def to_dataset(
         labels = np.arange(values.shape[0]) if members is None else np.asarray(members)
         coords["member"] = xr.Variable("member", labels, {"long_name": "ensemble member", "axis": "E"})
     variables = {
-        v.name: xr.Variable(dims, values[..., c, :, :], _attributes(v)) for c, v in enumerate(spec.variables)
+        v.name: xr.Variable(dims, values[..., c, :, :], attributes(v)) for c, v in enumerate(spec.variables)
     }
     return xr.Dataset(variables, coords)
 
 
-def _attributes(variable: Variable) -> dict[str, Any]:
-    attributes: dict[str, Any] = {"units": variable.units}
-    attributes |= {k: v for k in ("standard_name", "long_name") if (v := getattr(variable, k))}
+def attributes(variable: Variable) -> dict[str, Any]:
+    """CF attributes of a variable, empty ones left out."""
+    found: dict[str, Any] = {"units": variable.units}
+    found |= {k: v for k in ("standard_name", "long_name") if (v := getattr(variable, k))}
     if variable.level is not None:
-        attributes["level"] = variable.level
-    return attributes
+        found["level"] = variable.level
+    return found
 
 
 def _source(ds: xr.Dataset) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -37,6 +38,12 @@ class Operator(Protocol):
 def to_torch_csr(matrix: sp.csr_array, dtype: torch.dtype = torch.float32) -> Tensor:
     """The same sparse matrix as a torch CSR tensor."""
     matrix = matrix.tocsr()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return _csr(matrix, dtype)
+
+
+def _csr(matrix: sp.csr_array, dtype: torch.dtype) -> Tensor:
     return torch.sparse_csr_tensor(
         torch.from_numpy(matrix.indptr.astype(np.int64)),
         torch.from_numpy(matrix.indices.astype(np.int64)),

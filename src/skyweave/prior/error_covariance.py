@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from skyweave.prior.covariance import StationaryCovariance
-from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["ErrorCovarianceModel", "LagStatistics", "default_levels", "estimate_error_covariance", "taper"]
 
 
-def default_levels(count: int = 24, low: float = 0.01, high: float = 80.0) -> Tensor:
+def default_levels(count: int = 16, low: float = 0.01, high: float = 80.0) -> Tensor:
     """Noise levels at which the covariance is kept, geometric, float64."""
     return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
 
@@ -151,40 +150,45 @@ class ErrorCovarianceModel:
 
 
 def estimate_error_covariance(
-    denoise: Callable[[Tensor, Tensor], Tensor] | Denoiser,
-    batches: Sequence[Tensor] | Iterable[Tensor],
+    denoise: Callable[[Tensor, Tensor, Tensor], Tensor],
+    batches: Sequence[tuple[Tensor, Tensor]],
     *,
     levels: Tensor | None = None,
+    max_lag: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> ErrorCovarianceModel:
     r"""Lag covariance of ``x - D(x + sigma n, sigma)`` at each noise level.
 
     Args:
-        denoise: the prior, for states ``(B, P, H, W)`` and a scalar noise level; called without gradients.
-        batches: clean normalised states of validation data, each ``(B, P, H, W)``; NaN where not observed.
+        denoise: ``(x_sigma, sigma, conditioning) -> x_hat`` for states ``(B, P, H, W)`` and a scalar noise level.
+        batches: clean normalised states of validation data ``(B, P, H, W)``, NaN where not observed, each with the
+            conditioning that the prior is to be given.
         levels: noise levels, increasing.
+        max_lag: lags kept, in cells; all of the patch by default.
         seed: of the noise; each level uses the same noise, which makes the kernels smooth in sigma.
 
     Raises:
         ValueError: if there are no batches.
     """
     levels = default_levels() if levels is None else levels
-    data = list(batches)
-    if not data:
+    if not batches:
         raise ValueError("an error covariance needs validation states; there are none")
-    P, H, W = data[0].shape[1:]
+    P, H, W = batches[0][0].shape[1:]
     kernels = []
     with torch.no_grad():
         for index, level in enumerate(levels):
             statistics = LagStatistics(P, H, W)
             generator = torch.Generator().manual_seed(seed)
-            for x in data:
+            for x, conditioning in batches:
                 noise = torch.randn(x.shape, generator=generator)
-                estimate = denoise(torch.nan_to_num(x) + float(level) * noise, level.to(x.dtype))
+                estimate = denoise(torch.nan_to_num(x) + float(level) * noise, level.to(x.dtype), conditioning)
                 statistics.add(x - estimate)
             shrink = float(level) ** 2 / (1 + float(level) ** 2)
-            kernels.append((statistics.kernel() / shrink).float())
+            kernel = statistics.kernel() / shrink
+            if max_lag is not None:
+                kernel = _embed(kernel, (2 * min(max_lag, H), 2 * min(max_lag, W)))
+            kernels.append(kernel.float())
             if progress is not None:
                 progress(index + 1, len(levels))
     return ErrorCovarianceModel(levels, torch.stack(kernels))

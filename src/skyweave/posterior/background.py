@@ -1,0 +1,61 @@
+"""A learnt prior on one grid, with the error covariance that was stored with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.prior.covariance import StationaryCovariance
+from skyweave.prior.denoiser import Denoiser
+from skyweave.prior.error_covariance import ErrorCovarianceModel
+from skyweave.prior.storage import LearntPrior
+
+__all__ = ["Background", "bind"]
+
+
+@dataclass(eq=False)
+class Background:
+    """A denoiser that knows the covariance of its errors: what guidance methods take as prior."""
+
+    denoiser: Denoiser
+    kernel: Callable[[float], StationaryCovariance]
+    shape: tuple[int, int, int, int]
+
+    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+        return self.denoiser(x_sigma, sigma)
+
+    def covariance(
+        self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
+    ) -> StationaryCovariance:
+        """Covariance of the state given its noisy version at that noise level."""
+        return self.kernel(sigma)
+
+
+def bind(
+    prior: LearntPrior,
+    grid: Grid,
+    times: np.ndarray | Sequence[object] | None,
+    frames: int = 1,
+    *,
+    autocast: bool = False,
+    device: str = "cpu",
+) -> Background:
+    """Put a learnt prior on a grid, at times, for segments of so many frames.
+
+    Raises:
+        SkyweaveError: the prior has no error covariance, or does not fit the grid.
+    """
+    model = ErrorCovarianceModel.from_tensors(prior.attachments)
+    if model is None:
+        raise SkyweaveError(
+            "this prior has no error covariance yet; run `skyweave calibrate PRIOR CONFIG`, which estimates it from "
+            "validation data"
+        )
+    shape = (frames, len(prior.spec.variables), *grid.shape)
+    denoiser = prior.denoiser(grid, times, autocast=autocast, device=device)
+    return Background(denoiser, model.on(shape, periodic=grid.periodic), shape)
