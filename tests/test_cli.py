@@ -200,3 +200,15 @@ def test_the_demo_refuses_a_folder_in_use(tmp_path: Path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert main(["demo", "--members", "1", "--out", str(tmp_path / "new")]) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.slow
+def test_the_demo_writes_everything_it_promises(tmp_path: Path, capsys):
+    assert main(["demo", "--members", "4", "--out", str(tmp_path / "demo")]) == 0
+    shown = capsys.readouterr().out
+    for expected in ("skyweave", "bicubic", "inverse distance", "optimal interpolation", "coverage90"):
+        assert expected in shown
+    written = {p.name for p in (tmp_path / "demo").iterdir()}
+    for case in ("coarse", "stations", "gaps", "all"):
+        assert {f"{case}.zarr", f"{case}_t2m.png", f"{case}_msl.png"} <= written
+    assert {"scores.csv", "scores.md", "scores_t2m.png", "spectra_t2m.png", "calibration_t2m.png"} <= written

@@ -15,6 +15,7 @@ from skyweave.cli.flags import Flags
 from skyweave.cli.inputs import open_inputs, options
 from skyweave.cli.settings import settings_from
 from skyweave.errors import SkyweaveError
+from skyweave.prior.error_covariance import estimate_error_covariance
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network, save_prior
 from skyweave.state import StateSpec, Variable
@@ -31,9 +32,12 @@ def folder(tmp_path_factory) -> Path:
     network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval()
     spec = StateSpec((Variable("t2m", "K", standard_name="air_temperature"),), (1.0, 1.0))
     transform = StateTransform((Standardise(280.0, 10.0),))
-    save_prior(
-        LearntPrior(spec, transform, (16, 16), network, metadata={"note": "tiny"}), path / "p.safetensors"
+    states = torch.randn(8, 1, 16, 16)
+    covariance = estimate_error_covariance(lambda x, sigma, _: x / (1 + sigma**2), [(states, states)])
+    prior = LearntPrior(
+        spec, transform, (16, 16), network, metadata={"note": "tiny"}, attachments=covariance.to_tensors()
     )
+    save_prior(prior, path / "p.safetensors")
 
     lat, lon = np.arange(60.0, 44, -1), np.arange(-8.0, 16)
     rng = np.random.default_rng(0)
@@ -117,7 +121,7 @@ def test_bad_input_is_named(folder: Path, monkeypatch, flags, expected):
 def test_info_describes_a_prior(folder: Path, capsys):
     assert main(["info", str(folder / "p.safetensors")]) == 0
     shown = capsys.readouterr().out
-    for expected in ("t2m (K)", "1 x 1 degrees", "16 x 16", "million parameters", "none stored", "tiny"):
+    for expected in ("t2m (K)", "1 x 1 degrees", "16 x 16", "million parameters", "stored with it", "tiny"):
         assert expected in shown
 
 
@@ -143,3 +147,67 @@ def test_info_describes_an_output_and_its_provenance(tmp_path: Path, capsys):
     shown = capsys.readouterr().out
     assert "left_missing 25.0 %, observed 50.0 %, filled 25.0 %, extrapolated 0.0 %" in shown
     assert "covariance" in shown
+
+
+@pytest.fixture
+def renamed(folder: Path, monkeypatch, tmp_path: Path) -> Path:
+    """A folder whose observations have the prior's name, to which a test may write."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("p.safetensors", "like.nc"):
+        (tmp_path / name).symlink_to(folder / name)
+    xr.load_dataset(folder / "obs.nc").to_netcdf(tmp_path / "obs.nc", engine="h5netcdf")
+    return tmp_path
+
+
+def test_check_reports_the_cost_and_writes_nothing(renamed: Path, capsys):
+    config = renamed / "run.yaml"
+    config.write_text("observations: [{grid: obs.nc, variable: temp, of: t2m, error: 0.5}]\n")
+    before = sorted(renamed.iterdir())
+    words = [
+        "check",
+        "run.yaml",
+        "--prior",
+        "p.safetensors",
+        "--like",
+        "like.nc",
+        "--members",
+        "3",
+        "--out",
+        "o.nc",
+    ]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    for expected in ("t2m (K)", "3 members x 2 times", "evaluations", "MiB", "obs.nc:temp"):
+        assert expected in shown
+    assert sorted(renamed.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["fields.zarr", "fields.nc"])
+def test_reconstruct_writes_once_and_again_only_when_allowed(renamed: Path, name: str, capsys):
+    config = renamed / "run.yaml"
+    config.write_text(
+        "observations: [{grid: obs.nc, variable: temp, of: t2m, error: 0.5}]\nmembers: 2\nsteps: 4\n"
+    )
+    words = ["reconstruct", "run.yaml", "--prior", "p.safetensors", "--like", "like.nc", "--out", name]
+    assert main(words) == 0
+    with xr.open_dataset(name) as fields, xr.open_dataset("like.nc") as like:
+        assert fields.t2m.dims == ("member", "time", "lat", "lon")
+        assert bool(np.isfinite(fields.t2m).all())
+        np.testing.assert_array_equal(fields.lat, like.lat)
+        np.testing.assert_array_equal(fields.lon, like.lon)
+        first = fields.t2m.values
+    capsys.readouterr()
+    assert main(words) == 2
+    assert name in capsys.readouterr().err
+    assert main([*words, "--seed", "1", "--overwrite"]) == 0
+    with xr.open_dataset(name) as fields:
+        assert np.abs(fields.t2m.values - first).max() > 0
+    assert main(["info", name]) == 0
+    assert "t2m_provenance" in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_prior_is_named(renamed: Path, capsys):
+    config = renamed / "run.yaml"
+    config.write_text("prior: obs.nc\nobservations: [{grid: obs.nc, variable: temp, of: t2m, error: 0.5}]\n")
+    assert main(["check", "run.yaml"]) == 2
+    assert "obs.nc" in capsys.readouterr().err
