@@ -140,7 +140,12 @@ def _score(
         return {}
     shape = (1, *fields.shape[1:])
     kernel = model.on(shape, periodic=periodic)  # type: ignore[arg-type]
-    out: dict[str, Any] = {"method": method.to_dict(), "members": members, "cases": len(complete), "kinds": {}}
+    out: dict[str, Any] = {
+        "method": method.to_dict(),
+        "members": members,
+        "cases": len(complete),
+        "kinds": {},
+    }
     ratios = []
     for kind in ("mask", "means", "points"):
         error, spread, inside = 0.0, 0.0, 0.0

@@ -105,8 +105,15 @@ class StoreSink:
             self.done = done_units(self.path, self.digest)
         if not self.done:
             segment = max(u.t1 - u.t0 for u in self.plan.units)
-            chunks = {"member": self.plan.batch, self.dims[0]: segment, self.dims[1]: height, self.dims[2]: width}
-            create_store(self.template, self.path, chunks=chunks, overwrite=self.overwrite, message="reconstruct")
+            chunks = {
+                "member": self.plan.batch,
+                self.dims[0]: segment,
+                self.dims[1]: height,
+                self.dims[2]: width,
+            }
+            create_store(
+                self.template, self.path, chunks=chunks, overwrite=self.overwrite, message="reconstruct"
+            )
             flags = self.template[[n for n in self.template.data_vars if str(n).endswith("_provenance")]]
             region = {self.dims[0]: slice(0, flags.sizes[self.dims[0]])}
             write_region(flags, self.path, region)
@@ -121,7 +128,9 @@ class StoreSink:
         write_region(xr.Dataset(fields), self.path, region)
 
     def members(self, t0: int, t1: int, name: str) -> np.ndarray:
-        with xr.open_zarr(partial_store(self.path), consolidated=False, chunks=None, mask_and_scale=False) as ds:
+        with xr.open_zarr(
+            partial_store(self.path), consolidated=False, chunks=None, mask_and_scale=False
+        ) as ds:
             return ds[name].isel({self.dims[0]: slice(t0, t1)}).values
 
     def put_summary(self, t0: int, t1: int, name: str, parts: Mapping[str, np.ndarray], channel: int) -> None:
@@ -146,7 +155,13 @@ class Progress:
         self.wanted = wanted
         if wanted and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
             from rich.progress import Progress as Bar
 
             self.bar = Bar(

@@ -20,7 +20,9 @@ PROVENANCE = ("left_missing", "observed", "filled", "extrapolated")
 """Meanings of the flags 0, 1, 2, 3."""
 
 
-def to_physical(x: torch.Tensor, transform: StateTransform, spec: StateSpec) -> tuple[torch.Tensor, dict[str, int]]:
+def to_physical(
+    x: torch.Tensor, transform: StateTransform, spec: StateSpec
+) -> tuple[torch.Tensor, dict[str, int]]:
     """Normalised states in physical units within the variables' bounds, and how many values were clipped."""
     return apply_bounds(transform.inverse(x), spec)
 
@@ -33,7 +35,11 @@ def template(
     sizes = (target.count, *target.grid.shape)
     coords: dict[str, Any] = {"member": ("member", np.arange(members), {"long_name": "ensemble member"})}
     if quantiles:
-        coords["quantile"] = ("quantile", np.asarray(quantiles, dtype=np.float64), {"long_name": "probability"})
+        coords["quantile"] = (
+            "quantile",
+            np.asarray(quantiles, dtype=np.float64),
+            {"long_name": "probability"},
+        )
     coords |= target.coords
     fields: dict[str, Any] = {}
     for v in spec.variables:

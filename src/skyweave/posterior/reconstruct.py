@@ -221,7 +221,11 @@ class _Job:
             "title": "Fields reconstructed by skyweave",
             "source": f"skyweave {version('skyweave')}",
             "prior": self.prior_name,
-            **{f"prior_{k}": str(v) for k, v in self.prior.metadata.items() if k in ("train", "files", "steps")},
+            **{
+                f"prior_{k}": str(v)
+                for k, v in self.prior.metadata.items()
+                if k in ("train", "files", "steps")
+            },
             "observations": str(self.observed.report),
             "method": str(settings["method"]),
             "seed": self.seed,
@@ -315,7 +319,9 @@ def _mask(domain_mask: xr.DataArray | np.ndarray | None, target: Target) -> np.n
     if domain_mask is None:
         return None
     values = np.asarray(domain_mask.values if isinstance(domain_mask, xr.DataArray) else domain_mask)
-    values = values.reshape(values.shape[-2:]) if values.ndim > 2 and values.size == target.grid.size else values
+    values = (
+        values.reshape(values.shape[-2:]) if values.ndim > 2 and values.size == target.grid.size else values
+    )
     if values.shape != target.grid.shape:
         raise SkyweaveError(
             f"domain mask: shape {values.shape}, the target grid has {target.grid.shape}; regrid the mask"
@@ -352,6 +358,8 @@ def within(touched: np.ndarray, reach: float, periodic: bool) -> np.ndarray:
         return touched
     width = touched.shape[1]
     pad = min(width, int(np.ceil(reach))) if periodic else 0
-    padded = np.concatenate([touched[:, width - pad :], touched, touched[:, :pad]], axis=1) if pad else touched
+    padded = (
+        np.concatenate([touched[:, width - pad :], touched, touched[:, :pad]], axis=1) if pad else touched
+    )
     near = distance_transform_edt(~padded) <= reach
     return near[:, pad : pad + width]

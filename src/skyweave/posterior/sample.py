@@ -55,7 +55,9 @@ class Method:
             ("start", self.start, ("analysis", "noise")),
         ):
             if name not in known:
-                raise SkyweaveError(f"no {what} {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
+                raise SkyweaveError(
+                    f"no {what} {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+                )
         if self.steps < 4:
             raise SkyweaveError(f"steps = {self.steps}: a sampler needs at least 4 network evaluations")
 

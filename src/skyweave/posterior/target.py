@@ -59,8 +59,12 @@ def resolve_target(
     source: xr.Dataset | xr.DataArray | None = None
     if isinstance(like, Grid):
         grid = like
-        lat = xr.DataArray(grid.lat, dims=grid.lat_name, attrs={"units": "degrees_north", "standard_name": "latitude"})
-        lon = xr.DataArray(grid.lon, dims=grid.lon_name, attrs={"units": "degrees_east", "standard_name": "longitude"})
+        lat = xr.DataArray(
+            grid.lat, dims=grid.lat_name, attrs={"units": "degrees_north", "standard_name": "latitude"}
+        )
+        lon = xr.DataArray(
+            grid.lon, dims=grid.lon_name, attrs={"units": "degrees_east", "standard_name": "longitude"}
+        )
         dims = (grid.lat_name, grid.lon_name)
     else:
         source = like if like is not None else _first_grid(spec, observations)
@@ -116,7 +120,9 @@ def _times(
     if stated:
         return label, xr.DataArray(np.unique(np.concatenate(stated)), dims=label)
     tables = [o.table for o in observations if isinstance(o, PointObservation) and "time" in o.table]
-    instants = np.unique(np.concatenate([t["time"].dropna().to_numpy() for t in tables])) if tables else np.array([])
+    instants = (
+        np.unique(np.concatenate([t["time"].dropna().to_numpy() for t in tables])) if tables else np.array([])
+    )
     if len(instants) == 1:
         return label, xr.DataArray(instants, dims=label)
     if len(instants) > 1:

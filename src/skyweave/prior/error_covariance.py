@@ -100,7 +100,7 @@ class ErrorCovarianceModel:
         P, h, w = self.kernels.shape[1], self.kernels.shape[-2] // 2, self.kernels.shape[-1] // 2
         if P not in (C, T * C):
             raise ValueError(f"the covariance knows {P} channels, the state has {T} x {C}")
-        padded = (H + min(h, H), W if periodic else W + min(w, W))
+        padded = (H + h, W if periodic else W + w)
         spectra: dict[int, Tensor] = {}
 
         def spectrum(index: int) -> Tensor:
@@ -182,7 +182,9 @@ def estimate_error_covariance(
             generator = torch.Generator().manual_seed(seed)
             for x, conditioning in batches:
                 noise = torch.randn(x.shape, generator=generator)
-                estimate = denoise(torch.nan_to_num(x) + float(level) * noise, level.to(x.dtype), conditioning)
+                estimate = denoise(
+                    torch.nan_to_num(x) + float(level) * noise, level.to(x.dtype), conditioning
+                )
                 statistics.add(x - estimate)
             shrink = float(level) ** 2 / (1 + float(level) ** 2)
             kernel = statistics.kernel() / shrink
@@ -201,7 +203,9 @@ def _embed(kernel: Tensor, padded: tuple[int, int]) -> Tensor:
     out = kernel.new_zeros(*kernel.shape[:2], H, W)
     dy = torch.arange(-min(h - 1, (H - 1) // 2), min(h - 1, (H - 1) // 2) + 1)
     dx = torch.arange(-min(w - 1, (W - 1) // 2), min(w - 1, (W - 1) // 2) + 1)
-    out[..., (dy % H)[:, None], (dx % W)[None, :]] = kernel[..., (dy % (2 * h))[:, None], (dx % (2 * w))[None, :]]
+    out[..., (dy % H)[:, None], (dx % W)[None, :]] = kernel[
+        ..., (dy % (2 * h))[:, None], (dx % (2 * w))[None, :]
+    ]
     return out
 
 

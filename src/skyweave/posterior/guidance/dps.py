@@ -16,13 +16,14 @@ __all__ = ["DPSGuidance"]
 class DPSGuidance:
     r"""Gradient of the whitened misfit through the network, of unit natural size.
 
-    .. math:: \hat x_y = \hat x - \zeta \, \sigma \, c \, \nabla_{x_\sigma}
+    .. math:: \hat x_y = \hat x - \zeta \, \sigma \, c \sqrt n \, \nabla_{x_\sigma}
               \left\| R^{-1/2} (y - H(D(x_\sigma, \sigma))) \right\|_2, \qquad
               c^{-2} = \frac1n \sum_i (J R^{-1} J^T)_{ii},
 
     that is, the step of the original algorithm, ``x_{i-1} <- x_{i-1} - zeta grad ||y - H(x_hat)||``, written as a
-    change of the denoised state. The original is tied to the steps of its ancestral sampler; here the step is
-    scaled by ``sigma`` so that every sampler can take it, and ``c`` makes it independent of the observations' units.
+    change of the denoised state. The original takes a thousand ancestral steps of fixed size; here the step is
+    scaled by ``sigma`` so that any sampler of few steps can take it, ``c`` makes it independent of the observations'
+    units, and ``sqrt(n)`` of their number.
 
     Args:
         zeta: step size; 1 in the original.
@@ -50,5 +51,5 @@ class DPSGuidance:
         if self.scale is None:
             J = self.observed.operator.jacobian(x_hat.mean(0))
             size = torch.from_numpy(np.asarray(J.multiply(J).sum(axis=1)).ravel())
-            self.scale = float((size / self.observed.R.diagonal.double()).mean()) ** -0.5
+            self.scale = float((size / self.observed.R.diagonal.double()).mean()) ** -0.5 * J.shape[0] ** 0.5
         return self.scale

@@ -1,0 +1,129 @@
+"""Samplers against the closed form of what they do to Gaussian modes."""
+
+import math
+
+import pytest
+import torch
+
+from skyweave.posterior.noise import NoiseStream
+from skyweave.posterior.samplers import SAMPLERS
+from skyweave.prior.analytic import GaussianPrior, red_spectrum
+from skyweave.prior.schedule import NoiseSchedule
+
+SCHEDULES = {
+    "dpm++2m": NoiseSchedule(12, 20.0, 0.01),
+    "dpm++2m-sde": NoiseSchedule(12, 20.0, 0.01),
+    "heun": NoiseSchedule(8, 20.0, 0.05, rho=7.0),
+    "ancestral": NoiseSchedule(12, 20.0, 0.01),
+}
+
+
+def make(name):
+    return SAMPLERS[name](churn=4.0) if name == "heun" else SAMPLERS[name]()
+
+
+class WhiteModes:
+    """Independent Gaussian cells of given variances: their denoiser acts cell by cell."""
+
+    def __init__(self, variance):
+        self.variance = variance
+
+    def __call__(self, x, sigma):
+        return self.variance / (self.variance + sigma**2) * x
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_gain_is_what_the_sampler_does(name):
+    variance = torch.tensor([1e-2, 1.0, 30.0], dtype=torch.float64)
+    cells = variance.repeat_interleave(200_000).reshape(1, 1, 1, 3, -1)
+    sigmas = SCHEDULES[name].sigmas()
+    start = torch.randn(cells.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = start * torch.sqrt(cells + sigmas[0] ** 2)
+    out = make(name)(WhiteModes(cells), x, sigmas, NoiseStream(1, [0], [0]))
+    produced = out.reshape(3, -1).std(dim=1) / variance.sqrt()
+    # 200 000 draws know a standard deviation to 0.16 %.
+    torch.testing.assert_close(produced, make(name).gain(variance, sigmas), rtol=0.008, atol=0)
+
+
+@pytest.mark.parametrize("name", ["dpm++2m", "heun"])
+def test_gain_of_a_deterministic_sampler_is_exact(name):
+    variance = torch.logspace(-3, 2, 40, dtype=torch.float64)
+    sampler, sigmas = SAMPLERS[name](), SCHEDULES[name].sigmas()
+    x = torch.sqrt(variance + sigmas[0] ** 2).reshape(1, 1, 1, 1, -1)
+    out = sampler(WhiteModes(variance.reshape(x.shape)), x, sigmas, NoiseStream(0, [0], [0]))
+    torch.testing.assert_close(out.ravel() / variance.sqrt(), sampler.gain(variance, sigmas))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_evaluations_are_counted(name):
+    calls = []
+    denoiser = lambda x, sigma: calls.append(float(sigma)) or x * 0  # noqa: E731
+    SAMPLERS[name]()(denoiser, torch.ones(1, 1, 1, 2, 2), SCHEDULES[name].sigmas(), NoiseStream(0, [0], [0]))
+    assert len(calls) == SAMPLERS[name]().evaluations(SCHEDULES[name].steps)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_more_steps_bring_the_gain_to_one(name):
+    variance = torch.logspace(-2, 1, 30, dtype=torch.float64)
+    worst = [
+        float((SAMPLERS[name]().gain(variance, NoiseSchedule(n, 40.0, 0.005).sigmas()) - 1).abs().max())
+        for n in (16, 64, 256)
+    ]
+    assert worst[2] < worst[1] < worst[0]
+    assert worst[2] < 0.04
+
+
+@pytest.mark.parametrize(("name", "steps", "limit"), [("dpm++2m", 16, 0.02), ("dpm++2m-sde", 32, 0.02)])
+@pytest.mark.parametrize("size", [32, 64])
+def test_spread_of_unconditional_samples_is_right_in_every_mode(name, steps, limit, size):
+    """The claim for red spectra: within 2 % of the prior's spread over all modes at 32 evaluations or fewer."""
+    modes = red_spectrum(size, size).ravel()
+    sigmas = NoiseSchedule(steps, 10.0, 0.01).sigmas()
+    assert float((SAMPLERS[name]().gain(modes, sigmas) - 1).abs().max()) < limit
+
+
+def test_unconditional_samples_have_the_spectrum_of_the_prior():
+    spectrum = red_spectrum(32, 32)
+    prior = GaussianPrior(spectrum, (1, 1, 32, 32))
+    noise = NoiseStream(3, range(400), [0])
+    start = prior.covariance(math.inf).color(noise.normal(1, (1, 32, 32))) + 10 * noise.normal(0, (1, 32, 32))
+    x = SAMPLERS["dpm++2m"]()(prior, start, NoiseSchedule(32, 10.0, 0.01).sigmas(), noise)
+    power = (torch.fft.rfft2(x[:, 0, 0], norm="ortho").abs() ** 2).mean(0)
+    ratio = power / spectrum
+    assert float((ratio.mean() - 1).abs()) < 0.02
+    assert float(ratio.log().std()) < 0.12
+
+
+def test_noise_depends_on_member_time_and_step_alone():
+    everyone = NoiseStream(5, range(6), [10, 20]).normal(3, (2, 4, 4))
+    some = NoiseStream(5, [4, 1], [20]).normal(3, (2, 4, 4))
+    assert torch.equal(some[0, 0], everyone[4, 1])
+    assert torch.equal(some[1, 0], everyone[1, 1])
+    other = [NoiseStream(6, [4], [20]).normal(3, (2, 4, 4)), NoiseStream(5, [4], [20]).normal(4, (2, 4, 4))]
+    assert all(not torch.allclose(some[0], o[0]) for o in other)
+
+
+def test_noise_is_white_and_normal():
+    n = NoiseStream(0, range(50), range(20)).normal(0, (1, 16, 16)).double()
+    assert abs(float(n.mean())) < 0.01
+    assert abs(float(n.std()) - 1) < 0.01
+    lag = (n[:, :, :, :, 1:] * n[:, :, :, :, :-1]).mean()
+    between = (n[1:] * n[:-1]).mean()
+    assert abs(float(lag)) < 0.01
+    assert abs(float(between)) < 0.01
+
+
+def test_schedule_has_its_ends_and_karras_spacing():
+    s = NoiseSchedule(18, 80.0, 0.002, rho=7.0).sigmas()
+    assert float(s[0]) == pytest.approx(80)
+    assert float(s[-1]) == pytest.approx(0.002)
+    roots = s ** (1 / 7)
+    torch.testing.assert_close(roots[:-1] - roots[1:], (roots[0] - roots[-1]).expand(17) / 17)
+    geometric = NoiseSchedule(18, 80.0, 0.002).sigmas()
+    torch.testing.assert_close(geometric[1:] / geometric[:-1], (geometric[1] / geometric[0]).expand(17))
+
+
+@pytest.mark.parametrize("bad", [{"steps": 1}, {"sigma_max": 0.001}, {"sigma_min": 0.0}, {"rho": -1.0}])
+def test_impossible_schedules_are_refused(bad):
+    with pytest.raises(ValueError, match="noise schedule"):
+        NoiseSchedule(**bad)
