@@ -1,0 +1,144 @@
+"""Rows of the stacked operator, and what point tables and grids share in making them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from skyweave.grid import Grid
+from skyweave.observe.errors import CorrelatedBlock, ErrorCovariance, ErrorModel
+from skyweave.observe.match import (
+    TimeAxis,
+    TimeMatch,
+)
+from skyweave.observe.report import SourceReport
+from skyweave.state import StateSpec
+
+__all__ = [
+    "Frame",
+    "Rows",
+    "beyond_limits",
+    "covariance_of",
+    "error_span",
+    "expand",
+    "only_representativeness",
+    "taken",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The state that observations are matched to.
+
+    Args:
+        spec: its variables.
+        grid: its grid.
+        times: its times.
+        wanted: cells that may be filled, flat ``(T*C*H*W,)``; ``None`` for all.
+    """
+
+    spec: StateSpec
+    grid: Grid
+    times: TimeAxis
+    wanted: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (len(self.times), len(self.spec.variables), *self.grid.shape)
+
+    def column(self, frame: np.ndarray, channel: np.ndarray | int) -> np.ndarray:
+        """First column of a map."""
+        return (frame.astype(np.int64) * self.shape[1] + channel) * self.grid.size
+
+    def masked(self, matrix: sp.csr_array) -> np.ndarray:
+        """Whether each row weighs a cell that must stay missing."""
+        if self.wanted is None:
+            return np.zeros(matrix.shape[0], bool)
+        return abs(matrix) @ (~self.wanted).astype(float) > 0
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of one source.
+
+    Args:
+        matrix: shape ``(n, T*C*H*W)``.
+        value: units of the state, shape ``(n,)``.
+        R: error covariance, units of the state squared, without the source's weight.
+        channel: of each row.
+        first, last: frames that a row weighs.
+        cell: flat state cell that a row observes directly, -1 where it is a mean of several.
+        report: what became of the source.
+    """
+
+    matrix: sp.csr_array
+    value: np.ndarray
+    R: ErrorCovariance
+    channel: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    cell: np.ndarray
+    report: SourceReport
+
+
+def expand(weights: sp.csr_array, channel: np.ndarray, match: TimeMatch, state: Frame) -> sp.csr_array:
+    """Weights on one map as weights on the whole state, at one frame or two."""
+    part = sp.csr_array(weights).tocoo()
+    row = part.row
+    late = match.weight[row]
+    columns = [state.column(frame[row], channel[row]) + part.col for frame in (match.first, match.last)]
+    both = late > 0
+    data = np.concatenate([part.data * (1 - late), (part.data * late)[both]])
+    rows, column = np.concatenate([row, row[both]]), np.concatenate([columns[0], columns[1][both]])
+    # Weights that are zero but for rounding would tie a row to cells it does not see.
+    seen = np.abs(data) > 1e-9
+    size = int(np.prod(state.shape))
+    return sp.coo_array((data[seen], (rows[seen], column[seen])), shape=(weights.shape[0], size)).tocsr()
+
+
+def taken(match: TimeMatch, rows: np.ndarray) -> TimeMatch:
+    """The match of some observations."""
+    return TimeMatch(match.first[rows], match.last[rows], match.weight[rows], match.inside[rows])
+
+
+def beyond_limits(value: np.ndarray, limits: tuple[float | None, float | None]) -> np.ndarray:
+    """Whether each value lies outside (low, high), both included, ``None`` for open."""
+    low, high = (-np.inf if limits[0] is None else limits[0], np.inf if limits[1] is None else limits[1])
+    return (value < low) | (value > high)
+
+
+def only_representativeness(model: ErrorModel, sigma: float) -> ErrorModel:
+    """The model with another representativeness (in the state's units) and no instrument error."""
+    return ErrorModel(0.0, 0.0, sigma, model.correlation_length_km, model.correlation)
+
+
+def covariance_of(
+    variance: np.ndarray,
+    channel: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    position: np.ndarray,
+    models: Sequence[ErrorModel],
+) -> ErrorCovariance:
+    """``R`` of one source: errors of one variable and time correlated where its model says so."""
+    blocks = []
+    for key in np.unique(np.stack([channel, first, last], 1), axis=0) if len(channel) else []:
+        model = models[key[0]]
+        rows = np.flatnonzero((channel == key[0]) & (first == key[1]) & (last == key[2]))
+        if model.correlation_length_km is not None and len(rows) > 1:
+            blocks.append(
+                CorrelatedBlock(rows, position[rows], model.correlation_length_km, model.correlation)
+            )
+    return ErrorCovariance(variance, tuple(blocks))
+
+
+def error_span(R: ErrorCovariance, channel: np.ndarray, state: Frame) -> dict[str, tuple[float, float]]:
+    """Least and greatest standard deviation by variable."""
+    sigma = np.sqrt(R.variance)
+    return {
+        state.spec.names[c]: (float(sigma[channel == c].min()), float(sigma[channel == c].max()))
+        for c in np.unique(channel)
+    }
