@@ -5,6 +5,7 @@ r"""The Kalman update that every guidance method approximates, and the ways to t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor
 
 from skyweave.observe.operator import StateOperator, to_torch_csr
+from skyweave.posterior.precondition import two_level
 from skyweave.prior.covariance import StateCovariance
 
 __all__ = ["KalmanSolver", "Observed", "conjugate_gradients"]
 
-DIRECT_LIMIT = 3000
-"""Observations up to which the innovation covariance is factorised."""
+DIRECT_LIMIT = 1200
+"""Observations up to which the innovation covariance is factorised whole."""
 
 
 class ErrorLike(Protocol):
@@ -46,9 +48,9 @@ def conjugate_gradients(
     b: Tensor,
     *,
     precondition: Callable[[Tensor], Tensor] | None = None,
-    tolerance: float | Tensor = 1e-3,
+    tolerance: float = 1e-3,
+    energy: float | None = None,
     iterations: int = 100,
-    start: Tensor | None = None,
 ) -> tuple[Tensor, int]:
     """Solve ``A u = b`` for each row of ``b`` by preconditioned conjugate gradients.
 
@@ -59,6 +61,7 @@ def conjugate_gradients(
         A: symmetric positive definite map on ``(M, n)``.
         b: right-hand sides, shape ``(M, n)``.
         tolerance: relative residual at which a row stops.
+        energy: stop a row instead where ``r^T M r`` falls to this, ``M`` the preconditioner and ``r`` the residual.
         iterations: most iterations taken.
 
     Returns:
@@ -67,14 +70,14 @@ def conjugate_gradients(
     Reference: Saad 2003, Iterative Methods for Sparse Linear Systems, Algorithm 9.1.
     """
     M = precondition or (lambda r: r)
-    u = torch.zeros_like(b) if start is None else start
-    r = b.clone() if start is None else b - A(u)
+    u = torch.zeros_like(b)
+    r = b.clone()
     target = (tolerance * torch.linalg.vector_norm(b, dim=1)).clamp_min(1e-30)
     z = M(r)
     p, rz = z, (r * z).sum(1)
     used = 0
     for _ in range(iterations):
-        active = torch.linalg.vector_norm(r, dim=1) > target
+        active = torch.linalg.vector_norm(r, dim=1) > target if energy is None else rz > energy
         if not bool(active.any()):
             break
         Ap = A(p)
@@ -92,20 +95,27 @@ def conjugate_gradients(
 
 @dataclass(eq=False)
 class KalmanSolver:
-    """Updates states with observations, factorising where that is cheap and iterating where it is not.
+    r"""Updates states with observations, factorising where that is cheap and iterating where it is not.
 
-    The factor of ``J V J^T + R`` is kept for as long as observations and noise level stay the same, so that all
+    The factor of ``S = J V J^T + R`` is kept for as long as observations and noise level stay the same, so that all
     members and all batches of a run share it. Where the operator or ``V`` differs between members, the factor of
-    a mean member preconditions conjugate gradients.
+    a mean member preconditions conjugate gradients; where there are many observations, a two-level one does.
+
+    An iterative solution with residual ``r`` leaves the state wrong by ``dx = V J^T S^{-1} r``, and
+
+    .. math:: \|dx\|^2 \le \|V\| \; r^T S^{-1} r \le \sigma^2 \, r^T S^{-1} r,
+
+    so iterations stop where ``r^T M r``, ``M`` the preconditioner, bounds the root mean square error of the state by
+    ``tolerance`` times the noise level: an error that the next step's noise hides.
 
     Args:
-        tolerance: relative residual of the iterative solve.
-        iterations: its most iterations.
-        limit: observations up to which the matrix is factorised.
+        tolerance: root mean square error of the update in units of the noise level.
+        iterations: most iterations of a solve; where they do not suffice, a warning says so.
+        limit: observations up to which the matrix is factorised whole.
     """
 
-    tolerance: float = 1e-3
-    iterations: int = 100
+    tolerance: float = 0.01
+    iterations: int = 200
     limit: int = DIRECT_LIMIT
     _factors: dict = field(default_factory=dict, repr=False)
     applications: int = 0
@@ -128,7 +138,7 @@ class KalmanSolver:
             y: values that replace ``observed.y``, for example perturbed ones of shape ``(M, n)``.
         """
         op = observed.operator
-        innovation = (observed.y if y is None else y) - op(x_hat)
+        innovation = (observed.y.to(x_hat.device) if y is None else y) - op(x_hat)
         u = self.weights(x_hat, V, observed, innovation, key)
         return x_hat + (V @ op.vjp(x_hat, u))
 
@@ -137,50 +147,72 @@ class KalmanSolver:
     ) -> Tensor:
         """``(J V J^T + R)^{-1}`` applied to innovations of shape ``(M, n)``."""
         op = observed.operator
-        exact = op.linear and not getattr(V, "member_dependent", False)
-        factor = self._factor(x_hat, V, observed, None if key is None else (key, exact))
-        if exact and factor is not None:
+        same = op.linear and not getattr(V, "member_dependent", False)
+        factor, exact = self._factor(x_hat, V, observed, None if key is None or not same else key)
+        if exact and same:
             return factor(innovation)
 
         def A(u: Tensor) -> Tensor:
             return op.jvp(x_hat, V @ op.vjp(x_hat, u)) + observed.R @ u
 
-        if factor is None:
-            scale = innovation_variance(x_hat, V, observed)
-            factor = lambda r: r / scale  # noqa: E731
         u, used = conjugate_gradients(
-            A, innovation, precondition=factor, tolerance=self.tolerance, iterations=self.iterations
+            A,
+            innovation,
+            precondition=factor,
+            energy=self.tolerance**2 * x_hat[0].numel(),
+            iterations=self.iterations,
         )
         self.applications += used
+        if used == self.iterations:
+            warnings.warn(
+                f"the update with {op.n} observations did not converge in {used} iterations; the fields fit them "
+                "less closely than their errors say",
+                stacklevel=2,
+            )
         return u
 
     def _factor(
         self, x_hat: Tensor, V: StateCovariance, observed: Observed, key: object
+    ) -> tuple[Callable[[Tensor], Tensor], bool]:
+        """``S^{-1}`` or an approximation to it, and whether it is exact for the mean member."""
+        if key is not None and key in self._factors:
+            return self._factors[key]
+        made = self._exact(x_hat, V, observed)
+        found = (made, True) if made is not None else (self._approximate(x_hat, V, observed), False)
+        if key is not None:
+            if len(self._factors) > 64:
+                self._factors.clear()
+            self._factors[key] = found
+        return found
+
+    def _exact(
+        self, x_hat: Tensor, V: StateCovariance, observed: Observed
     ) -> Callable[[Tensor], Tensor] | None:
         if observed.operator.n > self.limit:
             return None
-        if key is not None and key in self._factors:
-            return self._factors[key]
         matrix = innovation_covariance(x_hat.mean(0), V, observed)
         if matrix is None:
             return None
         chol = torch.linalg.cholesky(matrix)
+        return lambda r: torch.cholesky_solve(r.T.to(chol.dtype), chol).T.to(r.dtype)
 
-        def solve(r: Tensor) -> Tensor:
-            return torch.cholesky_solve(r.T.to(chol.dtype), chol).T.to(r.dtype)
-
-        if key is not None:
-            if len(self._factors) > 256:
-                self._factors.clear()
-            self._factors[key] = solve
-        return solve
+    def _approximate(
+        self, x_hat: Tensor, V: StateCovariance, observed: Observed
+    ) -> Callable[[Tensor], Tensor]:
+        if observed.operator.n > self.limit:
+            J = observed.operator.jacobian(x_hat.mean(0))
+            levels = two_level(J, V, observed.R, observed.operator.shape)
+            if levels is not None:
+                return levels
+        scale = innovation_variance(x_hat, V, observed)
+        return lambda r: r / scale
 
 
 def innovation_covariance(x: Tensor, V: StateCovariance, observed: Observed) -> Tensor | None:
     """Dense ``J V J^T + R`` at one state ``(T, C, H, W)``, float64; ``None`` where ``V`` has no dense form."""
     J = observed.operator.jacobian(x)
     cells = np.unique(J.indices)
-    if len(cells) <= 2 * DIRECT_LIMIT:
+    if len(cells) <= 6000:
         block = V.dense(torch.from_numpy(cells))
         if block is None:
             return None

@@ -335,7 +335,7 @@ def _mask(domain_mask: xr.DataArray | np.ndarray | None, target: Target) -> np.n
 def correlation_length(background: Background, channel: int) -> float:
     """Cells at which the prior's correlation of a variable falls to 1/e, mean of both axes."""
     V = background.covariance(1e9)
-    kernel = torch.fft.irfft2(V.spectrum, s=V.padded)[channel, channel]
+    kernel = V.kernel[channel, channel]
     lengths = []
     for line in (kernel[: V.padded[0] // 2, 0], kernel[0, : V.padded[1] // 2]):
         below = torch.nonzero(line < line[0] / np.e)

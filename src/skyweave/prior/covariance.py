@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -60,6 +60,7 @@ class StationaryCovariance:
     shape: tuple[int, int, int, int]
     padded: tuple[int, int]
     scale: Tensor | None = None
+    _cache: dict = field(default_factory=dict, repr=False)
 
     def __matmul__(self, v: Tensor) -> Tensor:
         if self.scale is not None:
@@ -69,13 +70,22 @@ class StationaryCovariance:
 
     def color(self, noise: Tensor) -> Tensor:
         r"""``V^{1/2} n``: a draw of covariance ``V`` from white noise of shape `noise_shape`."""
-        out = self._convolve(noise, spectral_root(self.spectrum))
+        if "root" not in self._cache:
+            self._cache["root"] = spectral_root(self.spectrum)
+        out = self._convolve(noise, self._cache["root"])
         return out if self.scale is None else out * self.scale
 
     @property
     def noise_shape(self) -> tuple[int, int, int, int]:
         """Shape ``(T, C, H', W')`` of the white noise that `color` takes for each member."""
         return (*self.shape[:2], *self.padded)
+
+    @property
+    def kernel(self) -> Tensor:
+        """Covariance by lag on the torus, ``(P, P, H', W')``, zero lag first, without the scale."""
+        if "kernel" not in self._cache:
+            self._cache["kernel"] = torch.fft.irfft2(self.spectrum, s=self.padded)
+        return self._cache["kernel"]
 
     @property
     def member_dependent(self) -> bool:
@@ -87,7 +97,7 @@ class StationaryCovariance:
             return None
         T, C, H, W = self.shape
         h, w = self.padded
-        kernel = torch.fft.irfft2(self.spectrum, s=self.padded)
+        kernel = self.kernel
         j, i, p = cells % W, (cells // W) % H, cells // (H * W)
         dy = (i[:, None] - i[None, :]) % h
         dx = (j[:, None] - j[None, :]) % w
@@ -102,13 +112,13 @@ class StationaryCovariance:
     def variance(self) -> Tensor:
         """Variance of each cell, broadcastable to ``(M, T, C, H, W)``."""
         T, C, _, _ = self.shape
-        kernel = torch.fft.irfft2(self.spectrum, s=self.padded)
+        kernel = self.kernel
         var = torch.diagonal(kernel[:, :, 0, 0]).reshape(1, T, C, 1, 1)
         return var if self.scale is None else var * self.scale**2
 
     def scaled(self, scale: Tensor | None) -> StationaryCovariance:
         """The same kernel with another local standard deviation."""
-        return replace(self, scale=scale)
+        return replace(self, scale=scale, _cache=self._cache)
 
     def _convolve(self, v: Tensor, blocks: Tensor) -> Tensor:
         T, C, H, W = self.shape
