@@ -61,7 +61,8 @@ def cloud_mask(
     around: Literal["wrap", "reflect"] = "wrap" if isinstance(where, Grid) and where.periodic else "reflect"
     noise = rng.standard_normal(shape)
     scales = (0.0,) * (len(shape) - 3) + (time_scale,) * (len(shape) > 2) + (length_scale, length_scale)
-    modes: list[Literal["wrap", "reflect"]] = ["reflect"] * (len(shape) - 1) + [around]
+    elsewhere: Literal["wrap", "reflect"] = "reflect"
+    modes = [elsewhere] * (len(shape) - 1) + [around]
     field = gaussian_filter(noise, scales, mode=modes)
     return _keep_lowest(field, fraction)
 
