@@ -210,7 +210,7 @@ class _Job:
         shape = (self.target.count, *self.target.grid.shape)
         seen = self.observed.observed_mask(name)
         reach = correlation_length(self.background(0, 1), channel)
-        touched = footprints(self.observed, channel, shape)
+        touched = self.observed.support_mask(name)
         near = np.stack([within(frame, reach, self.target.grid.periodic) for frame in touched])
         return provenance(shape, seen, near, self.mask)
 
@@ -341,15 +341,6 @@ def correlation_length(background: Background, channel: int) -> float:
         below = torch.nonzero(line < line[0] / np.e)
         lengths.append(float(below[0]) if len(below) else float(len(line)))
     return float(np.mean(lengths))
-
-
-def footprints(observed: ObservationSet, channel: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """Cells of one variable that any observation of it weighs, ``(T, H, W)``."""
-    columns = np.unique(observed.operator.matrix.indices)
-    T, C, H, W = observed.operator.shape
-    touched = np.zeros((T, C, H * W), dtype=bool)
-    touched.reshape(-1)[columns] = True
-    return touched[:, channel].reshape(shape)
 
 
 def within(touched: np.ndarray, reach: float, periodic: bool) -> np.ndarray:
