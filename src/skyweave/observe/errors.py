@@ -83,6 +83,8 @@ class ErrorModel:
         sigma = np.full(np.shape(value), float(self.absolute))
         if absolute is not None:
             sigma = np.where(np.isnan(absolute), sigma, absolute)
+        if self.relative == 0:
+            return sigma**2
         return sigma**2 + (self.relative * np.abs(value)) ** 2
 
     def variance(self, value: np.ndarray, absolute: np.ndarray | None = None) -> np.ndarray:

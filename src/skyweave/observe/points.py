@@ -27,6 +27,7 @@ from skyweave.observe.rows import (
     expand,
     only_representativeness,
     taken,
+    weights_at,
 )
 from skyweave.regrid import bicubic, bilinear, nearest
 from skyweave.units import conversion
@@ -90,7 +91,10 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
 
     interpolate = bilinear if source.interpolation == "bilinear" else bicubic
     matrix = expand(
-        interpolate(state.grid, lat[order], lon[order]), channel[order], taken(match, order), state
+        weights_at(interpolate, state.grid, lat[order], lon[order]),
+        channel[order],
+        taken(match, order),
+        state,
     )
     blocked = np.zeros(len(table), bool)
     blocked[order] = state.masked(matrix)
@@ -98,7 +102,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
     kept = tally.alive[order]
     matrix, order = matrix[np.flatnonzero(kept)], order[kept]
 
-    at = nearest(state.grid, lat[order], lon[order]).indices.astype(np.int64)
+    at = weights_at(nearest, state.grid, lat[order], lon[order]).indices.astype(np.int64)
     frame = np.where(match.weight[order] > 0.5, match.last[order], match.first[order])
     cell = state.column(frame, channel[order]) + at
     position = unit_vectors(lat[order], lon[order])

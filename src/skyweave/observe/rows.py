@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "expand",
     "only_representativeness",
     "taken",
+    "weights_at",
 ]
 
 
@@ -82,6 +83,13 @@ class Rows:
     last: np.ndarray
     cell: np.ndarray
     report: SourceReport
+
+
+def weights_at(
+    method: Callable[..., sp.csr_array], grid: Grid, lat: np.ndarray, lon: np.ndarray
+) -> sp.csr_array:
+    """Interpolation weights of points, of which there may be none, shape ``(n, H*W)``."""
+    return method(grid, lat, lon) if len(lat) else sp.csr_array((0, grid.size))
 
 
 def expand(weights: sp.csr_array, channel: np.ndarray, match: TimeMatch, state: Frame) -> sp.csr_array:
