@@ -1,21 +1,24 @@
 """How close each guidance method comes to the exact posterior of priors that are known exactly.
 
-    python benchmarks/oracles.py [--quick] [--draws 20] [--members 64] [--markdown docs/results/oracles.md]
+    python benchmarks/oracles.py [--draws 20] [--members 64] [--markdown docs/results/oracles.md]
 
-Red Gaussian fields and a four-component mixture; 60 % missing, 4 x 4 block means, 30 stations between the cells, all
-together. Printed: CRPS over the CRPS of the exact posterior, spread over its spread, by network evaluations.
+Red Gaussian fields and a four-component mixture; 60 % missing, 4 x 4 block means, 30 stations between the
+cells, all together. Printed: CRPS over the CRPS of the exact posterior, spread over its spread, by network evaluations.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from common import emit
 
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.guidance import GUIDANCE
@@ -25,6 +28,7 @@ from skyweave.posterior.samplers import SAMPLERS
 from skyweave.posterior.start import analysis_start, noise_start
 from skyweave.prior.analytic import GaussianMixturePrior, GaussianPrior, red_spectrum
 from skyweave.prior.schedule import NoiseSchedule
+from skyweave.verify import table
 
 ERROR = 0.1
 """Standard deviation of the observation errors, of a field of unit variance."""
@@ -157,7 +161,7 @@ def run(prior, problem, method, options, sampler, steps, schedule, start, draws,
 
     noise = NoiseStream(seed, range(draws * members), [0])
     shape = (draws * members, *prior.shape)
-    solver = KalmanSolver()
+    solver = KalmanSolver(limit=4000)  # one factor serves all draws and members
     options = {**options, "solver": solver} if method == "covariance" else options
     guided = GUIDANCE[method](denoiser, prior, problem, **options)
     began = time.perf_counter()
@@ -170,99 +174,102 @@ def run(prior, problem, method, options, sampler, steps, schedule, start, draws,
         sample = SAMPLERS[sampler]()
         levels = (steps + 1) // 2 if sampler == "heun" else steps
         x = sample(guided, x, NoiseSchedule(levels, **schedule).sigmas(), noise)
-    return x, count[0], getattr(guided, "backward_passes", None), time.perf_counter() - began
+    backward = getattr(guided, "backward_passes", 0 if method == "covariance" else count[0])
+    return x, count[0], backward, time.perf_counter() - began
 
 
-ROWS = [
-    ("covariance", {}, "dpm++2m", "analysis", {"sigma_max": 10.0, "sigma_min": 0.01}),
-    ("covariance", {}, "dpm++2m-sde", "analysis", {"sigma_max": 10.0, "sigma_min": 0.01}),
-    ("covariance", {}, "dpm++2m", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
-    ("covariance", {}, "dpm++2m-sde", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
-    ("mmps", {"iterations": 30}, "dpm++2m", "analysis", {"sigma_max": 10.0, "sigma_min": 0.01}),
-    ("sda", {}, "dpm++2m", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
-    ("sda", {"gamma": 0.1}, "dpm++2m", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
-    ("pigdm", {}, "dpm++2m", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
-    ("dps", {}, "ancestral", "noise", {"sigma_max": 100.0, "sigma_min": 0.01}),
+COLD, WARM = {"sigma_max": 100.0, "sigma_min": 0.01}, {"sigma_max": 10.0, "sigma_min": 0.01}
+
+ROWS: list[tuple[str, dict, str, str, dict]] = [
+    ("covariance", {}, "dpm++2m", "analysis", WARM),
+    ("covariance", {}, "dpm++2m-sde", "analysis", WARM),
+    ("covariance", {}, "dpm++2m", "noise", COLD),
+    ("covariance", {}, "dpm++2m-sde", "noise", COLD),
+    ("mmps", {"iterations": 40}, "dpm++2m", "analysis", WARM),
+    ("sda", {}, "dpm++2m", "noise", COLD),
+    ("sda", {"gamma": 0.1}, "dpm++2m", "noise", COLD),
+    ("pigdm", {}, "dpm++2m", "noise", COLD),
+    ("dps", {}, "ancestral", "noise", COLD),
 ]
+KINDS = ("mask", "means", "stations", "all")
+
+
+def make_problem(prior, kind: str, draws: int, members: int):
+    """The problem, its truths, and CRPS and spread of the exact posterior."""
+    op = StateOperator(operator(kind, prior.shape[-1], np.random.default_rng(1)), prior.shape)
+    generator = torch.Generator().manual_seed(2)
+    white = torch.randn(draws, *prior.shape, generator=generator)
+    mixed = isinstance(prior, GaussianMixturePrior)
+    truth = prior.sample(white, torch.rand(draws, generator=generator)) if mixed else prior.sample(white)
+    y = op(truth) + ERROR * torch.randn(draws, op.n, generator=generator)
+    problem = Problem(op, y.repeat_interleave(members, 0), Errors(torch.full((op.n,), ERROR**2)))
+    flat = truth.reshape(draws, -1)
+    if mixed:
+        exact = exact_mixture(prior, problem, y, members, 3)
+        return problem, flat, float(fair_crps(exact, flat).mean()), float(exact.var(0).mean() ** 0.5)
+    mean, std = exact_gaussian(prior, problem, y)
+    return problem, flat, float(gaussian_crps(mean, std, flat).mean()), float((std**2).mean() ** 0.5)
+
+
+def unconditional() -> str:
+    """Largest error of spread over all modes of the red spectra, in closed form."""
+    rows = []
+    for size in (32, 64):
+        modes = red_spectrum(size, size).ravel()
+        for name in SAMPLERS:
+            row = {"field": f"{size} x {size}", "sampler": name}
+            for steps in (8, 16, 32, 64):
+                levels = (steps + 1) // 2 if name == "heun" else steps
+                gain = SAMPLERS[name]().gain(modes, NoiseSchedule(levels, **WARM).sigmas())
+                row[f"{steps} evaluations"] = f"{100 * float((gain - 1).abs().max()):.1f} %"
+            rows.append(row)
+    return table(rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="32 x 32 Gaussian field only")
+    parser.add_argument("--cases", nargs="*", default=["gaussian32", "gaussian64", "mixture32"])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--members", type=int, default=64)
+    parser.add_argument(
+        "--backward-draws", type=int, default=None, help="draws for methods with backward passes"
+    )
     parser.add_argument("--only", nargs="*", help="guidance methods to run")
     parser.add_argument("--steps", type=int, nargs="*", default=[8, 16, 32, 64])
+    parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
 
-    cases = [("Gaussian 32 x 32", GaussianPrior(red_spectrum(32, 32), (1, 1, 32, 32)))]
-    if not args.quick:
-        cases += [
-            ("Gaussian 64 x 64", GaussianPrior(red_spectrum(64, 64), (1, 1, 64, 64))),
-            ("mixture 32 x 32", mixture(32)),
-        ]
-    for name, prior in cases:
-        print(f"\n### {name}: CRPS ratio / spread ratio\n")
-        print(
-            "| guidance | sampler | start | evaluations | "
-            + " | ".join(("mask", "means", "stations", "all"))
-            + " | s |"
-        )
-        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-        size = prior.shape[-1]
-        problems = {}
-        for kind in ("mask", "means", "stations", "all"):
-            rng = np.random.default_rng(1)
-            op = StateOperator(operator(kind, size, rng), prior.shape)
-            generator = torch.Generator().manual_seed(2)
-            white = torch.randn(args.draws, *prior.shape, generator=generator)
-            if isinstance(prior, GaussianMixturePrior):
-                truth = prior.sample(white, torch.rand(args.draws, generator=generator))
-            else:
-                truth = prior.sample(white)
-            y = op(truth) + ERROR * torch.randn(args.draws, op.n, generator=generator)
-            R = Errors(torch.full((op.n,), ERROR**2))
-            problem = Problem(op, y.repeat_interleave(args.members, 0), R)
-            flat = truth.reshape(args.draws, -1)
-            if isinstance(prior, GaussianMixturePrior):
-                exact = exact_mixture(prior, problem, y, args.members, 3)
-                reference = (float(fair_crps(exact, flat).mean()), float(exact.var(0).mean() ** 0.5))
-            else:
-                mean, std = exact_gaussian(prior, problem, y)
-                reference = (float(gaussian_crps(mean, std, flat).mean()), float((std**2).mean() ** 0.5))
-            problems[kind] = (problem, flat, reference)
+    emit("Unconditional samplers: largest error of spread over all modes", unconditional(), args.markdown)
+    priors = {
+        "gaussian32": lambda: GaussianPrior(red_spectrum(32, 32), (1, 1, 32, 32)),
+        "gaussian64": lambda: GaussianPrior(red_spectrum(64, 64), (1, 1, 64, 64)),
+        "mixture32": lambda: mixture(32),
+    }
+    for name in args.cases:
+        prior, rows = priors[name](), []
         for method, options, sampler, start, schedule in ROWS:
             if args.only and method not in args.only:
                 continue
+            draws = args.draws if method == "covariance" else args.backward_draws or args.draws
+            problems = {kind: make_problem(prior, kind, draws, args.members) for kind in KINDS}
             for steps in args.steps:
-                cells, seconds, backward = [], 0.0, None
-                for problem, flat, (crps, spread) in problems.values():
+                row = {"guidance": method + "".join(f", {k} {v}" for k, v in options.items())}
+                row |= {"sampler": sampler, "start": start, "draws": draws, "evaluations": 0, "backward": 0}
+                seconds = 0.0
+                for kind, (problem, flat, crps, spread) in problems.items():
                     x, used, backward, took = run(
-                        prior,
-                        problem,
-                        method,
-                        options,
-                        sampler,
-                        steps,
-                        schedule,
-                        start,
-                        args.draws,
-                        args.members,
+                        prior, problem, method, options, sampler, steps, schedule, start, draws, args.members
                     )
-                    ensemble = x.reshape(args.draws, args.members, -1).transpose(0, 1)
+                    ensemble = x.reshape(draws, args.members, -1).transpose(0, 1)
                     ratio = float(fair_crps(ensemble, flat).mean()) / crps
-                    cells.append(f"{ratio:.3f} / {float(ensemble.var(0).mean() ** 0.5) / spread:.3f}")
+                    row[kind] = f"{ratio:.3f} / {float(ensemble.var(0).mean() ** 0.5) / spread:.3f}"
+                    row["evaluations"], row["backward"] = used, max(row["backward"], backward)
                     seconds += took
-                label = method + "".join(f" {k}={v}" for k, v in options.items())
-                calls = f"{used}" + (f" + {backward}" if backward else "")
-                print(
-                    f"| {label} | {sampler} | {start} | {calls} | "
-                    + " | ".join(cells)
-                    + f" | {seconds:.1f} |",
-                    flush=True,
-                )
+                rows.append(row | {"seconds": round(seconds, 1)})
+                print(rows[-1], file=sys.stderr, flush=True)
+        emit(f"{name}: CRPS ratio / spread ratio to the exact posterior", table(rows), args.markdown)
 
 
 if __name__ == "__main__":
