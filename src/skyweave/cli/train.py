@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from skyweave.cli.calibrate import calibrate_and_tell
+
 
 def train(config: Path, /, *, overwrite: bool = False) -> None:
-    """Train a prior on gridded files.
+    """Train a prior on gridded files, and estimate its error covariance on the validation period.
 
     A run that was interrupted continues where it stopped when the same command is given again.
 
@@ -27,4 +29,4 @@ def train(config: Path, /, *, overwrite: bool = False) -> None:
 
     run(settings, overwrite=overwrite)
     if os.environ.get("RANK", "0") == "0":  # one of several processes under torchrun speaks for all
-        print(f"wrote {settings.out / 'prior.safetensors'}")
+        calibrate_and_tell(settings)

@@ -53,7 +53,7 @@ def bind(
     model = ErrorCovarianceModel.from_tensors(prior.attachments)
     if model is None:
         raise SkyweaveError(
-            "this prior has no error covariance yet; run `skyweave calibrate PRIOR CONFIG`, which estimates it from "
+            "this prior has no error covariance yet; run `skyweave calibrate CONFIG`, which estimates it from "
             "validation data"
         )
     shape = (frames, len(prior.spec.variables), *grid.shape)

@@ -133,8 +133,10 @@ def _score(
     method: Method,
     tell: Report,
 ) -> dict[str, Any]:
-    fields = torch.cat([f for f, _ in data])
-    conditioning = torch.cat([c for _, c in data])
+    # Scored at the size that the prior was trained at, whatever the size the covariance needs.
+    height, width = (fields := torch.cat([f for f, _ in data])).shape[-2:] if periodic else prior.patch
+    fields = fields[..., :height, :width]
+    conditioning = torch.cat([c for _, c in data])[..., :height, :width]
     complete = torch.isfinite(fields).flatten(1).all(1).nonzero().ravel()[:cases]
     if not len(complete):
         return {}
