@@ -15,7 +15,9 @@ from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.units import conversion
 
-__all__ = ["StateSpec", "Variable", "apply_bounds", "attributes", "find_variable", "time_dim", "to_dataset", "to_tensor"]
+__all__ = [
+    "StateSpec", "Variable", "apply_bounds", "attributes", "find_variable", "time_dim", "to_dataset", "to_tensor",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -105,7 +105,7 @@ class StoreSink:
             self.done = done_units(self.path, self.digest)
         if not self.done:
             segment = max(u.t1 - u.t0 for u in self.plan.units)
-            chunks = {
+            chunks: dict[Hashable, int] = {
                 "member": self.plan.batch,
                 self.dims[0]: segment,
                 self.dims[1]: height,

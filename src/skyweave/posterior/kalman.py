@@ -38,9 +38,14 @@ class ErrorLike(Protocol):
 class Observed(Protocol):
     """Observations of one segment: operator, values ``(n,)`` or ``(M, n)`` in physical units, error covariance."""
 
-    operator: StateOperator
-    y: Tensor
-    R: Any
+    @property
+    def operator(self) -> StateOperator: ...
+
+    @property
+    def y(self) -> Tensor: ...
+
+    @property
+    def R(self) -> Any: ...
 
 
 def conjugate_gradients(

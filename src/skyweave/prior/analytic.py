@@ -225,7 +225,7 @@ class GaussianMixturePrior:
         return torch.softmax(torch.stack(logs), 0)
 
     def covariance(self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None):
-        """Covariance of ``x`` given ``x_sigma``, exact where ``x_sigma`` is given; without it, the climatological one."""
+        """Covariance of ``x`` given ``x_sigma``: exact where that is given, the climatological one otherwise."""
         finite = math.isfinite(sigma) and x_sigma is not None
         if not finite:
             return self._climatological(sigma)

@@ -14,7 +14,8 @@ __all__ = ["StateCovariance", "StationaryCovariance", "apply_blocks", "spectral_
 class StateCovariance(Protocol):
     """A symmetric positive semi-definite ``V`` acting on states ``(member, time, channel, lat, lon)``."""
 
-    shape: tuple[int, int, int, int]
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
 
     def __matmul__(self, v: Tensor) -> Tensor: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ from skyweave.transform import StateTransform
 
 SCHEMA_VERSION = 1
 
+CHUNK_CELLS = 2**18
+"""Grid cells that one call of the network takes at most, where more than one frame would fit."""
+
 
 class NetworkDenoiser:
     """A learnt prior on one grid at given times: ``(x_sigma (M, T, C, H, W), sigma) -> x_hat``.
@@ -40,7 +44,7 @@ class NetworkDenoiser:
         *,
         periodic: bool,
         autocast: bool = False,
-        chunk_cells: int = 2**18,
+        chunk_cells: int = CHUNK_CELLS,
     ) -> None:
         self.network = network
         self.conditioning = conditioning
@@ -115,6 +119,28 @@ class LearntPrior:
         channels = self.conditioning.bind(grid).channels(needed).to(device)
         network = self.network.to(device)
         return NetworkDenoiser(network, channels, periodic=grid.periodic, autocast=autocast)
+
+    def fingerprint(self) -> str:
+        """A digest of weights, transforms and covariance: equal for priors that give equal answers."""
+        digest = hashlib.sha256(json.dumps([self.spec.to_dict(), self.transform.to_dict()], default=str).encode())
+        tensors = {**self.network.state_dict(), **self.attachments}
+        for name in sorted(tensors):
+            digest.update(name.encode())
+            digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def working_bytes(self, grid: Grid) -> int:
+        """Predicted memory of the activations of one network call: single precision, the finest level's maps.
+
+        A residual block holds about six maps of its width at once, the skips of a level one more for each block;
+        coarser levels together add a third of the finest.
+        """
+        architecture = getattr(self.network.network, "architecture", None)
+        if architecture is None:
+            return 0
+        finest = architecture.base * architecture.multipliers[0]
+        cells = max(grid.size, CHUNK_CELLS)
+        return int(4 * cells * finest * (6 + 2 * architecture.blocks) * 4 / 3)
 
     def check_resolution(self, grid: Grid, tolerance: float = 0.1) -> None:
         """Refuse a grid whose spacing differs from that of the training data by more than `tolerance`.

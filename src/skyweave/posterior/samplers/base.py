@@ -25,7 +25,8 @@ class Sampler(Protocol):
     ``(M, T, C, H, W)``; noise levels, decreasing; the noise stream; a callback after each step.
     """
 
-    stochastic: bool
+    @property
+    def stochastic(self) -> bool: ...
 
     def __call__(
         self,
