@@ -51,7 +51,7 @@ def ensemble(members=4, steps=6, seed=0) -> xr.Dataset:
             "time": np.datetime64("2019-03-01T00:00:00.500", "ns")
             + np.arange(steps) * np.timedelta64(5400, "s"),
             "lat": ("lat", np.linspace(1, -1, 5, dtype=np.float32) / 3),
-            "lon": ("lon", np.array([350.1, 355, 0, 5, 10, 15, 20, 25]) / 3),
+            "lon": ("lon", (350 + np.arange(8) * 5 / 3) % 360),
             "level": ((), 850.0, {"units": "hPa"}),
         },
         {"seed": 3, "settings": {"method": "covariance", "weights": [1.0, 2.0]}, "done": True, "none": None},
