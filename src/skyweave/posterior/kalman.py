@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skyweave.observe.operator import StateOperator, to_torch_csr
-from skyweave.posterior.precondition import two_level
+from skyweave.posterior.precondition import Partition, two_level
 from skyweave.prior.covariance import StateCovariance
 
 __all__ = ["KalmanSolver", "Observed", "conjugate_gradients"]
@@ -25,14 +25,8 @@ DIRECT_LIMIT = 1200
 """Observations up to which the innovation covariance is factorised whole."""
 
 
-class ErrorLike(Protocol):
-    """What the update asks of an observation error covariance."""
-
-    diagonal: Tensor
-
-    def __matmul__(self, u: Tensor) -> Tensor: ...
-
-    def dense(self) -> Tensor: ...
+EASY = 50.0
+"""Ratio of signal to error variance below which a diagonal preconditioner will do."""
 
 
 class Observed(Protocol):
@@ -124,6 +118,7 @@ class KalmanSolver:
     limit: int = DIRECT_LIMIT
     _factors: dict = field(default_factory=dict, repr=False)
     applications: int = 0
+    _partition: tuple[StateOperator, Partition] | None = field(default=None, repr=False)
 
     def update(
         self,
@@ -204,13 +199,26 @@ class KalmanSolver:
     def _approximate(
         self, x_hat: Tensor, V: StateCovariance, observed: Observed
     ) -> Callable[[Tensor], Tensor]:
-        if observed.operator.n > self.limit:
-            J = observed.operator.jacobian(x_hat.mean(0))
-            levels = two_level(J, V, observed.R, observed.operator.shape)
+        op = observed.operator
+        if op.n > self.limit and _hard(V, observed):
+            # One operator serves many noise levels; of several, the last is kept.
+            if self._partition is None or self._partition[0] is not op:
+                self._partition = (op, Partition.of(op.matrix, op.shape))
+            levels = two_level(op.jacobian(x_hat.mean(0)), V, observed.R, self._partition[1])
             if levels is not None:
                 return levels
         scale = innovation_variance(x_hat, V, observed)
         return lambda r: r / scale
+
+
+def _hard(V: StateCovariance, observed: Observed) -> bool:
+    """Whether conjugate gradients need help: not where errors are comparable to the largest mode of ``V``."""
+    largest = getattr(V, "largest", None)
+    if largest is None or not observed.operator.linear:
+        return True
+    slope = observed.operator.derivative(torch.zeros(1, *observed.operator.shape))
+    size = 1.0 if slope is None else float(slope.max()) ** 2
+    return largest() * size > EASY * float(observed.R.diagonal.min())
 
 
 def innovation_covariance(x: Tensor, V: StateCovariance, observed: Observed) -> Tensor | None:

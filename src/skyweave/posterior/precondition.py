@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,13 +14,13 @@ from torch import Tensor
 from skyweave.observe.operator import to_torch_csr
 from skyweave.prior.covariance import StateCovariance
 
-__all__ = ["clusters", "two_level"]
+__all__ = ["Partition", "clusters", "two_level"]
 
 BLOCK = 128
 """Observations solved together exactly."""
 COARSE = 256
 """Groups of observations of the coarse level."""
-SAMPLE = 4
+SAMPLE = 2
 """Observations that stand for a group."""
 
 
@@ -42,20 +44,49 @@ def clusters(position: np.ndarray, size: int) -> list[np.ndarray]:
     return out
 
 
-def row_positions(J: sp.csr_array, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Row and column of the heaviest cell of each observation, ``(n, 2)``, and its channel and time ``(n, 2)``."""
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """How observations are grouped: compact blocks, and groups of one variable and time for the coarse level.
+
+    It depends on the operator alone, so one serves all noise levels.
+    """
+
+    blocks: list[np.ndarray]
+    group: np.ndarray
+    counts: np.ndarray
+    chosen: list[np.ndarray]
+
+    @classmethod
+    def of(cls, matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> Partition:
+        """Group the rows of an operator on states ``(T, C, H, W)`` by their heaviest cells."""
+        position = _row_positions(matrix, shape)
+        kinds = np.unique(position[:, 2:], axis=0)
+        groups: list[np.ndarray] = []
+        for kind in kinds:
+            rows = np.flatnonzero((position[:, 2:] == kind).all(1))
+            size = max(1, -(-len(rows) // max(1, COARSE // len(kinds))))
+            groups += [rows[g] for g in clusters(position[rows, :2], size)]
+        number = np.empty(matrix.shape[0], dtype=np.int64)
+        for k, members in enumerate(groups):
+            number[members] = k
+        chosen = [g[np.linspace(0, len(g) - 1, min(SAMPLE, len(g))).astype(int)] for g in groups]
+        return cls(clusters(position[:, :2], BLOCK), number, np.array([len(g) for g in groups]), chosen)
+
+
+def _row_positions(matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Latitude and longitude index, channel and time of the heaviest cell of each row, ``(n, 4)``."""
     T, C, H, W = shape
-    J = J.tocsr()
-    start, stop = J.indptr[:-1], J.indptr[1:]
-    heaviest = np.array(
-        [a + int(np.argmax(np.abs(J.data[a:b]))) if b > a else 0 for a, b in zip(start, stop, strict=True)]
-    )
-    cell = J.indices[heaviest]
+    matrix = matrix.tocsr()
+    lengths = np.diff(matrix.indptr)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    order = np.lexsort((np.abs(matrix.data), row))  # the heaviest of each row comes last
+    last = np.maximum(np.cumsum(lengths) - 1, 0)
+    cell = matrix.indices[order][last]
     return np.stack([cell // W % H, cell % W, cell // (H * W) % C, cell // (C * H * W)], axis=1)
 
 
 def two_level(
-    J: sp.csr_array, V: StateCovariance, R: object, shape: tuple[int, int, int, int]
+    J: sp.csr_array, V: StateCovariance, R: Any, partition: Partition
 ) -> Callable[[Tensor], Tensor] | None:
     r"""Additive Schwarz: exact solves in compact blocks, and one between the means of groups of observations.
 
@@ -64,61 +95,59 @@ def two_level(
     The blocks know small scales, the groups large ones. The coarse matrix is made from a few observations of each
     group; as a preconditioner it changes the number of iterations and not the answer.
 
+    Args:
+        J: Jacobian of the operator, ``(n, T*C*H*W)``.
+        V: state covariance.
+        R: observation error covariance.
+        partition: of the rows of ``J``.
+
     Returns:
         A map on ``(M, n)``, or ``None`` where ``V`` has no dense form.
 
     Reference: Toselli and Widlund 2005, Domain Decomposition Methods, Chapter 2.
     """
-    position = row_positions(J, shape)
-    groups = clusters(position[:, :2], BLOCK)
-    factors = []
-    for index in groups:
-        block = _innovation(J[index], V, R.take(index))  # type: ignore[attr-defined]
+    n, width = J.shape[0], max(len(index) for index in partition.blocks)
+    # Blocks are padded to one size with a row that is always zero, so that one product serves all of them.
+    where = torch.full((len(partition.blocks), width), n)
+    inverses = torch.zeros(len(partition.blocks), width, width)
+    for k, index in enumerate(partition.blocks):
+        block = _innovation(J[index], V, R.take(index))
         if block is None:
             return None
-        factors.append((torch.from_numpy(index), torch.linalg.cholesky(block).float()))
-    coarse = _coarse(J, V, R, position)
+        where[k, : len(index)] = torch.from_numpy(index)
+        inverses[k, : len(index), : len(index)] = torch.cholesky_inverse(torch.linalg.cholesky(block)).float()
+    coarse = _coarse(J, V, R, partition)
 
     def apply(r: Tensor) -> Tensor:
-        out = torch.zeros_like(r)
-        for index, factor in factors:
-            out[:, index] = torch.cholesky_solve(r[:, index].T, factor).T
-        return out + coarse(r)
+        padded = torch.cat([r, r.new_zeros(len(r), 1)], dim=1)
+        solved = torch.einsum("kij,mkj->mki", inverses, padded[:, where])
+        out = torch.zeros_like(padded)
+        out[:, where] = solved
+        return out[:, :n] + coarse(r)
 
     return apply
 
 
-def _innovation(J: sp.csr_array, V: StateCovariance, R: object) -> Tensor | None:
+def _innovation(J: sp.csr_array, V: StateCovariance, R: Any) -> Tensor | None:
     cells = np.unique(J.indices)
     block = V.dense(torch.from_numpy(cells))
     if block is None:
         return None
     Js = to_torch_csr(sp.csr_array(J[:, cells]), torch.float64)
     product = Js @ (Js @ block.double()).T
-    return 0.5 * (product + product.T) + R.dense().double()  # type: ignore[attr-defined]
+    return 0.5 * (product + product.T) + R.dense().double()
 
 
-def _coarse(
-    J: sp.csr_array, V: StateCovariance, R: object, position: np.ndarray
-) -> Callable[[Tensor], Tensor]:
-    per_kind = max(1, COARSE // len(np.unique(position[:, 2:], axis=0)))
-    groups = []
-    for kind in np.unique(position[:, 2:], axis=0):
-        rows = np.flatnonzero((position[:, 2:] == kind).all(1))
-        size = max(1, -(-len(rows) // per_kind))
-        groups += [rows[g] for g in clusters(position[rows, :2], size)]
-    counts = np.array([len(g) for g in groups])
-    member = np.empty(J.shape[0], dtype=np.int64)
-    for number, group in enumerate(groups):
-        member[group] = number
-    chosen = [g[np.linspace(0, len(g) - 1, min(SAMPLE, len(g))).astype(int)] for g in groups]
+def _coarse(J: sp.csr_array, V: StateCovariance, R: Any, partition: Partition) -> Callable[[Tensor], Tensor]:
+    chosen, counts, group = partition.chosen, partition.counts, partition.group
+    sizes = [len(c) for c in chosen]
     rows = np.concatenate(chosen)
     share = sp.csr_array(
         (
-            np.concatenate([np.full(len(c), 1 / len(c)) for c in chosen]),
-            (np.repeat(np.arange(len(groups)), [len(c) for c in chosen]), np.arange(len(rows))),
+            np.repeat(1 / np.array(sizes), sizes),
+            (np.repeat(np.arange(len(chosen)), sizes), np.arange(len(rows))),
         ),
-        shape=(len(groups), len(rows)),
+        shape=(len(chosen), len(rows)),
     )
     means = sp.csr_array(share @ J[rows])
     cells = np.unique(means.indices)
@@ -126,18 +155,14 @@ def _coarse(
     assert block is not None
     weights = to_torch_csr(sp.csr_array(means[:, cells]), torch.float64)
     product = weights @ (weights @ block.double()).T
-    noise = np.bincount(member, R.variance) / counts**2  # type: ignore[attr-defined]
-    # Means of n observations: each row and column of the sum has a factor n.
+    noise = np.bincount(group, R.variance) / counts**2
     matrix = 0.5 * (product + product.T) + torch.diag(torch.from_numpy(noise))
-    factor = torch.linalg.cholesky(matrix).float()
-    restrict = to_torch_csr(
-        sp.csr_array((1 / counts[member], (member, np.arange(len(member)))), shape=(len(groups), len(member)))
-    )
-    prolong = to_torch_csr(
-        sp.csr_array((1 / counts[member], (np.arange(len(member)), member)), shape=(len(member), len(groups)))
-    )
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix)).float()
+    every = np.arange(len(group))
+    average = sp.csr_array((1 / counts[group], (group, every)), shape=(len(counts), len(group)))
+    restrict, prolong = to_torch_csr(average), to_torch_csr(sp.csr_array(average.T))
 
     def apply(r: Tensor) -> Tensor:
-        return (prolong @ torch.cholesky_solve(restrict @ r.T, factor)).T
+        return (prolong @ (inverse @ (restrict @ r.T))).T
 
     return apply

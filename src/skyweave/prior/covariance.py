@@ -110,6 +110,12 @@ class StationaryCovariance:
             out = s[:, None] * out * s[None, :]
         return out
 
+    def largest(self) -> float:
+        """Variance of the largest mode of the kernel: no eigenvalue without the scale is greater."""
+        if self.spectrum.shape[0] == 1:
+            return float(self.spectrum.real.max())
+        return float(torch.linalg.matrix_norm(self.spectrum.permute(2, 3, 0, 1)).max())
+
     def variance(self) -> Tensor:
         """Variance of each cell, broadcastable to ``(M, T, C, H, W)``."""
         T, C, _, _ = self.shape
