@@ -1,0 +1,155 @@
+"""Interpolation of the observed values: nearest, piecewise linear, bicubic; no errors, no climatology."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator
+from scipy.spatial import QhullError, cKDTree
+
+from skyweave.baselines.climatology import Climatology
+from skyweave.baselines.located import Floats, LocatedObservations, Observed, fill_maps
+from skyweave.grid import Grid
+from skyweave.observe.errors import unit_vectors
+from skyweave.state import StateSpec
+from skyweave.transform import StateTransform
+
+__all__ = ["bicubic", "cubic_map", "linear", "linear_map", "nearest", "nearest_map"]
+
+
+def nearest(
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """The value of the nearest observation along the great circle; arguments as in `skyweave.baselines`."""
+    return fill_maps(observed, grid, nearest_map, _fallback(climatology, transform))
+
+
+def linear(
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Linear interpolation on triangles between observations; arguments as in `skyweave.baselines`."""
+    return fill_maps(observed, grid, linear_map, _fallback(climatology, transform))
+
+
+def bicubic(
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Bicubic upsampling of a coarse grid, piecewise cubic interpolation of anything else.
+
+    Arguments as in `skyweave.baselines`.
+    """
+    return fill_maps(observed, grid, cubic_map, _fallback(climatology, transform))
+
+
+def _fallback(climatology: Climatology | None, transform: StateTransform | None) -> Floats | None:
+    return None if climatology is None else climatology.physical_mean(transform)
+
+
+def nearest_map(points: LocatedObservations, grid: Grid) -> Floats:
+    """Each cell takes the value of the observation nearest to it on the sphere, ``(H, W)``."""
+    tree = cKDTree(unit_vectors(points.lat, points.lon))
+    _, which = tree.query(unit_vectors(*grid.mesh()).reshape(-1, 3))
+    return points.value[which].reshape(grid.shape)
+
+
+def linear_map(points: LocatedObservations, grid: Grid) -> Floats:
+    """Linear on the triangles of Delaunay, nearest outside their hull, ``(H, W)``.
+
+    Triangles are drawn on the plane of latitude and longitude, the latter shrunk by the cosine of the middle
+    latitude; exact for functions linear in latitude and longitude.
+    """
+    return _triangulated(points, grid, LinearNDInterpolator)
+
+
+def cubic_map(points: LocatedObservations, grid: Grid) -> Floats:
+    """Cubic convolution of a full, even lattice of points; else Clough-Tocher cubics on triangles, ``(H, W)``.
+
+    The kernel is that of Keys with ``a = -0.5``, exact for quadratics away from the edges of the lattice. Edge rows
+    and columns are repeated; longitudes wrap where the lattice goes round the globe.
+    """
+    upsampled = _lattice(points, grid)
+    return _triangulated(points, grid, CloughTocher2DInterpolator) if upsampled is None else upsampled
+
+
+def _indices(points: LocatedObservations, grid: Grid) -> tuple[Floats, Floats, Floats]:
+    """Distinct fractional indices ``(i, j)`` and values; reports of one place averaged by ``1 / variance``."""
+    i, j = grid.index(points.lat, points.lon, clamp=True)
+    # Centroids are sums of rounded numbers, so that equal places differ in their last digits.
+    places, which = np.unique(np.round(np.stack([i, j], axis=1), 4), axis=0, return_inverse=True)
+    weight = 1.0 / points.variance
+    which = which.reshape(-1)
+    value = np.bincount(which, weight * points.value) / np.bincount(which, weight)
+    return places[:, 0].astype(np.float64), places[:, 1].astype(np.float64), value
+
+
+def _triangulated(points: LocatedObservations, grid: Grid, kind: Callable[..., Callable]) -> Floats:
+    H, W = grid.shape
+    i, j, value = _indices(points, grid)
+    if grid.periodic:
+        i, value = np.tile(i, 3), np.tile(value, 3)
+        j = np.concatenate([j - W, j, j + W])
+    middle = np.cos(np.deg2rad(0.5 * (grid.lat.min() + grid.lat.max())))
+    scale = np.array([grid.resolution[0], grid.resolution[1] * max(middle, 0.1)])
+    at = np.stack(np.meshgrid(np.arange(H), np.arange(W), indexing="ij"), axis=-1) * scale
+    try:
+        out = kind(np.stack([i, j], axis=1) * scale, value)(at)
+    except (QhullError, ValueError):
+        # Fewer than three points, or all on one line, span no triangle.
+        out = np.full(grid.shape, np.nan)
+    outside = np.isnan(out)
+    return np.where(outside, nearest_map(points, grid), out) if outside.any() else out
+
+
+def _lattice(points: LocatedObservations, grid: Grid) -> Floats | None:
+    """Bicubic upsampling of points that fill an even lattice of at least 2 x 2; ``None`` of others."""
+    H, W = grid.shape
+    i, j, value = _indices(points, grid)
+    rows, columns = np.unique(i), np.unique(j)
+    if len(value) != len(rows) * len(columns) or min(len(rows), len(columns)) < 2:
+        return None
+    steps = [np.diff(axis) for axis in (rows, columns)]
+    if any(np.ptp(step) > 1e-3 * step.mean() for step in steps):
+        return None
+    across = float(steps[1].mean())
+    round_globe = grid.periodic and abs(across * len(columns) - W) < 1e-2 * across
+    up = _keys((np.arange(H) - rows[0]) / steps[0].mean(), len(rows), False)
+    along = _keys((np.arange(W) - columns[0]) / across, len(columns), round_globe)
+    # np.unique sorts by i, then j: the values are row-major already.
+    return np.asarray(up @ value.reshape(len(rows), len(columns)) @ along.T)
+
+
+def _keys(position: Floats, n: int, wrap: bool, a: float = -0.5) -> sp.csr_array:
+    """Cubic convolution weights, ``(len(position), n)``, at positions in units of the index."""
+    base = np.floor(position).astype(np.int64)
+    taps = base[:, None] + np.arange(-1, 3)
+    s = np.abs(position[:, None] - taps)
+    near = ((a + 2) * s - (a + 3)) * s**2 + 1
+    far = ((a * s - 5 * a) * s + 8 * a) * s - 4 * a
+    weight = np.where(s <= 1, near, np.where(s < 2, far, 0.0))
+    column = taps % n if wrap else np.clip(taps, 0, n - 1)
+    row = np.repeat(np.arange(len(position)), 4)
+    return sp.csr_array((weight.ravel(), (row, column.ravel())), shape=(len(position), n))
