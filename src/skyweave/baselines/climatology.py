@@ -90,6 +90,9 @@ class Climatology:
         h, w = min(h, 2 * size[0]), min(w, size[1] if periodic else 2 * size[1])
         anomalies = ((z - mean) / deviation).float()
         lags = _lag_covariance(anomalies, present, frames, (h, w), periodic)
+        # The mean taken off costs a degree of freedom; the deviation accounts for it, and so must the lags.
+        unit = torch.diagonal(lags[0, :, :, 0, 0]).clamp_min(1e-30).rsqrt()
+        lags = lags * (unit[:, None] * unit[None, :])[:, :, None, None]
         shape = z.shape[1:]
         return cls(
             mean[0].float().expand(shape).clone(), deviation[0].float().expand(shape).clone(), lags.float()

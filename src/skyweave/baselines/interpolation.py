@@ -31,7 +31,7 @@ def nearest(
     seed: int = 0,
 ) -> NDArray[np.float32]:
     """The value of the nearest observation along the great circle; arguments as in `skyweave.baselines`."""
-    return fill_maps(observed, grid, nearest_map, _fallback(climatology, transform))
+    return fill_maps(observed, spec, grid, nearest_map, _fallback(climatology, transform))
 
 
 def linear(
@@ -45,7 +45,7 @@ def linear(
     seed: int = 0,
 ) -> NDArray[np.float32]:
     """Linear interpolation on triangles between observations; arguments as in `skyweave.baselines`."""
-    return fill_maps(observed, grid, linear_map, _fallback(climatology, transform))
+    return fill_maps(observed, spec, grid, linear_map, _fallback(climatology, transform))
 
 
 def bicubic(
@@ -62,7 +62,7 @@ def bicubic(
 
     Arguments as in `skyweave.baselines`.
     """
-    return fill_maps(observed, grid, cubic_map, _fallback(climatology, transform))
+    return fill_maps(observed, spec, grid, cubic_map, _fallback(climatology, transform))
 
 
 def _fallback(climatology: Climatology | None, transform: StateTransform | None) -> Floats | None:

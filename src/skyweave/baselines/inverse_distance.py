@@ -31,7 +31,7 @@ def inverse_distance(
 ) -> NDArray[np.float32]:
     """Inverse distance weighting with power 2 of the 12 nearest; arguments as in `skyweave.baselines`."""
     fallback = None if climatology is None else climatology.physical_mean(transform)
-    return fill_maps(observed, grid, inverse_distance_map, fallback)
+    return fill_maps(observed, spec, grid, inverse_distance_map, fallback)
 
 
 def inverse_distance_map(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skyweave.grid import Grid
 from skyweave.observe.operator import StateOperator
+from skyweave.state import StateSpec, apply_bounds
 
 __all__ = ["LocatedObservations", "Observed", "fill_maps", "locate"]
 
@@ -96,6 +98,7 @@ def locate(observed: Observed, grid: Grid) -> LocatedObservations:
 
 def fill_maps(
     observed: Observed,
+    spec: StateSpec,
     grid: Grid,
     method: Callable[[LocatedObservations, Grid], Floats],
     fallback: Floats | None = None,
@@ -107,6 +110,7 @@ def fill_maps(
 
     Args:
         observed: operator on ``(T, C, H, W)``, values and errors.
+        spec: holds the bounds of the variables, to which the maps keep.
         grid: of the state.
         method: makes a map ``(H, W)`` of at least one observation.
         fallback: maps ``(C, H, W)`` in physical units; NaN when absent.
@@ -132,4 +136,4 @@ def fill_maps(
             share = (t - left) / (right - left) if left < t < right else 0.0
             source = right if after == 0 else left
             maps[t, c] = maps[source, c] + (share * (maps[right, c] - maps[left, c]) if share else 0.0)
-    return maps[None].astype(np.float32)
+    return apply_bounds(torch.from_numpy(maps[None]), spec)[0].float().numpy()
