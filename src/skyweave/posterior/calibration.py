@@ -134,7 +134,8 @@ def _score(
     tell: Report,
 ) -> dict[str, Any]:
     # Scored at the size that the prior was trained at, whatever the size the covariance needs.
-    height, width = (fields := torch.cat([f for f, _ in data])).shape[-2:] if periodic else prior.patch
+    fields = torch.cat([f for f, _ in data])
+    height, width = fields.shape[-2:] if periodic else prior.patch
     fields = fields[..., :height, :width]
     conditioning = torch.cat([c for _, c in data])[..., :height, :width]
     complete = torch.isfinite(fields).flatten(1).all(1).nonzero().ravel()[:cases]
