@@ -15,6 +15,7 @@ from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver, conjugate_gradients, innovation_covariance
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
+from skyweave.posterior.start import analysis_start
 from skyweave.prior.analytic import DenseGaussianPrior, GaussianMixturePrior, GaussianPrior, red_spectrum
 from skyweave.transform import Log1pQuantile, StateTransform
 
@@ -253,3 +254,17 @@ def test_no_method_takes_more_evaluations_than_it_says(sampler, start, steps):
     method = Method(sampler=sampler, start=start, steps=steps)
     sample_posterior(counting, prior, case, NoiseStream(0, [0], [0]), SHAPE, method)
     assert len(calls) == method.evaluations() <= steps
+
+
+def test_analysis_start_has_the_posterior_and_its_noise():
+    """A draw at ``sigma`` is the exact posterior plus noise: its mean and covariance are known."""
+    prior, case = some_cells(count=10)
+    mean, covariance = exact(prior, case)
+    noise = NoiseStream(0, range(4000), [0])
+    x = analysis_start(prior, prior, case, 2.0, (4000, *SHAPE), noise, KalmanSolver()).reshape(4000, -1).double()
+    wanted = covariance + 4.0 * torch.eye(len(mean))
+    # In the directions that the observations leave free as well as in those that they bind.
+    values, vectors = torch.linalg.eigh(wanted)
+    ratio = (((x - mean) @ vectors) ** 2).mean(0) / values
+    assert float((ratio - 1).abs().max()) < 0.12
+    assert float(ratio.mean()) == pytest.approx(1, abs=0.01)

@@ -13,7 +13,8 @@ from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["analysis_start", "noise_start"]
 
-NOISE, FIELD, ERRORS, RENOISE = 0, 1, 2, 3
+# Streams of noise, each drawn once for a member: states and errors must not share one.
+NOISE, FIELD, ERRORS, RENOISE, DRAW = 0, 1, 2, 3, 4
 
 
 def noise_start(
@@ -24,7 +25,7 @@ def noise_start(
     The second term matters where the largest modes of the prior are not small beside ``sigma_max``.
     """
     V = prior.covariance(math.inf)
-    return sigma_max * noise.normal(NOISE, shape[2:]) + _draw(V, noise)
+    return sigma_max * noise.normal(NOISE, shape[2:]) + _draw(V, noise, FIELD)
 
 
 def analysis_start(
@@ -52,11 +53,11 @@ def analysis_start(
     x = noise_start(prior, sigma_max, shape, noise)
     x_hat = denoiser(x, x.new_tensor(sigma_max))
     V = prior.covariance(sigma_max, x_hat, x)
-    background = x_hat + _draw(prior.covariance(sigma_max), noise)
+    background = x_hat + _draw(prior.covariance(sigma_max), noise, DRAW)
     perturbed = observed.y + observed.R.sample(noise.normal_vector(ERRORS, observed.operator.n))
     analysis = solver.update(background, V, observed, key=(key, sigma_max), y=perturbed)
     return analysis + sigma_max * noise.normal(RENOISE, shape[2:])
 
 
-def _draw(V, noise: NoiseStream) -> Tensor:  # type: ignore[no-untyped-def]
-    return V.color(noise.normal(FIELD, V.noise_shape[1:]))
+def _draw(V, noise: NoiseStream, stream: int) -> Tensor:  # type: ignore[no-untyped-def]
+    return V.color(noise.normal(stream, V.noise_shape[1:]))
