@@ -261,7 +261,11 @@ def test_analysis_start_has_the_posterior_and_its_noise():
     prior, case = some_cells(count=10)
     mean, covariance = exact(prior, case)
     noise = NoiseStream(0, range(4000), [0])
-    x = analysis_start(prior, prior, case, 2.0, (4000, *SHAPE), noise, KalmanSolver()).reshape(4000, -1).double()
+    x = (
+        analysis_start(prior, prior, case, 2.0, (4000, *SHAPE), noise, KalmanSolver())
+        .reshape(4000, -1)
+        .double()
+    )
     wanted = covariance + 4.0 * torch.eye(len(mean))
     # In the directions that the observations leave free as well as in those that they bind.
     values, vectors = torch.linalg.eigh(wanted)

@@ -38,11 +38,13 @@ def analysis_start(
     solver: KalmanSolver,
     key: object = 0,
 ) -> Tensor:
-    r"""Draws of the posterior at ``sigma_max`` under the prior's Gaussian approximation there.
+    r"""Draws of ``p(x_sigma | y)`` at ``sigma_max`` under the prior's Gaussian approximation.
 
     .. math:: x_b = D(x_\sigma, \sigma) + V_\sigma^{1/2} n_1, \quad
-              x_a = x_b + V_\sigma J^T (J V_\sigma J^T + R)^{-1} (y + R^{1/2} n_2 - H(x_b)), \quad
+              x_a = x_b + V J^T (J V J^T + R)^{-1} (y + R^{1/2} n_2 - H(x_b)), \quad
               x = x_a + \sigma\, n_3
+
+    with ``x_sigma`` a draw of the noisy prior, ``V_sigma`` the covariance given it and ``V`` the prior's own.
 
     One evaluation. A solver that starts here need not find the observed large scales from noise many times their
     size, so ``sigma_max`` may be small: large enough that noise hides what is not Gaussian.
@@ -52,10 +54,11 @@ def analysis_start(
     """
     x = noise_start(prior, sigma_max, shape, noise)
     x_hat = denoiser(x, x.new_tensor(sigma_max))
-    V = prior.covariance(sigma_max, x_hat, x)
+    # A draw given x_sigma, whatever x_sigma: a draw of the prior itself, so the gain is that of the prior's V.
     background = x_hat + _draw(prior.covariance(sigma_max), noise, DRAW)
+    V = prior.covariance(math.inf)
     perturbed = observed.y + observed.R.sample(noise.normal_vector(ERRORS, observed.operator.n))
-    analysis = solver.update(background, V, observed, key=(key, sigma_max), y=perturbed)
+    analysis = solver.update(background, V, observed, key=(key, math.inf), y=perturbed)
     return analysis + sigma_max * noise.normal(RENOISE, shape[2:])
 
 
