@@ -15,7 +15,7 @@ from skyweave.prior.denoiser import Denoiser
 from skyweave.prior.error_covariance import ErrorCovarianceModel
 from skyweave.prior.storage import LearntPrior
 
-__all__ = ["Background", "bind"]
+__all__ = ["Background", "bind", "error_covariance"]
 
 
 @dataclass(eq=False)
@@ -50,12 +50,22 @@ def bind(
     Raises:
         SkyweaveError: the prior has no error covariance, or does not fit the grid.
     """
+    model = error_covariance(prior)
+    shape = (frames, len(prior.spec.variables), *grid.shape)
+    denoiser = prior.denoiser(grid, times, autocast=autocast, device=device)
+    return Background(denoiser, model.on(shape, periodic=grid.periodic), shape)
+
+
+def error_covariance(prior: LearntPrior) -> ErrorCovarianceModel:
+    """The error covariance stored with a prior.
+
+    Raises:
+        SkyweaveError: there is none.
+    """
     model = ErrorCovarianceModel.from_tensors(prior.attachments)
     if model is None:
         raise SkyweaveError(
             "this prior has no error covariance yet; run `skyweave calibrate CONFIG`, which estimates it from "
             "validation data"
         )
-    shape = (frames, len(prior.spec.variables), *grid.shape)
-    denoiser = prior.denoiser(grid, times, autocast=autocast, device=device)
-    return Background(denoiser, model.on(shape, periodic=grid.periodic), shape)
+    return model

@@ -20,7 +20,7 @@ from skyweave.io.store import check_output
 from skyweave.io.write import write
 from skyweave.observe.assemble import ObservationSet, assemble
 from skyweave.observe.observation import Observation
-from skyweave.posterior.background import Background, bind
+from skyweave.posterior.background import Background, bind, error_covariance
 from skyweave.posterior.calibration import recalibrate_members, stored_factor
 from skyweave.posterior.execute import MemorySink, StoreSink, available_memory, limit_members, run_plan
 from skyweave.posterior.kalman import KalmanSolver
@@ -261,6 +261,7 @@ def _prepare(
     chosen = _method(method, sampler, steps, options)
     target = resolve_target(opened.spec, sources, like, times)
     opened.check_resolution(target.grid)
+    error_covariance(opened)
     mask = _mask(domain_mask, target)
     observed = assemble(sources, opened.spec, target.grid, target.times, opened.transform, mask)
     channels, (height, width) = len(opened.spec.variables), target.grid.shape
