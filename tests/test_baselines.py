@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,14 +16,18 @@ from skyweave.baselines.located import LocatedObservations, locate
 from skyweave.baselines.optimal_interpolation import analyse
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.observe.errors import ErrorCovariance
+from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
+from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
+from skyweave.prior.presets import find_preset
+from skyweave.prior.storage import LearntPrior, build_network
 from skyweave.regrid import bicubic, bilinear, block_mean, nearest
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Log10Standardise, Standardise, StateTransform
 
+ENSEMBLES = ("climatology", "optimal-interpolation")
 GRID = Grid(np.linspace(50, 42.5, 16), np.linspace(350, 368.8, 20) % 360)
 GLOBE = Grid(np.linspace(-85, 85, 18), np.arange(0, 360, 10.0))
 SPEC = StateSpec((Variable("t2m", "K"),))
@@ -103,7 +107,31 @@ def test_every_baseline_is_the_same_again_and_keeps_to_the_bounds(name, trained)
     assert first.max() <= 285
 
 
-@pytest.mark.parametrize("name", ["climatology", "optimal-interpolation"])
+@pytest.mark.parametrize("name", sorted(BASELINES))
+def test_every_baseline_is_the_same_in_other_units(name, trained):
+    # A linear change of units changes the transform and the observations; the normalised climatology stays.
+    state = red_states(2, GRID.shape, seed=6).numpy()
+    frame = bilinear(GRID, *scattered(GRID, 30))
+    matrix = sp.block_diag([frame, frame])
+    fahrenheit = StateTransform((Standardise(280.0 * 1.8 - 459.67, 18.0),))
+    options = {"climatology": trained, "members": 3, "seed": 1}
+    kelvin = BASELINES[name](observe(matrix, state, 0.5), SPEC, GRID, transform=PLAIN, **options)
+    other = observe(matrix, 1.8 * state - 459.67, 0.9, fahrenheit)
+    converted = BASELINES[name](other, SPEC, GRID, transform=fahrenheit, **options)
+    assert kelvin.shape == (3 if name in ENSEMBLES else 1, 2, 1, *GRID.shape)
+    np.testing.assert_allclose(converted, 1.8 * kelvin - 459.67, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["nearest", "inverse-distance"])
+def test_a_cell_that_was_observed_keeps_its_value(name):
+    state = red_states(1, GRID.shape, seed=8)[None, 0].numpy()
+    cells = np.random.default_rng(1).choice(GRID.size, 40, replace=False)
+    lat, lon = (a.ravel()[cells] for a in GRID.mesh())
+    fields = BASELINES[name](observe(nearest(GRID, lat, lon), state), SPEC, GRID)
+    np.testing.assert_allclose(fields.ravel()[cells], state.ravel()[cells], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
 def test_a_climatology_is_asked_for_where_there_is_none_or_another_grid_s(name, trained):
     observed = observe(nearest(GRID, *scattered(GRID, 5)), np.full((1, 1, *GRID.shape), 280.0))
     with pytest.raises(SkyweaveError, match="needs a climatology"):
@@ -160,6 +188,21 @@ def test_bicubic_upsampling_reproduces_quadratics_inside():
     centres = nearest(grid, *(a.ravel() for a in np.meshgrid(grid.lat[1::2], grid.lon[1::2], indexing="ij")))
     fields = BASELINES["bicubic"](observe(centres, state[None, None]), SPEC, grid)[0, 0, 0]
     np.testing.assert_allclose(fields[4:-4, 4:-4], state[4:-4, 4:-4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scatter", [False, True], ids=["coarse grid", "stations"])
+def test_bicubic_is_closer_to_a_smooth_field_than_linear(scatter):
+    i, j = np.meshgrid(np.arange(24.0), np.arange(32.0), indexing="ij")
+    grid = Grid(np.linspace(40, 51.5, 24), np.linspace(-5, 10.5, 32))
+    state = 280 + 5 * np.sin(i / 4) * np.cos(j / 5)
+    matrix = bilinear(grid, *scattered(grid, 120)) if scatter else block_mean(grid, 4)
+    observed = observe(matrix, state[None, None])
+    inside = np.s_[5:-5, 5:-5]
+    errors = {
+        name: np.sqrt(np.mean((BASELINES[name](observed, SPEC, grid)[0, 0, 0] - state)[inside] ** 2))
+        for name in ("nearest", "linear", "bicubic")
+    }
+    assert errors["bicubic"] < 0.9 * errors["linear"] < 0.8 * errors["nearest"]
 
 
 def test_bicubic_upsampling_wraps_around_the_globe():
@@ -234,11 +277,21 @@ def test_inverse_distance_is_exact_on_the_observations_and_bounded_by_them(grid)
     assert value.min() - 1e-9 <= field.min() <= field.max() <= value.max() + 1e-9
 
 
-def test_inverse_distance_weighs_by_the_square_of_the_great_circle():
+def test_inverse_distance_takes_its_power_and_its_neighbours():
+    state = red_states(1, GRID.shape, seed=8)[None, 0].numpy()
+    observed = observe(nearest(GRID, *scattered(GRID, 30)), state)
+    one = BASELINES["inverse-distance"](observed, SPEC, GRID, neighbours=1)
+    np.testing.assert_array_equal(one, BASELINES["nearest"](observed, SPEC, GRID))
+    even = BASELINES["inverse-distance"](observed, SPEC, GRID, power=0.0, neighbours=30)
+    free = ~np.isin(np.arange(GRID.size), observed.operator.matrix.indices)
+    np.testing.assert_allclose(even.ravel()[free], float(observed.y.mean()), rtol=1e-6)
+
+
+def test_inverse_distance_weighs_by_the_square_of_the_chord():
     lat, lon, value = np.array([10.0, 40.0, -20.0]), np.array([355.0, 20.0, 190.0]), np.array([1.0, 2.0, 4.0])
     field = inverse_distance_map(points(lat, lon, value), GLOBE)
     where = 14, 35
-    distance = Grid.distance(GLOBE.lat[where[0]], GLOBE.lon[where[1]], lat, lon)
+    distance = np.sin(Grid.distance(GLOBE.lat[where[0]], GLOBE.lon[where[1]], lat, lon) / EARTH_RADIUS_KM / 2)
     assert field[where] == pytest.approx((value / distance**2).sum() / (1 / distance**2).sum(), rel=1e-9)
 
 
@@ -307,6 +360,46 @@ def test_climatological_members_have_the_climatology_s_mean_and_deviation(traine
     mean, deviation = 280 + 10 * float(trained.mean[0, 0, 0]), 10 * float(trained.deviation[0, 0, 0])
     assert draws.mean() == pytest.approx(mean, abs=0.1 * deviation)
     assert draws.std(axis=0).mean() == pytest.approx(deviation, rel=0.05)
+
+
+def test_a_prior_s_climatology_is_what_it_says_of_a_state_it_knows_nothing_about():
+    # The last layer of an untrained network is zero: it denoises white noise of unit variance.
+    spec = StateSpec((Variable("a", "K"), Variable("b", "K")), resolution=(0.5, 1.0))
+    transform = StateTransform((Standardise(280.0, 10.0),) * 2)
+    network = build_network(2, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+    levels = default_levels()
+    lags = Climatology.fit(red_states(50, (12, 14), 2), transform, local=False).lags[0]
+    attachments = ErrorCovarianceModel(levels, lags.expand(len(levels), *lags.shape)).to_tensors()
+    prior = LearntPrior(spec, transform, (12, 14), network, attachments=attachments)
+    known = Climatology.from_prior(prior, GRID, None)
+    assert float(known.mean.abs().max()) < 1e-6
+    assert float((known.deviation - 1).abs().max()) == 0.0
+    ours = known.covariance().kernel
+    model = ErrorCovarianceModel.from_tensors(attachments)
+    assert model is not None
+    # A domain larger than the patch: both taper the same lags the same way.
+    theirs = model.on((1, 2, *GRID.shape))(float("inf")).kernel
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours[..., :6, :7], theirs[..., :6, :7], atol=0.05)
+    with pytest.raises(SkyweaveError, match="calibrate"):
+        Climatology.from_prior(replace(prior, attachments={}), GRID, None)
+
+
+def test_a_window_s_covariance_becomes_one_by_time_lag():
+    spec = StateSpec((Variable("a", "K"),), resolution=(0.5, 1.0), window=3)
+    network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+    levels = default_levels()
+    kernels = torch.zeros(len(levels), 3, 3, 24, 28)
+    for t in range(3):
+        for u in range(3):
+            kernels[:, t, u, 0, 0] = 0.5 ** abs(t - u)
+    attachments = ErrorCovarianceModel(levels, kernels).to_tensors()
+    prior = LearntPrior(spec, PLAIN, (12, 14), network, attachments=attachments)
+    V = Climatology.from_prior(prior, GRID, None).covariance(5)
+    lag = torch.arange(5)[:, None] - torch.arange(5)
+    # Frames farther apart than the window are independent, but for what positive eigenvalues cost.
+    expected = torch.where(lag.abs() < 3, 0.5 ** lag.abs().float(), 0.0)
+    np.testing.assert_allclose(V.kernel[:, :, 0, 0], expected, atol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator
 from scipy.spatial import QhullError, cKDTree
 
+from skyweave import regrid
 from skyweave.baselines.climatology import Climatology
 from skyweave.baselines.located import Floats, LocatedObservations, Observed, fill_maps
 from skyweave.grid import Grid
@@ -88,8 +88,8 @@ def linear_map(points: LocatedObservations, grid: Grid) -> Floats:
 def cubic_map(points: LocatedObservations, grid: Grid) -> Floats:
     """Cubic convolution of a full, even lattice of points; else Clough-Tocher cubics on triangles, ``(H, W)``.
 
-    The kernel is that of Keys with ``a = -0.5``, exact for quadratics away from the edges of the lattice. Edge rows
-    and columns are repeated; longitudes wrap where the lattice goes round the globe.
+    The kernel is that of `skyweave.regrid.bicubic` with ``a = -0.5``, exact for quadratics away from the edges of
+    the lattice. Edge rows and columns are repeated; longitudes wrap where the lattice goes round the globe.
     """
     upsampled = _lattice(points, grid)
     return _triangulated(points, grid, CloughTocher2DInterpolator) if upsampled is None else upsampled
@@ -126,30 +126,17 @@ def _triangulated(points: LocatedObservations, grid: Grid, kind: Callable[..., C
 
 def _lattice(points: LocatedObservations, grid: Grid) -> Floats | None:
     """Bicubic upsampling of points that fill an even lattice of at least 2 x 2; ``None`` of others."""
-    H, W = grid.shape
     i, j, value = _indices(points, grid)
     rows, columns = np.unique(i), np.unique(j)
     if len(value) != len(rows) * len(columns) or min(len(rows), len(columns)) < 2:
         return None
-    steps = [np.diff(axis) for axis in (rows, columns)]
-    if any(np.ptp(step) > 1e-3 * step.mean() for step in steps):
+    if any(np.ptp(np.diff(axis)) > 1e-3 * np.diff(axis).mean() for axis in (rows, columns)):
         return None
-    across = float(steps[1].mean())
-    round_globe = grid.periodic and abs(across * len(columns) - W) < 1e-2 * across
-    up = _keys((np.arange(H) - rows[0]) / steps[0].mean(), len(rows), False)
-    along = _keys((np.arange(W) - columns[0]) / across, len(columns), round_globe)
+    # On a periodic grid a column may lie between the last and the first.
+    east = np.append(grid.lon_unwrapped, grid.lon_unwrapped[-1] + np.diff(grid.lon_unwrapped).mean())
+    coarse = Grid(
+        np.interp(rows, np.arange(grid.shape[0]), grid.lat), np.interp(columns, np.arange(len(east)), east)
+    )
+    weights = regrid.bicubic(coarse, *grid.mesh(), a=-0.5, outside="edge")
     # np.unique sorts by i, then j: the values are row-major already.
-    return np.asarray(up @ value.reshape(len(rows), len(columns)) @ along.T)
-
-
-def _keys(position: Floats, n: int, wrap: bool, a: float = -0.5) -> sp.csr_array:
-    """Cubic convolution weights, ``(len(position), n)``, at positions in units of the index."""
-    base = np.floor(position).astype(np.int64)
-    taps = base[:, None] + np.arange(-1, 3)
-    s = np.abs(position[:, None] - taps)
-    near = ((a + 2) * s - (a + 3)) * s**2 + 1
-    far = ((a * s - 5 * a) * s + 8 * a) * s - 4 * a
-    weight = np.where(s <= 1, near, np.where(s < 2, far, 0.0))
-    column = taps % n if wrap else np.clip(taps, 0, n - 1)
-    row = np.repeat(np.arange(len(position)), 4)
-    return sp.csr_array((weight.ravel(), (row, column.ravel())), shape=(len(position), n))
+    return np.asarray(weights @ value).reshape(grid.shape)

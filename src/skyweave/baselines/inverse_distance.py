@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -28,10 +30,16 @@ def inverse_distance(
     climatology: Climatology | None = None,
     members: int = 1,
     seed: int = 0,
+    power: float = POWER,
+    neighbours: int = NEIGHBOURS,
 ) -> NDArray[np.float32]:
-    """Inverse distance weighting with power 2 of the 12 nearest; arguments as in `skyweave.baselines`."""
+    """Inverse distance weighting; `power` and `neighbours` are those of `inverse_distance_map`.
+
+    Arguments as in `skyweave.baselines`.
+    """
     fallback = None if climatology is None else climatology.physical_mean(transform)
-    return fill_maps(observed, spec, grid, inverse_distance_map, fallback)
+    method = partial(inverse_distance_map, power=power, neighbours=neighbours)
+    return fill_maps(observed, spec, grid, method, fallback)
 
 
 def inverse_distance_map(
@@ -41,7 +49,7 @@ def inverse_distance_map(
 
     .. math:: \hat x(r) = \frac{\sum_k d_k^{-p} v_k}{\sum_k d_k^{-p}}
 
-    with great-circle distances ``d_k``; a cell on an observation takes its value.
+    with chords ``d_k`` of the unit sphere; a cell on an observation takes its value.
 
     Args:
         points: at least one observation.
@@ -53,11 +61,11 @@ def inverse_distance_map(
     """
     tree = cKDTree(unit_vectors(points.lat, points.lon))
     count = min(neighbours, len(points.value))
-    chord, which = tree.query(unit_vectors(*grid.mesh()).reshape(-1, 3), k=[*range(1, count + 1)])
-    angle = 2 * np.arcsin(np.clip(chord / 2, 0.0, 1.0))
-    # Within a metre or so an observation is in the cell's own place. Ratios to the nearest angle keep the power
+    found = tree.query(unit_vectors(*grid.mesh()).reshape(-1, 3), k=[*range(1, count + 1)])
+    chord, which = (np.asarray(part) for part in found)
+    # Within a metre or so an observation is in the cell's own place. Ratios to the nearest chord keep the power
     # from overflowing.
-    ratio = np.maximum(angle, 1e-7) / np.maximum(angle[:, :1], 1e-7)
-    on_top = angle[:, :1] < 1e-7
-    weight = np.where(on_top, (angle < 1e-7).astype(float), ratio**-power)
+    on_top = chord[:, :1] < 1e-7
+    ratio = np.maximum(chord, 1e-7) / np.maximum(chord[:, :1], 1e-7)
+    weight = np.where(on_top, (chord < 1e-7).astype(float), ratio**-power)
     return ((weight * points.value[which]).sum(1) / weight.sum(1)).reshape(grid.shape)

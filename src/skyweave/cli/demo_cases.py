@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.ndimage import gaussian_filter
 
 from skyweave.grid import Grid
 from skyweave.observe.observation import GridObservation, PointObservation
-from skyweave.regrid import bilinear, block_mean, coarsen
+from skyweave.observe.simulate import add_noise, cloud_mask, station_network, station_table
+from skyweave.regrid import block_mean, coarsen
 from skyweave.report import Panel
 
 __all__ = ["ERRORS", "Case", "make_cases"]
@@ -93,61 +93,46 @@ def make_cases(truth: xr.Dataset, grid: Grid, seed: int) -> list[Case]:
 
 def _coarse(truth: xr.Dataset, grid: Grid, rng: np.random.Generator) -> Case:
     means, target = block_mean(grid, COARSE), coarsen(grid, COARSE)
-    values = {
-        name: (means @ truth[name].values.ravel()).reshape(target.shape) + rng.normal(0, error, target.shape)
-        for name, error in ERRORS.items()
-    }
-    sources = [
-        GridObservation(
-            _array(truth, name, values[name], target),
-            ERRORS[name],
-            name=f"coarse {name}",
-            operator="block-mean",
-        )
-        for name in ERRORS
-    ]
+    exact = {name: (means @ truth[name].values.ravel()).reshape(target.shape) for name in ERRORS}
+    values = {name: add_noise(exact[name], error, rng) for name, error in ERRORS.items()}
     title = f"{COARSE} x {COARSE} means"
     panels = {name: Panel(f"Observations: {title}", values[name], grid=target) for name in ERRORS}
-    return Case("coarse", title, [*sources], panels, coarse=values)
+    sources = _sources(truth, values, target, "coarse", "block-mean")
+    return Case("coarse", title, sources, panels, coarse=values)
 
 
 def _stations(truth: xr.Dataset, grid: Grid, rng: np.random.Generator) -> Case:
-    # Uniform on the sphere, half a cell away from the outer edges, where bilinear weights are defined.
-    south, north = np.sin(np.deg2rad([grid.lat.min(), grid.lat.max()]))
-    lat = np.rad2deg(np.arcsin(rng.uniform(south, north, STATIONS)))
-    west = grid.lon_bounds.min() + 0.5
-    lon = west + rng.uniform(0, grid.shape[1] - 1, STATIONS)
-    weights = bilinear(grid, lat, lon)
-    tables = []
-    for name, error in ERRORS.items():
-        value = weights @ truth[name].values.ravel() + rng.normal(0, error, STATIONS)
-        columns = {"time": truth.time.values[0], "lat": lat, "lon": lon, "variable": name, "value": value}
-        tables.append(pd.DataFrame(columns | {"error": error}))
-    table = pd.concat(tables, ignore_index=True)
-    panels = {
-        name: Panel(f"Observations: {STATIONS} stations", points=(lat, lon, part["value"].to_numpy()))
-        for name, part in zip(ERRORS, tables, strict=True)
-    }
+    network = station_network(grid, STATIONS, rng)
+    table = station_table(truth[list(ERRORS)], network, dict(ERRORS), rng)
     title = f"{STATIONS} stations"
+    panels = {}
+    for name in ERRORS:
+        part = table[table["variable"] == name]
+        places = part["lat"].to_numpy(), part["lon"].to_numpy(), part["value"].to_numpy()
+        panels[name] = Panel(f"Observations: {title}", points=places)
     return Case("stations", title, [PointObservation(table, name=title)], panels, points=table)
 
 
 def _gaps(truth: xr.Dataset, grid: Grid, rng: np.random.Generator) -> Case:
-    cloud = gaussian_filter(rng.normal(size=grid.shape), CLOUD_SIZE)
-    missing = cloud > np.quantile(cloud, 1 - CLOUD_COVER)
+    seen = cloud_mask(grid, CLOUD_COVER, rng, CLOUD_SIZE)
     values = {
-        name: np.where(missing, np.nan, truth[name].values[0] + rng.normal(0, error, grid.shape))
+        name: np.where(seen, add_noise(truth[name].values[0], error, rng), np.nan)
         for name, error in ERRORS.items()
     }
-    sources = [
-        GridObservation(
-            _array(truth, name, values[name], grid), ERRORS[name], name=f"gappy {name}", operator="mask"
-        )
-        for name in ERRORS
-    ]
     title = f"{100 * CLOUD_COVER:.0f} % cloud"
     panels = {name: Panel(f"Observations: {title}", values[name]) for name in ERRORS}
-    return Case("gaps", title, [*sources], panels, gaps=values)
+    return Case("gaps", title, _sources(truth, values, grid, "gappy", "mask"), panels, gaps=values)
+
+
+def _sources(
+    truth: xr.Dataset, values: dict[str, np.ndarray], grid: Grid, kind: str, operator: str
+) -> list[GridObservation | PointObservation]:
+    return [
+        GridObservation(
+            _array(truth, name, field, grid), ERRORS[name], name=f"{kind} {name}", operator=operator
+        )
+        for name, field in values.items()
+    ]
 
 
 def _array(truth: xr.Dataset, name: str, values: np.ndarray, grid: Grid) -> xr.DataArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 import torch
 import xarray as xr
 
-from skyweave.cli.demo_baselines import baselines
+from skyweave.baselines import BASELINES, Climatology
 from skyweave.cli.demo_cases import Case, make_cases
 from skyweave.cli.demo_figures import LABELS, draw_case, draw_scores
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.read import open_fields
+from skyweave.observe.assemble import assemble
 from skyweave.posterior.reconstruct import plan, reconstruct
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.verify import scorecards, table
@@ -49,13 +50,16 @@ def run(out: Path, members: int, seed: int, overwrite: bool) -> None:
     grid = Grid.from_dataset(truth)
     print(f"ERA5, {TIME} UTC, {grid.shape[0]} x {grid.shape[1]} cells; {members} members per case")
 
+    climatology = Climatology.from_prior(prior, grid, truth.time.values)
     rows: list[dict[str, Any]] = []
     ensembles: dict[str, xr.Dataset] = {}
     for case in make_cases(truth, grid, seed):
         fields, seconds, used = _reconstruct(prior, case, truth, out, members, seed, overwrite)
         ensembles[case.title] = fields
         rows += _rows(case, "skyweave", _stack(fields, prior), truth, grid, prior, seconds, used)
-        for method, ensemble, taken, calls in baselines(case, prior, truth, grid, members, seed):
+        for method, ensemble, taken, calls in _baselines(
+            case, prior, truth, grid, climatology, members, seed
+        ):
             rows += _rows(case, method, ensemble, truth, grid, prior, taken, calls)
         for name in DRAWN:
             draw_case(case, name, truth, fields, grid, out / f"{case.name}_{name}.png")
@@ -84,6 +88,35 @@ def _reconstruct(
         progress=False,
     ).load()
     return fields, time.perf_counter() - begun, used
+
+
+def _baselines(
+    case: Case,
+    prior: LearntPrior,
+    truth: xr.Dataset,
+    grid: Grid,
+    climatology: Climatology,
+    members: int,
+    seed: int,
+) -> Iterator[tuple[str, np.ndarray, float, int]]:
+    """Name, states ``(M, 1, C, H, W)``, seconds and network evaluations of what the demo compares with."""
+    observed = assemble(case.sources, prior.spec, grid, truth.time.values, prior.transform).segment(0, 1)
+    # Upsampling is for a coarse grid alone.
+    upsampled = ["bicubic"] if case.coarse is not None and case.points is None else []
+    for name in [*upsampled, "inverse-distance", "optimal-interpolation"]:
+        begun = time.perf_counter()
+        states = BASELINES[name](
+            observed,
+            prior.spec,
+            grid,
+            transform=prior.transform,
+            climatology=climatology,
+            members=members,
+            seed=seed,
+        )
+        # The climatological mean took one evaluation.
+        used = int(name == "optimal-interpolation")
+        yield name.replace("-", " "), states, time.perf_counter() - begun, used
 
 
 def _stack(fields: xr.Dataset, prior: LearntPrior) -> np.ndarray:
