@@ -14,6 +14,7 @@ from skyweave.observe.operator import StateOperator
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver, conjugate_gradients, innovation_covariance
 from skyweave.posterior.noise import NoiseStream
+from skyweave.posterior.precondition import Partition, two_level
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.start import analysis_start
 from skyweave.prior.analytic import DenseGaussianPrior, GaussianMixturePrior, GaussianPrior, red_spectrum
@@ -272,3 +273,35 @@ def test_analysis_start_has_the_posterior_and_its_noise():
     ratio = (((x - mean) @ vectors) ** 2).mean(0) / values
     assert float((ratio - 1).abs().max()) < 0.12
     assert float(ratio.mean()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["cells", "means"])
+def test_two_level_preconditioner_saves_iterations_and_keeps_the_answer(kind):
+    shape = (1, 1, 48, 48)
+    prior = GaussianPrior(red_spectrum(48, 48), shape)
+    cells = np.arange(48 * 48)
+    if kind == "cells":
+        groups = cells[np.random.default_rng(0).random(len(cells)) < 0.5][:, None]
+    else:
+        groups = cells.reshape(16, 3, 16, 3).transpose(0, 2, 1, 3).reshape(-1, 9)
+    rows = np.repeat(np.arange(len(groups)), groups.shape[1])
+    weights = np.full(rows.size, 1 / groups.shape[1])
+    operator = StateOperator(
+        sp.csr_array((weights, (rows, groups.ravel())), shape=(len(groups), len(cells))), shape
+    )
+    case = Case(
+        operator,
+        torch.randn(len(groups), generator=torch.Generator().manual_seed(0)),
+        ErrorCovariance(np.full(len(groups), 1e-3)),
+    )
+    V, x = prior.covariance(10.0), torch.zeros(1, *shape)
+    innovation = case.y[None] - operator(x)
+    apply = lambda u: operator.jvp(x, V @ operator.vjp(x, u)) + case.R @ u  # noqa: E731
+    levels = two_level(operator.matrix, V, case.R, Partition.of(operator.matrix, shape))
+    plain, many = conjugate_gradients(apply, innovation, tolerance=1e-5, iterations=500)
+    fast, few = conjugate_gradients(apply, innovation, precondition=levels, tolerance=1e-5, iterations=500)
+    assert few < many / 2
+    torch.testing.assert_close(fast, plain, atol=1e-2 * float(plain.abs().max()), rtol=1e-2)
+    u = torch.randn(2, len(groups), generator=torch.Generator().manual_seed(1))
+    left, right = (levels(u[:1]) * u[1:]).sum(), (levels(u[1:]) * u[:1]).sum()
+    torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-2)

@@ -21,6 +21,8 @@ __all__ = ["analyse", "optimal_interpolation"]
 
 DIRECT = 3000
 """Observations up to which the innovation covariance is factorised."""
+FACTOR = "analysis"
+"""Under which the analysis and the members share a factor; the solver lives for one call."""
 TOLERANCE = 1e-3
 """Error of an iterative solve, and last step of Gauss and Newton, in standard deviations of the state."""
 
@@ -56,18 +58,25 @@ def optimal_interpolation(
     mean = known.mean.expand(1, T, *known.mean.shape)
     solver = KalmanSolver(tolerance=TOLERANCE, iterations=2000, limit=DIRECT)
     with torch.no_grad():
-        x = analyse(observed, mean, V, solver)
+        x = analyse(observed, mean, V, solver, key=FACTOR)
         if members > 1:
             noise = NoiseStream(seed, range(members), range(T))
             b = V.color(noise.normal(0, V.noise_shape[1:]))
             e = observed.R.sample(noise.normal_vector(1, observed.operator.n))
             op = observed.operator
-            u = solver.weights(x, V, observed, op.jvp(x, b) + e)
+            u = solver.weights(x, V, observed, op.jvp(x, b) + e, FACTOR)
             x = x + b - (V @ op.vjp(x, u))
     return physical_members(x, transform, spec)
 
 
-def analyse(observed: Observed, mean: Tensor, V: Any, solver: KalmanSolver, iterations: int = 20) -> Tensor:
+def analyse(
+    observed: Observed,
+    mean: Tensor,
+    V: Any,
+    solver: KalmanSolver,
+    iterations: int = 20,
+    key: object = None,
+) -> Tensor:
     r"""The most probable state, by Gauss-Newton steps that are halved until the cost falls.
 
     .. math:: \mathcal J(x) = (x - \bar x)^T V^{-1} (x - \bar x) + (y - H(x))^T R^{-1} (y - H(x))
@@ -80,6 +89,7 @@ def analyse(observed: Observed, mean: Tensor, V: Any, solver: KalmanSolver, iter
         V: covariance of normalised states.
         solver: of the innovation covariance.
         iterations: most steps; a linear operator takes one.
+        key: under which the solver keeps the factor of a linear operator, see `KalmanSolver.update`.
 
     Returns:
         The normalised state, ``(1, T, C, H, W)``.
@@ -94,7 +104,7 @@ def analyse(observed: Observed, mean: Tensor, V: Any, solver: KalmanSolver, iter
     now = cost(x, w)
     for _ in range(1 if op.linear else iterations):
         innovation = observed.y - op(x) + op.jvp(x, x - mean)
-        target = op.vjp(x, solver.weights(x, V, observed, innovation))
+        target = op.vjp(x, solver.weights(x, V, observed, innovation, key))
         if op.linear:
             return mean + (V @ target)
         step = 1.0

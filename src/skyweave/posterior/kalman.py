@@ -25,6 +25,9 @@ DIRECT_LIMIT = 1200
 """Observations up to which the innovation covariance is factorised whole."""
 
 
+WIDE = 6000
+"""Cells that observations weigh, up to which their covariance is tabulated cell by cell."""
+
 EASY = 50.0
 """Ratio of signal to error variance below which a diagonal preconditioner will do."""
 
@@ -188,7 +191,9 @@ class KalmanSolver:
     def _exact(
         self, x_hat: Tensor, V: StateCovariance, observed: Observed
     ) -> Callable[[Tensor], Tensor] | None:
-        if observed.operator.n > self.limit:
+        # Where observations spread over many cells, the columns of V J^T cost more than iterating.
+        wide = observed.operator.matrix.nnz > WIDE and observed.operator.n > 128
+        if observed.operator.n > self.limit or wide:
             return None
         matrix = innovation_covariance(x_hat.mean(0), V, observed)
         if matrix is None:
@@ -200,7 +205,7 @@ class KalmanSolver:
         self, x_hat: Tensor, V: StateCovariance, observed: Observed
     ) -> Callable[[Tensor], Tensor]:
         op = observed.operator
-        if op.n > self.limit and _hard(V, observed):
+        if op.n > min(self.limit, 128) and _hard(V, observed):
             # One operator serves many noise levels; of several, the last is kept.
             if self._partition is None or self._partition[0] is not op:
                 self._partition = (op, Partition.of(op.matrix, op.shape))
@@ -225,7 +230,7 @@ def innovation_covariance(x: Tensor, V: StateCovariance, observed: Observed) -> 
     """Dense ``J V J^T + R`` at one state ``(T, C, H, W)``, float64; ``None`` where ``V`` has no dense form."""
     J = observed.operator.jacobian(x)
     cells = np.unique(J.indices)
-    if len(cells) <= 6000:
+    if len(cells) <= WIDE:
         block = V.dense(torch.from_numpy(cells))
         if block is None:
             return None

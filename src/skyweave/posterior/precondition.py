@@ -17,11 +17,13 @@ from skyweave.prior.covariance import StateCovariance
 __all__ = ["Partition", "clusters", "two_level"]
 
 BLOCK = 128
-"""Observations solved together exactly."""
+"""Observations solved together exactly, at most."""
 COARSE = 256
-"""Groups of observations of the coarse level."""
+"""Groups of observations of the coarse level, at most."""
 SAMPLE = 2
 """Observations that stand for a group."""
+CELLS = 4096
+"""State cells between which a covariance is tabulated at once; fewer groups where each observes many cells."""
 
 
 def clusters(position: np.ndarray, size: int) -> list[np.ndarray]:
@@ -60,17 +62,20 @@ class Partition:
     def of(cls, matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> Partition:
         """Group the rows of an operator on states ``(T, C, H, W)`` by their heaviest cells."""
         position = _row_positions(matrix, shape)
+        footprint = max(1.0, matrix.nnz / matrix.shape[0])
+        block = int(min(BLOCK, max(8, CELLS // 2 // footprint)))
+        coarse = int(min(COARSE, max(8, CELLS // (SAMPLE * footprint))))
         kinds = np.unique(position[:, 2:], axis=0)
         groups: list[np.ndarray] = []
         for kind in kinds:
             rows = np.flatnonzero((position[:, 2:] == kind).all(1))
-            size = max(1, -(-len(rows) // max(1, COARSE // len(kinds))))
+            size = max(1, -(-len(rows) // max(1, coarse // len(kinds))))
             groups += [rows[g] for g in clusters(position[rows, :2], size)]
         number = np.empty(matrix.shape[0], dtype=np.int64)
         for k, members in enumerate(groups):
             number[members] = k
         chosen = [g[np.linspace(0, len(g) - 1, min(SAMPLE, len(g))).astype(int)] for g in groups]
-        return cls(clusters(position[:, :2], BLOCK), number, np.array([len(g) for g in groups]), chosen)
+        return cls(clusters(position[:, :2], block), number, np.array([len(g) for g in groups]), chosen)
 
 
 def _row_positions(matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> np.ndarray:
