@@ -26,22 +26,30 @@ LOW, HIGH = 0.01, 80.0
 """Noise levels of every schedule but the analysis start's."""
 
 
+@dataclass(eq=False)
+class Passes:
+    """How often the network was passed forward and backward."""
+
+    evaluations: int = 0
+    backward: int = 0
+
+
 class _Count(torch.autograd.Function):
     """The identity, which counts when a gradient passes."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, passes: list[int]) -> Tensor:
+    def forward(x: Tensor, passes: Passes) -> Tensor:
         return x.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, list[int]], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Passes], output: Tensor) -> None:
         ctx.passes = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        ctx.passes[1] += 1
+        ctx.passes.backward += 1
         return gradient, None
 
 
@@ -50,10 +58,10 @@ class Counted:
     """A denoiser that counts its evaluations and the passes backward through it."""
 
     denoiser: Denoiser
-    passes: list[int] = field(default_factory=lambda: [0, 0])
+    passes: Passes = field(default_factory=Passes)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        self.passes[0] += 1
+        self.passes.evaluations += 1
         return self.denoiser(_Count.apply(x, self.passes), sigma)
 
 
