@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 import xarray as xr
 from common import data_folder, emit
-from skyweave.baselines.climatology import Climatology
 
 from skyweave.baselines import BASELINES
+from skyweave.baselines.climatology import Climatology
 from skyweave.grid import Grid
 from skyweave.io import open_fields
 from skyweave.observe.assemble import SegmentObservations, assemble
@@ -52,10 +52,10 @@ METHODS: dict[str, Method] = {
     "MMPS 5 iterations, DPM++(2M) 32": Method(
         "mmps", "dpm++2m", 32, "noise", sigma_max=80, guidance_options={"iterations": 5}
     ),
-    "SDA, derived Gamma, DPM++(2M) 64": Method("sda", "dpm++2m", 64, "noise", sigma_max=80),
+    "SDA, derived Gamma, DPM++(2M) 32": Method("sda", "dpm++2m", 32, "noise", sigma_max=80),
     "SDA, Gamma 0.03, Heun 63": Method("sda", "heun", 64, "noise", 80, 0.01, 7, {"gamma": 0.03}),
-    "PiGDM, SDE-DPM++(2M) 64": Method("pigdm", "dpm++2m-sde", 64, "noise", sigma_max=80),
-    "DPS, ancestral 128": Method("dps", "ancestral", 128, "noise", sigma_max=80),
+    "PiGDM, SDE-DPM++(2M) 32": Method("pigdm", "dpm++2m-sde", 32, "noise", sigma_max=80),
+    "DPS, ancestral 64": Method("dps", "ancestral", 64, "noise", sigma_max=80),
 }
 
 

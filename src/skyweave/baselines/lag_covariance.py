@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from skyweave.prior.covariance import StationaryCovariance
@@ -95,7 +96,7 @@ def _torus(cells: int, kept: int, periodic: bool) -> int:
     """Length of the torus that holds a domain and whose kernel does not meet itself within it."""
     if periodic:
         return cells
-    return 2 * cells if 2 * cells <= kept else cells + (kept + 1) // 2
+    return 2 * cells if 2 * cells <= kept else next_fast_len(cells + (kept + 1) // 2, True)
 
 
 def _embed(lags: Tensor, padded: tuple[int, int], domain: tuple[int, int], periodic: bool) -> Tensor:

@@ -116,7 +116,7 @@ class KalmanSolver:
         limit: observations up to which the matrix is factorised whole.
     """
 
-    tolerance: float = 0.01
+    tolerance: float = 0.02
     iterations: int = 200
     limit: int = DIRECT_LIMIT
     _factors: dict = field(default_factory=dict, repr=False)

@@ -96,19 +96,28 @@ class StationaryCovariance:
         """``V`` between flat cell indices (row-major over time, channel, lat, lon); ``None`` where members differ."""
         if self.member_dependent:
             return None
-        T, C, H, W = self.shape
-        h, w = self.padded
-        kernel = self.kernel
+        _, _, H, W = self.shape
+        table = self._lag_table()
+        rows, columns, channels = 2 * H - 1, 2 * W - 1, self.spectrum.shape[0]
+        cells = cells.to(torch.int32)
         j, i, p = cells % W, (cells // W) % H, cells // (H * W)
-        dy = (i[:, None] - i[None, :]) % h
-        dx = (j[:, None] - j[None, :]) % w
-        flat = kernel.reshape(-1)
-        block = p[:, None] * kernel.shape[1] + p[None, :]
-        out = flat[(block * h + dy) * w + dx]
+        # One subtraction finds the place of every pair in the table of signed lags.
+        left = (p * channels * rows + i + H - 1) * columns + j + W - 1
+        right = (i - p * rows) * columns + j
+        out = table.index_select(0, (left[:, None] - right[None, :]).reshape(-1)).reshape(len(cells), -1)
         if self.scale is not None:
             s = self.scale.expand(1, *self.shape).reshape(-1)[cells]
             out = s[:, None] * out * s[None, :]
         return out
+
+    def _lag_table(self) -> Tensor:
+        """Covariance by signed lag within the domain, ``(P, P, 2H - 1, 2W - 1)``, flat."""
+        if "table" not in self._cache:
+            _, _, H, W = self.shape
+            dy = torch.arange(1 - H, H) % self.padded[0]
+            dx = torch.arange(1 - W, W) % self.padded[1]
+            self._cache["table"] = self.kernel[:, :, dy[:, None], dx[None, :]].reshape(-1)
+        return self._cache["table"]
 
     def largest(self) -> float:
         """Variance of the largest mode of the kernel: no eigenvalue without the scale is greater."""

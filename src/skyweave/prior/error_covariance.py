@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from skyweave.prior.covariance import StationaryCovariance
@@ -100,7 +101,7 @@ class ErrorCovarianceModel:
         P, h, w = self.kernels.shape[1], self.kernels.shape[-2] // 2, self.kernels.shape[-1] // 2
         if P not in (C, T * C):
             raise ValueError(f"the covariance knows {P} channels, the state has {T} x {C}")
-        padded = (H + h, W if periodic else W + w)
+        padded = (next_fast_len(H + h, True), W if periodic else next_fast_len(W + w, True))
         spectra: dict[int, Tensor] = {}
 
         def spectrum(index: int) -> Tensor:

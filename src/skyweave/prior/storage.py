@@ -122,7 +122,9 @@ class LearntPrior:
 
     def fingerprint(self) -> str:
         """A digest of weights, transforms and covariance: equal for priors that give equal answers."""
-        digest = hashlib.sha256(json.dumps([self.spec.to_dict(), self.transform.to_dict()], default=str).encode())
+        digest = hashlib.sha256(
+            json.dumps([self.spec.to_dict(), self.transform.to_dict()], default=str).encode()
+        )
         tensors = {**self.network.state_dict(), **self.attachments}
         for name in sorted(tensors):
             digest.update(name.encode())
