@@ -1,0 +1,175 @@
+"""Training: a killed run continues as if it had not been, and nothing outside the training period is learnt from."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+
+from skyweave.config import parse_config
+from skyweave.errors import SkyweaveError
+from skyweave.prior import train as training
+from skyweave.prior.config import TrainConfig
+from skyweave.prior.loss import edm_loss
+from skyweave.prior.network import UNet
+from skyweave.prior.precondition import PreconditionedNetwork
+from skyweave.prior.presets import find_preset
+from skyweave.prior.storage import build_network, open_prior
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    time = pd.date_range("2020-01-01", periods=40, freq="6h")
+    values = rng.normal(size=(40, 24, 36)).cumsum(1).cumsum(2).astype(np.float32) / 10
+    lat = ("lat", np.arange(30.0, 54.0), {"units": "degrees_north"})
+    lon = ("lon", np.arange(0.0, 36.0), {"units": "degrees_east"})
+    array = xr.DataArray(values, {"time": time, "lat": lat, "lon": lon}, ("time", "lat", "lon"), name="a")
+    array.attrs["units"] = "K"
+    path = tmp_path_factory.mktemp("fields") / "a.nc"
+    array.to_netcdf(path)
+    return path
+
+
+def config(fields, out, **changes):
+    values = {
+        "data": {"paths": str(fields), "variables": "a", "conditioning": ["latitude", "hour"]},
+        "split": {"train": ["2020-01-01", "2020-01-07"], "validate": ["2020-01-08", "2020-01-10"]},
+        "network": {"preset": "tiny", "base": 8},
+        "patch": 16,
+        "batch": 4,
+        "steps": 7,
+        "log_every": 1,
+        "checkpoint_every": 3,
+        "validate_every": 3,
+        "validation_patches": 4,
+        "autocast": False,
+        "device": "cpu",
+        "out": str(out),
+    }
+    return parse_config(values | changes, TrainConfig)
+
+
+def losses(out):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line.get("loss"), line.get("validation_mean")) for line in lines]
+
+
+def test_killed_and_resumed_equals_uninterrupted(fields, tmp_path, monkeypatch):
+    whole = training.train(config(fields, tmp_path / "whole"))
+    step = training._Run._step
+
+    def dying(self):
+        if self.progress.step == 5:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(training._Run, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config(fields, tmp_path / "killed"))
+    monkeypatch.setattr(training._Run, "_step", step)
+    resumed = training.train(config(fields, tmp_path / "killed"))
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+
+
+def test_a_run_of_other_settings_is_not_continued(fields, tmp_path):
+    training.train(config(fields, tmp_path / "run", steps=2))
+    with pytest.raises(SkyweaveError, match="other settings"):
+        training.train(config(fields, tmp_path / "run", steps=2, batch=2))
+
+
+def test_nothing_outside_the_training_period_is_learnt_from(fields, tmp_path):
+    ds = xr.load_dataset(fields)
+    ds.a[dict(time=slice(28, None))] = 1e3
+    ds.to_netcdf(tmp_path / "changed.nc")
+    first = training.train(config(fields, tmp_path / "one", steps=3))
+    second = training.train(config(tmp_path / "changed.nc", tmp_path / "two", steps=3))
+    assert first.transform == second.transform
+    for name, tensor in first.network.state_dict().items():
+        assert torch.equal(tensor, second.network.state_dict()[name]), name
+
+
+def test_the_loss_falls_and_the_stored_prior_is_the_trained_one(fields, tmp_path):
+    prior = training.train(
+        config(
+            fields,
+            tmp_path / "run",
+            steps=80,
+            batch=8,
+            ema_half_life=5,
+            optimiser={"lr": 5e-3, "warmup": 5},
+        )
+    )
+    # On fixed patches and noise; an untrained network has a loss of one at every level of unit-variance data.
+    found = [v for _, _, v in losses(tmp_path / "run") if v is not None]
+    assert found[-1] < 0.85 * found[0]
+    again = open_prior(tmp_path / "run" / "prior.safetensors")
+    x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    c = torch.zeros(2, prior.conditioning.count, 16, 16)
+    sigma = torch.tensor([0.3, 3.0])
+    assert torch.equal(prior.network(x, sigma, c), again.network(x, sigma, c))
+    assert again.spec == prior.spec
+    assert again.fingerprint() == prior.fingerprint()
+
+
+def test_missing_targets_have_no_say():
+    network = build_network(1, 0, find_preset("tiny").architecture, 1.0)
+    for p in network.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    gappy = x.clone()
+    gappy[:, :, 4:9, 4:9] = torch.nan
+    sigma, noise = torch.tensor([0.5, 2.0]), torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    empty = torch.zeros(2, 0, 16, 16)
+    loss = edm_loss(network, gappy, sigma, noise, empty, sigma_data=1.0)
+    assert torch.isfinite(loss)
+    filled = torch.where(torch.isnan(gappy), torch.tensor(0.0), gappy)
+    assert float(loss) != pytest.approx(float(edm_loss(network, filled, sigma, noise, empty, sigma_data=1.0)))
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_an_untrained_network_is_the_denoiser_of_white_noise():
+    network = build_network(2, 1, find_preset("small").architecture, 1.0)
+    x, sigma = torch.randn(3, 2, 20, 28), torch.tensor([0.1, 1.0, 10.0])
+    expected = x / (1 + sigma[:, None, None, None] ** 2)
+    torch.testing.assert_close(network(x, sigma, torch.zeros(3, 1, 20, 28)), expected)
+
+
+def test_longitude_wraps_only_where_asked():
+    torch.manual_seed(0)
+    net = UNet(1, 1, find_preset("tiny").architecture)
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    network = PreconditionedNetwork(net, 1.0).eval()
+    x, sigma = torch.randn(1, 1, 16, 32), torch.tensor([1.0])
+    empty = torch.zeros(1, 0, 16, 32)
+    shift = 8  # a multiple of the coarsest level's stride
+    rolled = network(x.roll(shift, -1), sigma, empty, periodic=True)
+    torch.testing.assert_close(
+        rolled, network(x, sigma, empty, periodic=True).roll(shift, -1), atol=1e-4, rtol=1e-4
+    )
+    plain = network(x.roll(shift, -1), sigma, empty, periodic=False)
+    assert not torch.allclose(plain, network(x, sigma, empty, periodic=False).roll(shift, -1), atol=1e-3)
+
+
+def test_the_multimodal_preset_is_the_papers():
+    preset = find_preset("multimodal")
+    a = preset.architecture
+    assert (a.base, a.multipliers, a.blocks, a.dropout) == (64, (1, 2, 4, 8, 16), 4, 0.1)
+    assert [(128 // 2**k, 256 // 2**k) for k in a.attention] == [(32, 64), (16, 32), (8, 16)]
+    assert (preset.p_mean, preset.p_std, preset.sigma_data) == (-0.5, 1.5, 1.0)
+    with torch.device("meta"):
+        net = UNet(13, 13, a)
+    assert sum(p.numel() for p in net.parameters()) > 3e8
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 23), (5, 40)])
+def test_any_size_goes_through_the_network(shape):
+    network = build_network(1, 0, find_preset("tiny").architecture, 1.0)
+    out = network(torch.randn(1, 1, *shape), torch.tensor([1.0]), torch.zeros(1, 0, *shape))
+    assert out.shape == (1, 1, *shape)
