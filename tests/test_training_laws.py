@@ -106,7 +106,7 @@ def test_the_loss_falls_and_the_stored_prior_is_the_trained_one(fields, tmp_path
     )
     # On fixed patches and noise; an untrained network has a loss of one at every level of unit-variance data.
     found = [v for _, _, v in losses(tmp_path / "run") if v is not None]
-    assert found[-1] < 0.85 * found[0]
+    assert found[-1] < min(0.75, found[0])
     again = open_prior(tmp_path / "run" / "prior.safetensors")
     x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     c = torch.zeros(2, prior.conditioning.count, 16, 16)
