@@ -269,6 +269,15 @@ def test_recalibration_scales_the_spread_about_the_mean(prior):
         reconstruct(prior, observed, recalibrate=True, **call)
 
 
+def test_tiles_give_the_same_fields(prior):
+    like = target(times=1)
+    observed = GridObservation(gappy(like), error=0.5)
+    whole = reconstruct(prior, observed, like=like, members=3, progress=False)
+    tiled = reconstruct(prior, observed, like=like, members=3, tile=(8, 10), progress=False)
+    # The denoiser of white noise is local, so here tiles change nothing at all.
+    xr.testing.assert_allclose(whole.a, tiled.a, rtol=1e-4, atol=1e-3)
+
+
 def test_a_method_can_be_given_whole(prior):
     like = target(times=1)
     method = Method(guidance="sda", sampler="heun", steps=9, start="noise", sigma_max=20)

@@ -42,6 +42,7 @@ def bind(
     times: np.ndarray | Sequence[object] | None,
     frames: int = 1,
     *,
+    tile: tuple[int, int] | None = None,
     autocast: bool = False,
     device: str = "cpu",
 ) -> Background:
@@ -52,7 +53,7 @@ def bind(
     """
     model = error_covariance(prior)
     shape = (frames, len(prior.spec.variables), *grid.shape)
-    denoiser = prior.denoiser(grid, times, autocast=autocast, device=device)
+    denoiser = prior.denoiser(grid, times, tile=tile, autocast=autocast, device=device)
     return Background(denoiser, model.on(shape, periodic=grid.periodic), shape)
 
 

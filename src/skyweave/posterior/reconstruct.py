@@ -52,6 +52,7 @@ def reconstruct(
     domain_mask: xr.DataArray | np.ndarray | None = None,
     quantiles: Sequence[float] = (0.05, 0.5, 0.95),
     recalibrate: bool = False,
+    tile: tuple[int, int] | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -78,6 +79,8 @@ def reconstruct(
         quantiles: of the ensemble, kept beside mean and spread.
         recalibrate: scale the ensemble about its mean by the factor fitted on validation data and stored with the
             prior.
+        tile: cells of the tiles in which the network sees a large domain; by default tiles of four patches a side
+            where the whole domain does not fit the memory.
         out: path of a Zarr store (written unit by unit, resumed by the same call after a kill) or NetCDF file.
         overwrite: replace an existing output.
         progress: a bar on a terminal, lines in a log.
@@ -96,7 +99,7 @@ def reconstruct(
         check_output(Path(out), overwrite)
     job = _prepare(
         prior, observations, like, times, members, seed, method, sampler, steps, options, batch, domain_mask,
-        quantiles, recalibrate, autocast, device,
+        quantiles, recalibrate, tile, autocast, device,
     )  # fmt: skip
     empty = template(job.prior.spec, job.target, members, quantiles, job.attrs())
     for c, variable in enumerate(job.prior.spec.variables):
@@ -137,13 +140,14 @@ def plan(
     domain_mask: xr.DataArray | np.ndarray | None = None,
     quantiles: Sequence[float] = (0.05, 0.5, 0.95),
     recalibrate: bool = False,
+    tile: tuple[int, int] | None = None,
     autocast: bool = False,
     device: str = "cpu",
 ) -> Plan:
     """What `reconstruct` would do with the same arguments: units, evaluations, memory, observations dropped."""
     return _prepare(
         prior, observations, like, times, members, seed, method, sampler, steps, options, batch, domain_mask,
-        quantiles, recalibrate, autocast, device,
+        quantiles, recalibrate, tile, autocast, device,
     ).plan  # fmt: skip
 
 
@@ -160,6 +164,7 @@ class _Job:
     seed: int
     mask: np.ndarray | None
     factor: float | None
+    tile: tuple[int, int] | None
     autocast: bool
     device: str
 
@@ -173,7 +178,13 @@ class _Job:
         if self._bound is None or self._bound[0] != (t0, t1):
             times = None if self.target.times is None else self.target.times[t0:t1]
             made = bind(
-                self.prior, self.target.grid, times, t1 - t0, autocast=self.autocast, device=self.device
+                self.prior,
+                self.target.grid,
+                times,
+                t1 - t0,
+                tile=self.tile,
+                autocast=self.autocast,
+                device=self.device,
             )
             self._bound = ((t0, t1), made)
         return self._bound[1]
@@ -250,6 +261,7 @@ def _prepare(
     domain_mask: xr.DataArray | np.ndarray | None,
     quantiles: Sequence[float],
     recalibrate: bool,
+    tile: tuple[int, int] | None,
     autocast: bool,
     device: str,
 ) -> _Job:
@@ -269,6 +281,10 @@ def _prepare(
     longest = max(t1 - t0 for t0, t1 in segments)
     each = member_bytes(longest, channels, height, width)
     network = opened.working_bytes(target.grid)
+    if tile is None and network > available_memory():
+        tile = (4 * opened.patch[0], 4 * opened.patch[1])
+    if tile is not None:
+        network = network * min(tile[0] * tile[1], target.grid.size) // target.grid.size
     fitting = limit_members(min(members, LARGEST_BATCH), each, available_memory())
     size = fitting if batch is None else max(1, min(batch, members))
     factor = stored_factor(opened) if recalibrate else None
@@ -287,6 +303,7 @@ def _prepare(
         "quantiles": list(quantiles),
         "mask": None if mask is None else int(mask.sum()),
         "recalibration": factor,
+        "tile": None if tile is None else list(tile),
         "version": version("skyweave"),
     }
     peak = size * each + network + 4 * channels * height * width * (members + 8) * longest
@@ -299,7 +316,7 @@ def _prepare(
         observed.report,
         settings,
     )
-    return _Job(opened, name, target, observed, chosen, made, seed, mask, factor, autocast, device)
+    return _Job(opened, name, target, observed, chosen, made, seed, mask, factor, tile, autocast, device)
 
 
 def _method(

@@ -21,6 +21,7 @@ from skyweave.grid import Grid
 from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.network import Architecture, UNet
 from skyweave.prior.precondition import PreconditionedNetwork
+from skyweave.prior.tiled import TiledDenoiser
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
@@ -105,19 +106,21 @@ class LearntPrior:
         tile: tuple[int, int] | None = None,
         autocast: bool = False,
         device: str = "cpu",
-    ) -> NetworkDenoiser:
+    ) -> NetworkDenoiser | TiledDenoiser:
         """The denoiser of states on `grid` at `times`, in the order of the state's time axis.
+
+        With `tile` it works on tiles of that many cells, for domains larger than memory allows.
 
         Raises:
             SkyweaveError: the grid's resolution is not the prior's, its static fields do not cover the grid,
                 or it is conditioned on time and `times` is None.
         """
         self.check_resolution(grid)
-        if tile is not None:
-            raise SkyweaveError("tiles are not available for this prior")
         needed = times if self.conditioning.needs_time else None
         channels = self.conditioning.bind(grid).channels(needed).to(device)
         network = self.network.to(device)
+        if tile is not None:
+            return TiledDenoiser(network, channels, tile, periodic=grid.periodic, autocast=autocast)
         return NetworkDenoiser(network, channels, periodic=grid.periodic, autocast=autocast)
 
     def fingerprint(self) -> str:
