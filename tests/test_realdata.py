@@ -61,7 +61,8 @@ def test_the_shipped_prior_beats_bicubic_on_an_unseen_step():
 def test_a_short_training_learns_real_fields_and_ends_calibrated(tmp_path):
     config = yaml.safe_load((ROOT / "experiments" / "configs" / "merra2_tqv.yaml").read_text())
     config["data"] = {"paths": str(TQV), "variables": "TQV", "conditioning": ["latitude"]}
-    config |= {"network": {"preset": "tiny"}, "patch": 16, "steps": 60, "max_minutes": None, "batch": 16}
+    config |= {"network": {"preset": "tiny"}, "patch": 16, "max_minutes": None, "batch": 16}
+    config |= {"optimiser": {"lr": 4e-3, "warmup": 10}, "ema_half_life": 8, "steps": 150}
     config |= {"checkpoint_every": 60, "validate_every": 60, "log_every": 10, "out": str(tmp_path / "run")}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
