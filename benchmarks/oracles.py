@@ -20,6 +20,7 @@ import scipy.sparse as sp
 import torch
 from common import emit
 
+from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver, innovation_covariance
@@ -35,28 +36,12 @@ ERROR = 0.1
 
 
 @dataclass
-class Errors:
-    """Independent errors of one size."""
-
-    diagonal: torch.Tensor
-
-    def __matmul__(self, u):
-        return u * self.diagonal.to(u)
-
-    def dense(self):
-        return torch.diag(self.diagonal)
-
-    def sample(self, noise):
-        return noise * self.diagonal.sqrt().to(noise)
-
-
-@dataclass
 class Problem:
     """Observations of several truths through one operator; members are (truth, member) pairs."""
 
     operator: StateOperator
     y: torch.Tensor
-    R: Errors
+    R: ErrorCovariance
 
 
 def operator(kind: str, size: int, rng: np.random.Generator) -> sp.csr_array:
@@ -202,7 +187,7 @@ def make_problem(prior, kind: str, draws: int, members: int):
     mixed = isinstance(prior, GaussianMixturePrior)
     truth = prior.sample(white, torch.rand(draws, generator=generator)) if mixed else prior.sample(white)
     y = op(truth) + ERROR * torch.randn(draws, op.n, generator=generator)
-    problem = Problem(op, y.repeat_interleave(members, 0), Errors(torch.full((op.n,), ERROR**2)))
+    problem = Problem(op, y.repeat_interleave(members, 0), ErrorCovariance(np.full(op.n, ERROR**2)))
     flat = truth.reshape(draws, -1)
     if mixed:
         exact = exact_mixture(prior, problem, y, members, 3)
