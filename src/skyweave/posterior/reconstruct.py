@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -356,7 +357,7 @@ def correlation_length(background: Background, channel: int) -> float:
     kernel = V.kernel[channel, channel]
     lengths = []
     for line in (kernel[: V.padded[0] // 2, 0], kernel[0, : V.padded[1] // 2]):
-        below = torch.nonzero(line < line[0] / np.e)
+        below = torch.nonzero(line < line[0] / math.e)
         lengths.append(float(below[0]) if len(below) else float(len(line)))
     return float(np.mean(lengths))
 
