@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skyweave.observe.operator import StateOperator, to_torch_csr
-from skyweave.posterior.precondition import Partition, two_level
+from skyweave.posterior.precondition import Partition, cholesky, tabulated, two_level
 from skyweave.prior.covariance import StateCovariance
 
 __all__ = ["KalmanSolver", "Observed", "conjugate_gradients"]
@@ -198,7 +198,7 @@ class KalmanSolver:
         matrix = innovation_covariance(x_hat.mean(0), V, observed)
         if matrix is None:
             return None
-        chol = torch.linalg.cholesky(matrix)
+        chol = cholesky(matrix)
         return lambda r: torch.cholesky_solve(r.T.to(chol.dtype), chol).T.to(r.dtype)
 
     def _approximate(
@@ -229,16 +229,8 @@ def _hard(V: StateCovariance, observed: Observed) -> bool:
 def innovation_covariance(x: Tensor, V: StateCovariance, observed: Observed) -> Tensor | None:
     """Dense ``J V J^T + R`` at one state ``(T, C, H, W)``, float64; ``None`` where ``V`` has no dense form."""
     J = observed.operator.jacobian(x)
-    cells = np.unique(J.indices)
-    if len(cells) <= WIDE:
-        block = V.dense(torch.from_numpy(cells))
-        if block is None:
-            return None
-        Js = to_torch_csr(sp.csr_array(J[:, cells]), torch.float64)
-        product = Js @ (Js @ block.double()).T
-    else:
-        product = _by_columns(J, V)
-    return 0.5 * (product + product.T) + observed.R.dense().double()
+    product = tabulated(J, V) if len(np.unique(J.indices)) <= WIDE else _by_columns(J, V)
+    return None if product is None else product + observed.R.dense().double()
 
 
 def _by_columns(J: sp.csr_array, V: StateCovariance, batch: int = 64) -> Tensor:
@@ -249,7 +241,7 @@ def _by_columns(J: sp.csr_array, V: StateCovariance, batch: int = 64) -> Tensor:
         rows = torch.from_numpy(J[first : first + batch].toarray()).float()
         columns = V @ rows.reshape(-1, *V.shape)
         out[first : first + batch] = (Jt @ columns.reshape(rows.shape[0], -1).T).T.double()
-    return out
+    return 0.5 * (out + out.T)
 
 
 def innovation_variance(x_hat: Tensor, V: StateCovariance, observed: Observed) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from skyweave.observe.operator import to_torch_csr
 from skyweave.prior.covariance import StateCovariance
 
-__all__ = ["Partition", "clusters", "two_level"]
+__all__ = ["Partition", "cholesky", "clusters", "tabulated", "two_level"]
 
 BLOCK = 128
 """Observations solved together exactly, at most."""
@@ -116,11 +116,12 @@ def two_level(
     where = torch.full((len(partition.blocks), width), n)
     inverses = torch.zeros(len(partition.blocks), width, width)
     for k, index in enumerate(partition.blocks):
-        block = _innovation(J[index], V, R.take(index))
+        block = tabulated(J[index], V)
         if block is None:
             return None
+        block = block + R.take(index).dense()
         where[k, : len(index)] = torch.from_numpy(index)
-        inverses[k, : len(index), : len(index)] = torch.cholesky_inverse(torch.linalg.cholesky(block)).float()
+        inverses[k, : len(index), : len(index)] = torch.cholesky_inverse(cholesky(block)).float()
     coarse = _coarse(J, V, R, partition)
 
     def apply(r: Tensor) -> Tensor:
@@ -133,14 +134,30 @@ def two_level(
     return apply
 
 
-def _innovation(J: sp.csr_array, V: StateCovariance, R: Any) -> Tensor | None:
+def tabulated(J: sp.csr_array, V: StateCovariance) -> Tensor | None:
+    """``J V J^T`` through a table of ``V`` between the cells that ``J`` weighs, float64; ``None`` where it has none.
+
+    Tabulated and summed in single precision, which is all that ``V`` is known to.
+    """
     cells = np.unique(J.indices)
     block = V.dense(torch.from_numpy(cells))
     if block is None:
         return None
-    Js = to_torch_csr(sp.csr_array(J[:, cells]), torch.float64)
-    product = Js @ (Js @ block.double()).T
-    return 0.5 * (product + product.T) + R.dense().double()
+    weights = to_torch_csr(sp.csr_array(J[:, cells]), torch.float32)
+    product = (weights @ (weights @ block.float()).T).double()
+    return 0.5 * (product + product.T)
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """Cholesky factor of a matrix that rounding may have made slightly indefinite, float64."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    jitter = 1e-7 * float(matrix.diagonal().mean())
+    while bool(failed):
+        factor, failed = torch.linalg.cholesky_ex(
+            matrix + jitter * torch.eye(len(matrix), dtype=matrix.dtype)
+        )
+        jitter *= 10
+    return factor
 
 
 def _coarse(J: sp.csr_array, V: StateCovariance, R: Any, partition: Partition) -> Callable[[Tensor], Tensor]:
@@ -154,15 +171,11 @@ def _coarse(J: sp.csr_array, V: StateCovariance, R: Any, partition: Partition) -
         ),
         shape=(len(chosen), len(rows)),
     )
-    means = sp.csr_array(share @ J[rows])
-    cells = np.unique(means.indices)
-    block = V.dense(torch.from_numpy(cells))
-    assert block is not None
-    weights = to_torch_csr(sp.csr_array(means[:, cells]), torch.float64)
-    product = weights @ (weights @ block.double()).T
+    product = tabulated(sp.csr_array(share @ J[rows]), V)
+    assert product is not None
     noise = np.bincount(group, R.variance) / counts**2
-    matrix = 0.5 * (product + product.T) + torch.diag(torch.from_numpy(noise))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix)).float()
+    matrix = product + torch.diag(torch.from_numpy(noise))
+    inverse = torch.cholesky_inverse(cholesky(matrix)).float()
     every = np.arange(len(group))
     average = sp.csr_array((1 / counts[group], (group, every)), shape=(len(counts), len(group)))
     restrict, prolong = to_torch_csr(average), to_torch_csr(sp.csr_array(average.T))
