@@ -72,7 +72,7 @@ def calibrate(
         max_lag=max_lag,
         progress=lambda done, total: tell(f"error covariance: noise level {done} of {total}"),
     )
-    # What a later session reads back, so that its scores are those of the stored numbers.
+    # What is read back later, so that the scores are those of the stored numbers.
     stored = model.to_tensors()
     reread = ErrorCovarianceModel.from_tensors(stored)
     assert reread is not None
