@@ -25,8 +25,11 @@ DIRECT_LIMIT = 1200
 """Observations up to which the innovation covariance is factorised whole."""
 
 
-WIDE = 6000
+WIDE = 2500
 """Cells that observations weigh, up to which their covariance is tabulated cell by cell."""
+
+COLUMNS = 128
+"""Observations up to which columns of ``V J^T`` are computed one by one where they weigh more cells."""
 
 EASY = 50.0
 """Ratio of signal to error variance below which a diagonal preconditioner will do."""
@@ -116,7 +119,7 @@ class KalmanSolver:
         limit: observations up to which the matrix is factorised whole.
     """
 
-    tolerance: float = 0.02
+    tolerance: float = 0.05
     iterations: int = 200
     limit: int = DIRECT_LIMIT
     _factors: dict = field(default_factory=dict, repr=False)
@@ -192,7 +195,7 @@ class KalmanSolver:
         self, x_hat: Tensor, V: StateCovariance, observed: Observed
     ) -> Callable[[Tensor], Tensor] | None:
         # Where observations spread over many cells, the columns of V J^T cost more than iterating.
-        wide = observed.operator.matrix.nnz > WIDE and observed.operator.n > 128
+        wide = observed.operator.matrix.nnz > WIDE and observed.operator.n > COLUMNS
         if observed.operator.n > self.limit or wide:
             return None
         matrix = innovation_covariance(x_hat.mean(0), V, observed)
@@ -205,11 +208,13 @@ class KalmanSolver:
         self, x_hat: Tensor, V: StateCovariance, observed: Observed
     ) -> Callable[[Tensor], Tensor]:
         op = observed.operator
-        if op.n > min(self.limit, 128) and _hard(V, observed):
+        if op.n > COLUMNS and _hard(V, observed):
             # One operator serves many noise levels; of several, the last is kept.
             if self._partition is None or self._partition[0] is not op:
-                self._partition = (op, Partition.of(op.matrix, op.shape))
-            levels = two_level(op.jacobian(x_hat.mean(0)), V, observed.R, self._partition[1])
+                self._partition = (op, Partition.of(op.matrix, op.shape, observed.R))
+            slope = op.derivative(x_hat.mean(0, keepdim=True))
+            flat = None if slope is None else slope.expand(1, *op.shape).reshape(-1)
+            levels = two_level(V, self._partition[1], flat)
             if levels is not None:
                 return levels
         scale = innovation_variance(x_hat, V, observed)

@@ -14,16 +14,20 @@ from torch import Tensor
 from skyweave.observe.operator import to_torch_csr
 from skyweave.prior.covariance import StateCovariance
 
-__all__ = ["Partition", "cholesky", "clusters", "tabulated", "two_level"]
+__all__ = ["Partition", "Rows", "cholesky", "clusters", "tabulated", "thinned", "two_level"]
 
-BLOCK = 128
+BLOCK = 64
 """Observations solved together exactly, at most."""
-COARSE = 256
+COARSE = 128
 """Groups of observations of the coarse level, at most."""
 SAMPLE = 2
 """Observations that stand for a group."""
-CELLS = 4096
-"""State cells between which a covariance is tabulated at once; fewer groups where each observes many cells."""
+FOOTPRINT = 9
+"""Cells that stand for an observation, at most: a wider mean is replaced by the mean of some of its cells."""
+CELLS = 512
+"""Cells between which a covariance is tabulated at once; smaller blocks where each observation weighs many."""
+PAIRS = 2**22
+"""Pairs of cells tabulated in one go."""
 
 
 def clusters(position: np.ndarray, size: int) -> list[np.ndarray]:
@@ -47,23 +51,66 @@ def clusters(position: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
+class Rows:
+    """Groups of observations, and the state cells and weights that make their rows; padded to one size.
+
+    Args:
+        cells: flat state cells of each group, ``(G, c)``.
+        weights: of the observations in those cells, ``(G, r, c)``; zero where padded.
+        noise: error covariance of the observations, ``(G, r, r)``; one on the diagonal where padded.
+    """
+
+    cells: Tensor
+    weights: Tensor
+    noise: Tensor
+
+    def covariance(self, V: StateCovariance, slope: Tensor | None) -> Tensor | None:
+        """``J V J^T + R`` of each group, ``(G, r, r)``, float64; ``None`` where ``V`` has no dense form.
+
+        Args:
+            slope: derivative of the transform in every cell, flat; ``None`` for one.
+        """
+        out = torch.empty_like(self.noise)
+        batch = max(1, PAIRS // self.cells.shape[1] ** 2)
+        for first in range(0, len(self.cells), batch):
+            part = slice(first, first + batch)
+            table = V.dense(self.cells[part])
+            if table is None:
+                return None
+            weights = self.weights[part]
+            if slope is not None:
+                weights = weights * slope[self.cells[part]][:, None, :]
+            out[part] = (weights @ table.float() @ weights.mT).double()
+        return 0.5 * (out + out.mT) + self.noise
+
+
+@dataclass(frozen=True, eq=False)
 class Partition:
     """How observations are grouped: compact blocks, and groups of one variable and time for the coarse level.
 
-    It depends on the operator alone, so one serves all noise levels.
+    It depends on the operator and the errors alone, so one serves all noise levels.
+
+    Args:
+        where: observations of each block, ``(B, r)``; ``n`` where padded.
+        blocks: rows of the blocks.
+        restrict, prolong: mean over each group, ``(G, n)`` sparse, and its transpose.
+        coarse: one group of rows, those of the group means.
     """
 
-    blocks: list[np.ndarray]
-    group: np.ndarray
-    counts: np.ndarray
-    chosen: list[np.ndarray]
+    where: Tensor
+    blocks: Rows
+    restrict: Tensor
+    prolong: Tensor
+    coarse: Rows
 
     @classmethod
-    def of(cls, matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> Partition:
+    def of(cls, matrix: sp.csr_array, shape: tuple[int, int, int, int], R: Any) -> Partition:
         """Group the rows of an operator on states ``(T, C, H, W)`` by their heaviest cells."""
+        n = matrix.shape[0]
         position = _row_positions(matrix, shape)
-        footprint = max(1.0, matrix.nnz / matrix.shape[0])
-        block = int(min(BLOCK, max(8, CELLS // 2 // footprint)))
+        matrix = thinned(matrix)
+        footprint = max(1.0, matrix.nnz / n)
+        blocks = clusters(position[:, :2], int(min(BLOCK, max(8, CELLS // footprint))))
         coarse = int(min(COARSE, max(8, CELLS // (SAMPLE * footprint))))
         kinds = np.unique(position[:, 2:], axis=0)
         groups: list[np.ndarray] = []
@@ -71,11 +118,65 @@ class Partition:
             rows = np.flatnonzero((position[:, 2:] == kind).all(1))
             size = max(1, -(-len(rows) // max(1, coarse // len(kinds))))
             groups += [rows[g] for g in clusters(position[rows, :2], size)]
-        number = np.empty(matrix.shape[0], dtype=np.int64)
-        for k, members in enumerate(groups):
-            number[members] = k
-        chosen = [g[np.linspace(0, len(g) - 1, min(SAMPLE, len(g))).astype(int)] for g in groups]
-        return cls(clusters(position[:, :2], block), number, np.array([len(g) for g in groups]), chosen)
+        average, few, noise = _group_means(matrix, groups, R)
+        width = max(len(index) for index in blocks)
+        where = torch.full((len(blocks), width), n)
+        errors = torch.eye(width, dtype=torch.float64).repeat(len(blocks), 1, 1)
+        for k, index in enumerate(blocks):
+            where[k, : len(index)] = torch.from_numpy(index)
+            errors[k, : len(index), : len(index)] = R.take(index).dense().double()
+        return cls(
+            where,
+            _rows([matrix[index] for index in blocks], errors),
+            to_torch_csr(average),
+            to_torch_csr(sp.csr_array(average.T)),
+            _rows([few], torch.diag(torch.from_numpy(noise))[None]),
+        )
+
+
+def thinned(matrix: sp.csr_array, most: int = FOOTPRINT) -> sp.csr_array:
+    """The same rows with at most so many cells each, spread evenly over the row, and the same sum of weights."""
+    lengths = np.diff(matrix.indptr)
+    if lengths.max(initial=0) <= most:
+        return matrix
+    keep = [
+        first
+        + (np.arange(length) if length <= most else ((np.arange(most) + 0.5) * length / most).astype(int))
+        for first, length in zip(matrix.indptr[:-1], lengths, strict=True)
+    ]
+    counts = np.array([len(k) for k in keep])
+    chosen, row = np.concatenate(keep), np.repeat(np.arange(len(lengths)), counts)
+    few = sp.csr_array((matrix.data[chosen], (row, matrix.indices[chosen])), shape=matrix.shape)
+    before, after = np.asarray(matrix.sum(axis=1)), np.asarray(few.sum(axis=1))
+    share = np.divide(before, after, out=np.ones(len(counts)), where=np.abs(after) > 1e-12)
+    return sp.csr_array(sp.diags_array(share) @ few)
+
+
+def _group_means(
+    matrix: sp.csr_array, groups: list[np.ndarray], R: Any
+) -> tuple[sp.csr_array, sp.csr_array, np.ndarray]:
+    """Operator of the group means ``(G, n)``, rows that stand for them ``(G, cells)``, their error variances."""
+    n, counts = matrix.shape[0], np.array([len(g) for g in groups])
+    number = np.repeat(np.arange(len(groups)), counts)
+    order = np.concatenate(groups)
+    average = sp.csr_array((1 / counts[number], (number, order)), shape=(len(groups), n))
+    chosen = [g[np.linspace(0, len(g) - 1, min(SAMPLE, len(g))).astype(int)] for g in groups]
+    sizes = np.array([len(c) for c in chosen])
+    one = np.repeat(np.arange(len(groups)), sizes)
+    share = sp.csr_array((1 / sizes[one], (one, np.concatenate(chosen))), shape=(len(groups), n))
+    return average, sp.csr_array(share @ matrix), np.bincount(number, R.variance[order]) / counts**2
+
+
+def _rows(parts: list[sp.csr_array], noise: Tensor) -> Rows:
+    """Groups of rows brought to one number of rows and of cells."""
+    cells = [np.unique(part.indices) for part in parts]
+    most = max(len(c) for c in cells)
+    index = torch.zeros(len(parts), most, dtype=torch.int64)
+    weights = torch.zeros(len(parts), noise.shape[1], most)
+    for k, (part, own) in enumerate(zip(parts, cells, strict=True)):
+        index[k, : len(own)] = torch.from_numpy(own)
+        weights[k, : part.shape[0], : len(own)] = torch.from_numpy(part[:, own].toarray())
+    return Rows(index, weights, noise)
 
 
 def _row_positions(matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> np.ndarray:
@@ -91,45 +192,39 @@ def _row_positions(matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> np
 
 
 def two_level(
-    J: sp.csr_array, V: StateCovariance, R: Any, partition: Partition
+    V: StateCovariance, partition: Partition, slope: Tensor | None = None
 ) -> Callable[[Tensor], Tensor] | None:
     r"""Additive Schwarz: exact solves in compact blocks, and one between the means of groups of observations.
 
     .. math:: M^{-1} = \sum_b E_b S_b^{-1} E_b^T + P S_c^{-1} P^T
 
-    The blocks know small scales, the groups large ones. The coarse matrix is made from a few observations of each
-    group; as a preconditioner it changes the number of iterations and not the answer.
+    The blocks know small scales, the groups large ones. Wide means are represented by some of their cells, and
+    groups by a few of their observations; as a preconditioner it changes the number of iterations and not the answer.
 
     Args:
-        J: Jacobian of the operator, ``(n, T*C*H*W)``.
         V: state covariance.
-        R: observation error covariance.
-        partition: of the rows of ``J``.
+        partition: of the observations.
+        slope: derivative of the transform in every cell, flat; ``None`` for one.
 
     Returns:
         A map on ``(M, n)``, or ``None`` where ``V`` has no dense form.
 
     Reference: Toselli and Widlund 2005, Domain Decomposition Methods, Chapter 2.
     """
-    n, width = J.shape[0], max(len(index) for index in partition.blocks)
-    # Blocks are padded to one size with a row that is always zero, so that one product serves all of them.
-    where = torch.full((len(partition.blocks), width), n)
-    inverses = torch.zeros(len(partition.blocks), width, width)
-    for k, index in enumerate(partition.blocks):
-        block = tabulated(J[index], V)
-        if block is None:
-            return None
-        block = block + R.take(index).dense()
-        where[k, : len(index)] = torch.from_numpy(index)
-        inverses[k, : len(index), : len(index)] = torch.cholesky_inverse(cholesky(block)).float()
-    coarse = _coarse(J, V, R, partition)
+    blocks, means = partition.blocks.covariance(V, slope), partition.coarse.covariance(V, slope)
+    if blocks is None or means is None:
+        return None
+    inverses = torch.cholesky_inverse(cholesky(blocks)).float()
+    coarse = torch.cholesky_inverse(cholesky(means))[0].float()
+    where = partition.where
 
     def apply(r: Tensor) -> Tensor:
         padded = torch.cat([r, r.new_zeros(len(r), 1)], dim=1)
-        solved = torch.einsum("kij,mkj->mki", inverses, padded[:, where])
-        out = torch.zeros_like(padded)
-        out[:, where] = solved
-        return out[:, :n] + coarse(r)
+        # Rows of padding carry zeros in and out.
+        solved = inverses @ padded.T[where]
+        out = torch.zeros_like(padded.T)
+        out[where] = solved
+        return (out[:-1] + partition.prolong @ (coarse @ (partition.restrict @ r.T))).T
 
     return apply
 
@@ -149,38 +244,12 @@ def tabulated(J: sp.csr_array, V: StateCovariance) -> Tensor | None:
 
 
 def cholesky(matrix: Tensor) -> Tensor:
-    """Cholesky factor of a matrix that rounding may have made slightly indefinite, float64."""
+    """Cholesky factors ``(..., n, n)`` of matrices that rounding may have made slightly indefinite, float64."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
-    jitter = 1e-7 * float(matrix.diagonal().mean())
-    while bool(failed):
+    jitter = 1e-7 * matrix.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    while bool(failed.any()):
         factor, failed = torch.linalg.cholesky_ex(
-            matrix + jitter * torch.eye(len(matrix), dtype=matrix.dtype)
+            matrix + jitter * torch.eye(matrix.shape[-1], dtype=matrix.dtype)
         )
-        jitter *= 10
+        jitter = jitter * 10
     return factor
-
-
-def _coarse(J: sp.csr_array, V: StateCovariance, R: Any, partition: Partition) -> Callable[[Tensor], Tensor]:
-    chosen, counts, group = partition.chosen, partition.counts, partition.group
-    sizes = [len(c) for c in chosen]
-    rows = np.concatenate(chosen)
-    share = sp.csr_array(
-        (
-            np.repeat(1 / np.array(sizes), sizes),
-            (np.repeat(np.arange(len(chosen)), sizes), np.arange(len(rows))),
-        ),
-        shape=(len(chosen), len(rows)),
-    )
-    product = tabulated(sp.csr_array(share @ J[rows]), V)
-    assert product is not None
-    noise = np.bincount(group, R.variance) / counts**2
-    matrix = product + torch.diag(torch.from_numpy(noise))
-    inverse = torch.cholesky_inverse(cholesky(matrix)).float()
-    every = np.arange(len(group))
-    average = sp.csr_array((1 / counts[group], (group, every)), shape=(len(counts), len(group)))
-    restrict, prolong = to_torch_csr(average), to_torch_csr(sp.csr_array(average.T))
-
-    def apply(r: Tensor) -> Tensor:
-        return (prolong @ (inverse @ (restrict @ r.T))).T
-
-    return apply

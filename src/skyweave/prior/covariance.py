@@ -93,21 +93,25 @@ class StationaryCovariance:
         return self.scale is not None and self.scale.ndim == 5 and self.scale.shape[0] > 1
 
     def dense(self, cells: Tensor) -> Tensor | None:
-        """``V`` between flat cell indices (row-major over time, channel, lat, lon); ``None`` where members differ."""
+        """``V`` between flat cell indices, ``(..., c)`` to ``(..., c, c)``; ``None`` where members differ.
+
+        Cells are numbered row-major over time, channel, lat, lon.
+        """
         if self.member_dependent:
             return None
         _, _, H, W = self.shape
         table = self._lag_table()
         rows, columns, channels = 2 * H - 1, 2 * W - 1, self.spectrum.shape[0]
-        cells = cells.to(torch.int32)
-        j, i, p = cells % W, (cells // W) % H, cells // (H * W)
+        index = cells.to(torch.int32)
+        j, i, p = index % W, (index // W) % H, index // (H * W)
         # One subtraction finds the place of every pair in the table of signed lags.
         left = (p * channels * rows + i + H - 1) * columns + j + W - 1
         right = (i - p * rows) * columns + j
-        out = table.index_select(0, (left[:, None] - right[None, :]).reshape(-1)).reshape(len(cells), -1)
+        pairs = left[..., :, None] - right[..., None, :]
+        out = table.index_select(0, pairs.reshape(-1)).reshape(pairs.shape)
         if self.scale is not None:
-            s = self.scale.expand(1, *self.shape).reshape(-1)[cells]
-            out = s[:, None] * out * s[None, :]
+            s = self.scale.expand(1, *self.shape).reshape(-1)[cells.long()]
+            out = s[..., :, None] * out * s[..., None, :]
         return out
 
     def _lag_table(self) -> Tensor:
