@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 on success, 2 where the user's input cannot be used (the reason is on standard error), 130 after Ctrl-C.
     Any other exception is a defect and keeps its traceback.
     """
+    # Threads that spin while they wait stall a machine shared with other work; this must precede torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         words = ["version"]

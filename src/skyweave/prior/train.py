@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from skyweave.errors import SkyweaveError
@@ -23,6 +18,8 @@ from skyweave.prior.config import OptimiserConfig, TrainConfig
 from skyweave.prior.loss import denoising_errors, draw_sigma, edm_loss
 from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.prepare import TrainingData, prepare
+from skyweave.prior.processes import Processes, launch, own_randomness
+from skyweave.prior.reporter import Reporter
 from skyweave.prior.storage import LearntPrior, build_network, save_prior
 
 # What may differ between a run and its continuation without changing what is learnt.
@@ -48,10 +45,10 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> LearntPrior:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    fabric = _launch(config)
+    processes = launch(config.device)
     out = Path(config.out)
-    with _own_randomness(fabric):
-        run = _Run(config, fabric, out, overwrite)
+    with own_randomness(processes):
+        run = _Run(config, processes, out, overwrite)
         return run.finish() if run.complete else run.loop()
 
 
@@ -66,36 +63,11 @@ def step_seed(seed: int, stream: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, stream, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _launch(config: TrainConfig) -> Fabric:
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-    accelerator = config.device
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=local,
-        num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
-    )
-    if world > 1:
-        fabric.launch()
-    return fabric
-
-
-@contextmanager
-def _own_randomness(fabric: Fabric) -> Iterator[None]:
-    """Leave the caller's random state as it was."""
-    devices = [fabric.device] if fabric.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
-
-
 class _Run:
     """One training run: what it holds between steps."""
 
-    def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, overwrite: bool) -> None:
-        self.config, self.fabric, self.out = config, fabric, out
+    def __init__(self, config: TrainConfig, processes: Processes, out: Path, overwrite: bool) -> None:
+        self.config, self.processes, self.out = config, processes, out
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.preset = config.preset()
@@ -106,12 +78,12 @@ class _Run:
             self._refuse_other(saved.config)
         elif (out / "prior.safetensors").exists() and not overwrite:
             raise SkyweaveError(f"{out}/prior.safetensors exists; choose another `out` or allow overwriting")
-        per_process, rest = divmod(config.batch, fabric.world_size)
+        per_process, rest = divmod(config.batch, processes.world_size)
         if rest or not per_process:
             raise SkyweaveError(
-                f"batch {config.batch} cannot be shared equally by {fabric.world_size} processes"
+                f"batch {config.batch} cannot be shared equally by {processes.world_size} processes"
             )
-        self.data: TrainingData = prepare(config, per_process, stream=fabric.global_rank)
+        self.data: TrainingData = prepare(config, per_process, stream=processes.global_rank)
 
         torch.manual_seed(step_seed(config.seed, 0, 2**31))
         module = build_network(
@@ -124,16 +96,16 @@ class _Run:
         o = config.optimiser
         kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
         optimiser = kind(module.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
-        self.model, self.optimiser = fabric.setup(module, optimiser)
+        self.model, self.optimiser = processes.setup(module, optimiser)
         self.average = Average(module, config.ema_half_life)
         if saved is not None:
             self.progress = saved.progress
             module.load_state_dict(saved.part("weights"))
-            self.average.weights = {k: v.to(fabric.device) for k, v in saved.part("averaged").items()}
+            self.average.weights = {k: v.to(processes.device) for k, v in saved.part("averaged").items()}
             self.best = saved.part("best") or None
-            saved.restore_optimiser(self.optimiser.optimizer)
+            saved.restore_optimiser(_inner(self.optimiser))
         self.started = time.monotonic() - self.progress.elapsed
-        if fabric.is_global_zero:
+        if processes.is_global_zero:
             out.mkdir(parents=True, exist_ok=True)
             self._trim_metrics()
 
@@ -164,7 +136,7 @@ class _Run:
         """Share of the run that is behind us, by steps or by time, whichever is further."""
         share = self.progress.step / self.config.steps
         if self.config.max_minutes is not None:
-            elapsed = self.fabric.broadcast(time.monotonic() - self.started)
+            elapsed = self.processes.broadcast(time.monotonic() - self.started)
             share = max(share, elapsed / (60 * self.config.max_minutes))
         return share
 
@@ -174,7 +146,7 @@ class _Run:
 
     def loop(self) -> LearntPrior:
         c = self.config
-        report = Reporter(c, self.out, self.fabric.is_global_zero, self.progress.step)
+        report = Reporter(c, self.out, self.processes.is_global_zero, self.progress.step)
         try:
             while not self.complete:
                 loss, norm, rate = self._step()
@@ -198,9 +170,9 @@ class _Run:
         return self.finish()
 
     def _step(self) -> tuple[float, float, float]:
-        c, step, device = self.config, self.progress.step, self.fabric.device
+        c, step, device = self.config, self.progress.step, self.processes.device
         batch = self.data.sampler.batch(step)
-        seed = step_seed(c.seed, self.fabric.global_rank, step)
+        seed = step_seed(c.seed, self.processes.global_rank, step)
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from the global stream
         sigma = draw_sigma(len(batch.fields), self.preset.p_mean, self.preset.p_std, generator)
@@ -220,12 +192,12 @@ class _Run:
             autocast=c.autocast,
         )
         self.optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        self.processes.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), c.optimiser.clip)
         self.optimiser.step()
         self.progress.step = step + 1
         self.average.update(self.module, step + 1)
-        mean = self.fabric.all_reduce(loss.detach(), reduce_op="mean")
+        mean = self.processes.all_reduce(loss.detach(), reduce_op="mean")
         return float(mean), float(norm), rate  # type: ignore[arg-type]
 
     def _validate(self) -> dict[str, float]:
@@ -242,7 +214,10 @@ class _Run:
         """Loss at fixed noise levels, with fixed noise on fixed patches."""
         c = self.config
         batch = self.data.validation.batch(0)
-        fields, conditioning = batch.fields.to(self.fabric.device), batch.conditioning.to(self.fabric.device)
+        fields, conditioning = (
+            batch.fields.to(self.processes.device),
+            batch.conditioning.to(self.processes.device),
+        )
         generator = torch.Generator().manual_seed(step_seed(c.seed, 0, 2**32))
         scores: dict[str, float] = {}
         for level in c.validation_sigmas:
@@ -271,11 +246,11 @@ class _Run:
             self.preset.sigma_data,
         )
         network.load_state_dict(weights)
-        return network.to(self.fabric.device).eval().requires_grad_(False)
+        return network.to(self.processes.device).eval().requires_grad_(False)
 
     def _save(self) -> None:
         self.progress.elapsed = time.monotonic() - self.started
-        if not self.fabric.is_global_zero:
+        if not self.processes.is_global_zero:
             return
         save_checkpoint(
             self.out / "checkpoint.safetensors",
@@ -284,7 +259,7 @@ class _Run:
             self.module.state_dict(),
             self.average.weights,
             self.best,
-            self.optimiser.optimizer,
+            _inner(self.optimiser),
         )
         save_prior(self._prior(), self.out / "prior.safetensors", overwrite=True)
 
@@ -311,61 +286,11 @@ class _Run:
         return self._prior()
 
 
+def _inner(optimiser: Any) -> torch.optim.Optimizer:
+    """The optimiser itself, where the processes have wrapped it."""
+    return getattr(optimiser, "optimizer", optimiser)
+
+
 def _comparable(config: TrainConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json")
     return {k: v for k, v in values.items() if k not in _FREE_KEYS}
-
-
-class Reporter:
-    """Losses into `metrics.jsonl`, and onto a terminal as a bar or into a log as timed lines."""
-
-    def __init__(self, config: TrainConfig, out: Path, speaks: bool, step: int) -> None:
-        self.file = (out / "metrics.jsonl").open("a") if speaks else None
-        self.speaks = speaks
-        self.steps = config.steps
-        self.bar: Any = None
-        self.last_line = -math.inf
-        if speaks and sys.stderr.isatty():
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-            self.bar = Progress(
-                TextColumn("training"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
-            self.task = self.bar.add_task("training", total=1.0, text="")
-            self.bar.start()
-
-    def losses(self, step: int, loss: float, rate: float, norm: float, elapsed: float, done: float) -> None:
-        """One record of the training loss; a log gets at most one line per 10 seconds."""
-        self._write(
-            {"step": step, "loss": loss, "lr": rate, "gradient_norm": norm, "seconds": round(elapsed, 1)}
-        )
-        text = f"step {step}/{self.steps}  loss {loss:.4f}"
-        if self.bar is not None:
-            self.bar.update(self.task, completed=min(done, 1.0), text=text)
-        elif self.speaks and (elapsed - self.last_line >= 10 or done >= 1):
-            self.last_line = elapsed
-            print(f"{elapsed:7.0f} s  {done:4.0%}  {text}  lr {rate:.1e}", file=sys.stderr, flush=True)
-
-    def validation(self, step: int, scores: dict[str, float]) -> None:
-        """One record of the validation loss by noise level."""
-        mean = sum(scores.values()) / len(scores)
-        self._write({"step": step, "validation": scores, "validation_mean": mean})
-        if self.speaks:
-            levels = "  ".join(f"{level}: {score:.4f}" for level, score in scores.items())
-            line = f"           validation {mean:.4f}  ({levels})"
-            print(line, file=sys.stderr, flush=True) if self.bar is None else self.bar.console.print(line)
-
-    def _write(self, record: dict[str, Any]) -> None:
-        if self.file is not None:
-            self.file.write(json.dumps(record) + "\n")
-            self.file.flush()
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-        if self.file is not None:
-            self.file.close()

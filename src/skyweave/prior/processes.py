@@ -1,0 +1,81 @@
+"""The processes that share a training run: this one alone, or those that ``torchrun`` started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = ["Processes", "launch", "own_randomness"]
+
+
+class Processes(Protocol):
+    """What a training run needs of its processes: the part of `lightning_fabric.Fabric` that it uses."""
+
+    device: torch.device
+    world_size: int
+    global_rank: int
+    is_global_zero: bool
+
+    def setup(self, module: nn.Module, optimiser: Optimizer) -> Any: ...
+
+    def backward(self, loss: Tensor) -> None: ...
+
+    def broadcast(self, value: float) -> float: ...
+
+    def all_reduce(self, value: Tensor, reduce_op: str) -> Tensor: ...
+
+
+class Alone:
+    """One process."""
+
+    world_size, global_rank, is_global_zero = 1, 0, True
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+
+    def setup(self, module: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
+        # In place, so that the optimiser's parameters stay the module's.
+        module.to(self.device)
+        return module, optimiser
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def broadcast(self, value: float) -> float:
+        return value
+
+    def all_reduce(self, value: Tensor, reduce_op: str) -> Tensor:
+        return value
+
+
+def launch(device: str) -> Processes:
+    """The processes of this run, by the environment that ``torchrun`` sets, through lightning-fabric.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Alone(device)
+    from lightning_fabric import Fabric
+
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    fabric = Fabric(accelerator=device, devices=local, num_nodes=max(1, world // local), strategy="ddp")
+    fabric.launch()
+    return fabric  # type: ignore[return-value]
+
+
+@contextmanager
+def own_randomness(processes: Processes) -> Iterator[None]:
+    """Leave the caller's random state as it was."""
+    devices = [processes.device] if processes.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
