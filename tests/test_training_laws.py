@@ -1,6 +1,8 @@
 """Training: a killed run continues as if it had not been, and nothing outside the training period is learnt from."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -74,6 +76,27 @@ def test_killed_and_resumed_equals_uninterrupted(fields, tmp_path, monkeypatch):
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+
+
+def test_two_processes_share_a_run(fields, tmp_path):
+    out = tmp_path / "two"
+    settings = config(fields, out).model_dump(mode="json", by_alias=True)
+    (tmp_path / "c.json").write_text(json.dumps(settings))
+    script = (
+        "import json, sys; from skyweave.config import parse_config; from skyweave.prior.config import TrainConfig; "
+        "from skyweave.prior.train import train; train(parse_config(json.load(open(sys.argv[1])), TrainConfig))"
+    )
+    (tmp_path / "run.py").write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "run.py", "c.json"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    # One process speaks for both, and the loss is the mean of theirs: not that of either alone.
+    assert [step for step, loss, _ in losses(out) if loss is not None] == list(range(1, 8))
+    training.train(config(fields, tmp_path / "one"))
+    assert losses(out)[0][1] != losses(tmp_path / "one")[0][1]
+    assert open_prior(out / "prior.safetensors").spec.names == ("a",)
 
 
 def test_a_run_of_other_settings_is_not_continued(fields, tmp_path):
