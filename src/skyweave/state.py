@@ -57,11 +57,13 @@ class StateSpec:
         variables: the channels, in order.
         resolution: ``(dlat, dlon)`` of the grid, degrees; ``None`` where any will do.
         window: number of consecutive frames that are described together, ``w = 2k + 1``.
+        time_step: seconds between the frames of a window; ``None`` where it holds one, or any will do.
     """
 
     variables: tuple[Variable, ...]
     resolution: tuple[float, float] | None = None
     window: int = 1
+    time_step: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "variables", tuple(self.variables))
@@ -98,7 +100,8 @@ class StateSpec:
     def from_dict(cls, values: dict[str, Any]) -> StateSpec:
         """The specification that `to_dict` described, also after a round trip through JSON."""
         variables = [{**v, "bounds": tuple(v.get("bounds", (None, None)))} for v in values["variables"]]
-        return cls(tuple(Variable(**v) for v in variables), values.get("resolution"), values.get("window", 1))
+        own = tuple(Variable(**v) for v in variables)
+        return cls(own, values.get("resolution"), values.get("window", 1), values.get("time_step"))
 
 
 def apply_bounds(x: Tensor, spec: StateSpec) -> tuple[Tensor, dict[str, int]]:

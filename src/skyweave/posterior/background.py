@@ -13,6 +13,7 @@ from skyweave.grid import Grid
 from skyweave.prior.covariance import StationaryCovariance
 from skyweave.prior.denoiser import Denoiser
 from skyweave.prior.error_covariance import ErrorCovarianceModel
+from skyweave.prior.space_time import SpaceTimeCovariance, SpaceTimeErrorModel
 from skyweave.prior.storage import LearntPrior
 
 __all__ = ["Background", "bind", "error_covariance"]
@@ -23,7 +24,7 @@ class Background:
     """A denoiser that knows the covariance of its errors: what guidance methods take as prior."""
 
     denoiser: Denoiser
-    kernel: Callable[[float], StationaryCovariance]
+    kernel: Callable[[float], StationaryCovariance | SpaceTimeCovariance]
     shape: tuple[int, int, int, int]
 
     def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ class Background:
 
     def covariance(
         self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
-    ) -> StationaryCovariance:
+    ) -> StationaryCovariance | SpaceTimeCovariance:
         """Covariance of the state given its noisy version at that noise level."""
         return self.kernel(sigma)
 
@@ -43,6 +44,7 @@ def bind(
     frames: int = 1,
     *,
     tile: tuple[int, int] | None = None,
+    stride: int = 1,
     autocast: bool = False,
     device: str = "cpu",
 ) -> Background:
@@ -53,17 +55,18 @@ def bind(
     """
     model = error_covariance(prior)
     shape = (frames, len(prior.spec.variables), *grid.shape)
-    denoiser = prior.denoiser(grid, times, tile=tile, autocast=autocast, device=device)
+    denoiser = prior.denoiser(grid, times, tile=tile, stride=stride, autocast=autocast, device=device)
     return Background(denoiser, model.on(shape, periodic=grid.periodic), shape)
 
 
-def error_covariance(prior: LearntPrior) -> ErrorCovarianceModel:
+def error_covariance(prior: LearntPrior) -> ErrorCovarianceModel | SpaceTimeErrorModel:
     """The error covariance stored with a prior.
 
     Raises:
         SkyweaveError: there is none.
     """
-    model = ErrorCovarianceModel.from_tensors(prior.attachments)
+    kind = SpaceTimeErrorModel if prior.spec.window > 1 else ErrorCovarianceModel
+    model = kind.from_tensors(prior.attachments)
     if model is None:
         raise SkyweaveError(
             "this prior has no error covariance yet; run `skyweave calibrate CONFIG`, which estimates it from "

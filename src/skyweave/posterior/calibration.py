@@ -16,18 +16,23 @@ from torch import Tensor
 from skyweave.errors import SkyweaveError
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
-from skyweave.posterior.background import Background
+from skyweave.posterior.background import Background, error_covariance
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.config import TrainConfig
-from skyweave.prior.data import PatchSampler
-from skyweave.prior.error_covariance import ErrorCovarianceModel, estimate_error_covariance
+from skyweave.prior.data import PatchSampler, regular
+from skyweave.prior.error_covariance import estimate_error_covariance
 from skyweave.prior.prepare import prepare
-from skyweave.prior.storage import LearntPrior, open_prior, save_prior
+from skyweave.prior.space_time import estimate_space_time_covariance
+from skyweave.prior.storage import LearntPrior, NetworkDenoiser, open_prior, save_prior
+from skyweave.prior.windows import WindowDenoiser
 
 __all__ = ["calibrate", "calibrate_run", "recalibrate_members", "stored_factor"]
 
 Report = Callable[[str], None]
+
+SEQUENCE = 24
+"""Frames of the sequences on which priors of windows are calibrated, at most."""
 
 
 def calibrate(
@@ -60,13 +65,16 @@ def calibrate(
     """
     tell = report or (lambda text: None)
     data = [_numbered(validation, k) for k in range(batches)]
-    network = prior.network
 
     def denoise(x: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
+        if x.ndim == 5:
+            each = [_on_patch(prior, known, validation.whole_circle) for known in conditioning]
+            return torch.cat([one(x[n : n + 1], sigma) for n, one in enumerate(each)])
         levels = sigma.reshape(1).expand(len(x))
-        return network(x, levels, conditioning, periodic=validation.whole_circle, autocast=True)
+        return prior.network(x, levels, conditioning, periodic=validation.whole_circle, autocast=True)
 
-    model = estimate_error_covariance(
+    estimate = estimate_space_time_covariance if prior.spec.window > 1 else estimate_error_covariance
+    model = estimate(
         denoise,
         data,
         max_lag=max_lag,
@@ -74,12 +82,9 @@ def calibrate(
     )
     # What is read back later, so that the scores are those of the stored numbers.
     stored = model.to_tensors()
-    reread = ErrorCovarianceModel.from_tensors(stored)
-    assert reread is not None
-    scores = _score(prior, reread, data, validation.whole_circle, cases, members, method or Method(), tell)
-    return replace(
-        prior, attachments=prior.attachments | stored, metadata=prior.metadata | {"calibration": scores}
-    )
+    prior = replace(prior, attachments=prior.attachments | stored)
+    scores = _score(prior, data, validation.whole_circle, cases, members, method or Method(), tell)
+    return replace(prior, metadata=prior.metadata | {"calibration": scores})
 
 
 def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> LearntPrior:
@@ -103,6 +108,7 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
         16,
         seed=config.seed,
         memory_bytes=config.data.memory_gb * 1e9,
+        window=_sequence(config.window, record.times),
     )
     done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report)
     save_prior(done, path, overwrite=True)
@@ -112,6 +118,23 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
 def _numbered(sampler: PatchSampler, index: int) -> tuple[Tensor, Tensor]:
     batch = sampler.batch(index)
     return batch.fields, batch.conditioning
+
+
+def _sequence(window: int, times: np.ndarray) -> int:
+    """Frames of the sequences on which a prior of windows is calibrated: up to a day of hourly ones."""
+    if window == 1:
+        return 1
+    runs = np.split(np.arange(len(times)), np.flatnonzero(~regular(times)) + 1)
+    return max(window, min(SEQUENCE, max(len(run) for run in runs)))
+
+
+def _on_patch(prior: LearntPrior, conditioning: Tensor, periodic: bool) -> NetworkDenoiser | WindowDenoiser:
+    """The prior on a patch whose conditioning ``(T, K, H, W)`` is known."""
+    if prior.spec.window > 1:
+        return WindowDenoiser(
+            prior.network, conditioning, prior.spec.window, periodic=periodic, autocast=True
+        )
+    return NetworkDenoiser(prior.network, conditioning, periodic=periodic, autocast=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +148,6 @@ class _Patch:
 
 def _score(
     prior: LearntPrior,
-    model: ErrorCovarianceModel,
     data: list[tuple[Tensor, Tensor]],
     periodic: bool,
     cases: int,
@@ -133,77 +155,76 @@ def _score(
     method: Method,
     tell: Report,
 ) -> dict[str, Any]:
+    window = prior.spec.window
+    fields, known = torch.cat([f for f, _ in data]), torch.cat([c for _, c in data])
+    if window == 1:
+        fields, known = fields[:, None], known[:, None]
     # Scored at the size that the prior was trained at, whatever the size the covariance needs.
-    fields = torch.cat([f for f, _ in data])
     height, width = fields.shape[-2:] if periodic else prior.patch
-    fields = fields[..., :height, :width]
-    conditioning = torch.cat([c for _, c in data])[..., :height, :width]
-    complete = torch.isfinite(fields).flatten(1).all(1).nonzero().ravel()[:cases]
-    if not len(complete):
+    fields = fields[:, : 2 * window - 1, :, :height, :width]
+    known = known[:, : 2 * window - 1, :, :height, :width]
+    missing = fields.isnan().flatten(1).sum(1)
+    chosen = [k for k in missing.argsort(stable=True)[:cases].tolist() if missing[k] < fields[k].numel() / 2]
+    if not chosen:
         return {}
-    shape = (1, *fields.shape[1:])
-    kernel = model.on(shape, periodic=periodic)  # type: ignore[arg-type]
-    out: dict[str, Any] = {
-        "method": method.to_dict(),
-        "members": members,
-        "cases": len(complete),
-        "kinds": {},
-    }
+    shape = (fields.shape[1], fields.shape[2], fields.shape[3], fields.shape[4])
+    kernel = error_covariance(prior).on(shape, periodic=periodic)
+    out: dict[str, Any] = {"method": method.to_dict(), "members": members, "cases": len(chosen), "kinds": {}}
     ratios = []
     for kind in ("mask", "means", "points"):
-        error, spread, inside = 0.0, 0.0, 0.0
-        for number, k in enumerate(complete.tolist()):
-            truth, known = fields[k][None, None], conditioning[k][None]
-
-            def denoiser(x: Tensor, sigma: Tensor, known: Tensor = known) -> Tensor:
-                flat = x.flatten(0, 1)
-                levels = sigma.reshape(1).expand(len(flat))
-                mean = prior.network(
-                    flat, levels, known.expand(len(flat), -1, -1, -1), periodic=periodic, autocast=True
-                )
-                return mean.reshape(x.shape)
-
+        error, spread, inside, count = 0.0, 0.0, 0.0, 0
+        for number, k in enumerate(chosen):
+            truth, seen = fields[k][None], fields[k].isfinite()
             observed = _observe(kind, truth, number)
-            background = Background(denoiser, kernel, shape)  # type: ignore[arg-type]
-            noise = NoiseStream(number, range(members), [0])
-            x = sample_posterior(denoiser, background, observed, noise, shape, method, key=(kind, number))  # type: ignore[arg-type]
-            mean = x.mean(0)
-            error += float(((mean - truth[0]) ** 2).mean())
-            spread += float(x.var(0).mean()) * (members + 1) / members
+            if not observed.operator.n:
+                continue
+            denoiser = _on_patch(prior, known[k], periodic)
+            background = Background(denoiser, kernel, shape)
+            noise = NoiseStream(number, range(members), range(shape[0]))
+            x = sample_posterior(denoiser, background, observed, noise, shape, method, key=(kind, number))
+            error += float(((x.mean(0) - truth[0]) ** 2)[seen].sum())
+            spread += float(x.var(0)[seen].sum()) * (members + 1) / members
             # Rank interval of nominal coverage 0.9, exact for a calibrated ensemble of any size.
             ordered, cut = x.sort(0).values, max(1, round(0.05 * (members + 1)))
             hit = (truth[0] >= ordered[cut - 1]) & (truth[0] <= ordered[members - cut])
-            inside += float(hit.double().mean()) * 0.9 / (1 - 2 * cut / (members + 1))
+            inside += float(hit[seen].sum()) * 0.9 / (1 - 2 * cut / (members + 1))
+            count += int(seen.sum())
+        if not count:
+            continue
         ratio = math.sqrt(spread / error)
         ratios.append(ratio)
         out["kinds"][kind] = {
-            "rmse": math.sqrt(error / len(complete)),
+            "rmse": math.sqrt(error / count),
             "spread_skill_ratio": ratio,
-            "coverage_90": inside / len(complete),
+            "coverage_90": inside / count,
         }
-        tell(f"calibration on {kind}: spread-skill ratio {ratio:.3f}, coverage {inside / len(complete):.3f}")
+        tell(f"calibration on {kind}: spread-skill ratio {ratio:.3f}, coverage {inside / count:.3f}")
     out["spread_factor"] = float(1 / np.exp(np.mean(np.log(ratios))))
     return out
 
 
 def _observe(kind: str, truth: Tensor, seed: int, error: float = 0.05) -> _Patch:
-    """Simulated observations of a normalised patch ``(1, 1, C, H, W)``, every variable alike."""
-    _, _, C, H, W = truth.shape
+    """Simulated observations of a normalised patch ``(1, T, C, H, W)``, every variable and time alike."""
+    _, T, C, H, W = truth.shape
     rng = np.random.default_rng(seed)
-    cells = np.arange(C * H * W).reshape(C, H, W)
+    cells = np.arange(T * C * H * W).reshape(T * C, H, W)
     if kind == "means":
         factor = 4
         cut = cells[:, : H // factor * factor, : W // factor * factor]
-        blocks = cut.reshape(C, H // factor, factor, W // factor, factor).transpose(0, 1, 3, 2, 4)
+        blocks = cut.reshape(T * C, H // factor, factor, W // factor, factor).transpose(0, 1, 3, 2, 4)
         groups = blocks.reshape(-1, factor**2)
     else:
         share = 0.4 if kind == "mask" else 0.02
         groups = cells[:, rng.random((H, W)) < share].reshape(-1, 1)
+    groups = groups[torch.isfinite(truth).flatten().numpy()[groups].all(1)]
     rows = np.repeat(np.arange(len(groups)), groups.shape[1])
     weights = np.full(rows.size, 1 / groups.shape[1])
     matrix = sparse.csr_array((weights, (rows, groups.ravel())), shape=(len(groups), cells.size))
-    operator = StateOperator(matrix, (1, C, H, W))
-    y = operator(truth)[0] + error * torch.from_numpy(rng.standard_normal(len(groups))).float()
+    operator = StateOperator(matrix, (T, C, H, W))
+    y = (
+        operator(torch.nan_to_num(truth))[0]
+        + error * torch.from_numpy(rng.standard_normal(len(groups))).float()
+    )
     return _Patch(operator, y, ErrorCovariance(np.full(len(groups), error**2)))
 
 

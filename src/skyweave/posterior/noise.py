@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,6 +40,21 @@ class NoiseStream:
             for j, time in enumerate(self.times):
                 self._generator(member, time, step).standard_normal(dtype=np.float32, out=out[i, j])
         return torch.from_numpy(out).to(self.device)
+
+    def around(self, count: int) -> NoiseStream:
+        """The same noise with more times, ``count`` in all, in the order of a torus: those after, then those before.
+
+        A filter over the torus then sees, at the ends of the segment, the noise of the times that lie beyond it: the
+        same as a segment that holds these times.
+        """
+        extra = count - len(self.times)
+        if extra <= 0:
+            return self
+        first, last = int(self.times[0]), int(self.times[-1])
+        step = (last - first) // (len(self.times) - 1) if len(self.times) > 1 else 1
+        after = [last + step * n for n in range(1, extra // 2 + 1)]
+        before = [first - step * n for n in range(extra - len(after), 0, -1)]
+        return replace(self, times=[*self.times, *after, *before])
 
     def normal_vector(self, step: int, n: int) -> Tensor:
         """Standard normal noise of shape ``(M, n)``, addressed by the first time of the segment."""

@@ -63,4 +63,4 @@ def analysis_start(
 
 
 def _draw(V, noise: NoiseStream, stream: int) -> Tensor:  # type: ignore[no-untyped-def]
-    return V.color(noise.normal(stream, V.noise_shape[1:]))
+    return V.color(noise.around(V.noise_shape[0]).normal(stream, V.noise_shape[1:]))

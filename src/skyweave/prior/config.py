@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from skyweave.errors import did_you_mean
 from skyweave.prior.conditioning import CONDITIONING, STATIC
+from skyweave.prior.corruption import CorruptionConfig
 from skyweave.prior.network import Architecture, attention_levels
 from skyweave.prior.presets import PRESETS, Preset, find_preset
 
@@ -142,7 +144,10 @@ class OptimiserConfig(Section):
 
 
 class TrainConfig(Section):
-    """All a training run depends on; `out` receives checkpoints, `metrics.jsonl` and `prior.safetensors`."""
+    """All a training run depends on; `out` receives checkpoints, `metrics.jsonl` and `prior.safetensors`.
+
+    With a `window` of several frames the prior describes sequences; with `corruption` it learns from data with gaps.
+    """
 
     data: DataConfig
     split: SplitConfig
@@ -150,6 +155,8 @@ class TrainConfig(Section):
     transform: dict[str, str] = {}
     bounds: dict[str, tuple[float | None, float | None]] = {}
     patch: Pair = (32, 32)
+    window: int = Field(default=1, ge=1, description="frames, odd")
+    corruption: CorruptionConfig | None = None
     network: NetworkConfig = NetworkConfig()
     noise: NoiseConfig = NoiseConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -176,6 +183,8 @@ class TrainConfig(Section):
                     raise ValueError(
                         f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"
                     )
+        if self.window % 2 == 0:
+            raise ValueError(f"window {self.window}: an odd number of frames, w = 2k + 1")
         self.preset()
         return self
 
@@ -199,7 +208,7 @@ class TrainConfig(Section):
             )
         noise = self.noise
         return Preset(
-            preset.architecture,
+            replace(preset.architecture, window=self.window, masked=self.corruption is not None),
             preset.p_mean if noise.p_mean is None else noise.p_mean,
             preset.p_std if noise.p_std is None else noise.p_std,
             preset.sigma_data if noise.sigma_data is None else noise.sigma_data,

@@ -19,7 +19,10 @@ from skyweave.transform import TRANSFORMS, StateTransform
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised fields (B, C, h, w), NaN where missing, and their conditioning (B, K, h, w)."""
+    """Normalised fields (B, C, h, w), NaN where missing, and their conditioning (B, K, h, w).
+
+    Windows of several frames have an axis of time after the first.
+    """
 
     fields: Tensor
     conditioning: Tensor
@@ -104,10 +107,11 @@ class PatchSampler:
 
     So a resumed run needs no state of its data loader, and no two processes see the same patches.
     Patches cross the edge of periodic longitudes. A record that exceeds `memory_bytes` is held in part:
-    every `block_steps` batches, `segments` contiguous pieces are drawn anew.
+    every `block_steps` batches, `segments` contiguous pieces are drawn anew. Windows of several frames are taken
+    only where the times follow one another at the record's own step.
 
     Raises:
-        SkyweaveError: the patch is larger than the domain.
+        SkyweaveError: the patch is larger than the domain, or the window longer than any stretch of regular times.
     """
 
     segments = 8
@@ -122,6 +126,7 @@ class PatchSampler:
         seed: int = 0,
         stream: int = 0,
         memory_bytes: float = 4e9,
+        window: int = 1,
     ) -> None:
         height, width = record.grid.shape
         if patch[0] > height or patch[1] > width:
@@ -133,8 +138,16 @@ class PatchSampler:
         self.patch = patch
         self.batch_size = batch
         self.key = (seed, stream)
+        self.window = window
+        # Whether each time is followed by the next after one step.
+        self._follows = regular(record.times) if window > 1 else np.ones(len(record) - 1, bool)
+        if not len(self._starts(np.arange(len(record)))):
+            raise SkyweaveError(
+                f"a window of {window} frames is longer than any stretch of equally spaced times; the data have "
+                f"{len(record)} times, of which {int(self._follows.sum())} are followed by the next after one step"
+            )
         self.whole_circle = record.grid.periodic and patch[1] == width
-        held = min(len(record), max(1, int(memory_bytes // record.frame_bytes)))
+        held = min(len(record), max(window, int(memory_bytes // record.frame_bytes)))
         self._held = held
         patches = held * max(1, (height // patch[0]) * (width // patch[1]))
         # About one pass over a block before the next is read, so that reading stays a small part of the time.
@@ -155,7 +168,7 @@ class PatchSampler:
 
     def _draw_block(self, block: int) -> np.ndarray:
         rng = np.random.default_rng((*self.key, 1, block))
-        length = max(1, self._held // self.segments)
+        length = max(self.window, self._held // self.segments)
         starts = rng.integers(0, len(self.record) - length + 1, size=max(1, self._held // length))
         return np.unique(np.concatenate([np.arange(s, s + length) for s in starts]))
 
@@ -166,17 +179,49 @@ class PatchSampler:
         height, width = self.record.grid.shape
         h, w = self.patch
         wraps = self.record.grid.periodic
-        frames = rng.integers(0, len(fields), size=self.batch_size)
+        starts = self._starts(self._index)
+        firsts = starts[rng.integers(0, len(starts), size=self.batch_size)]
         tops = rng.integers(0, height - h + 1, size=self.batch_size)
         lefts = rng.integers(0, width if wraps else width - w + 1, size=self.batch_size)
-        times = self.record.times[self._index[frames]]
         patches, channels = [], []
         for n in range(self.batch_size):
             rows = np.arange(tops[n], tops[n] + h)
             columns = np.arange(lefts[n], lefts[n] + w) % width
-            patches.append(fields[frames[n]][:, rows][:, :, columns])
-            channels.append(self.conditioning.channels(times[n : n + 1], 1, rows, columns)[0])
-        return Batch(torch.stack(patches), torch.stack(channels))
+            frames = slice(firsts[n], firsts[n] + self.window)
+            patches.append(fields[frames][:, :, rows][..., columns])
+            times = self.record.times[self._index[frames]]
+            channels.append(self.conditioning.channels(times, self.window, rows, columns))
+        batch = torch.stack(patches), torch.stack(channels)
+        return Batch(*batch) if self.window > 1 else Batch(batch[0][:, 0], batch[1][:, 0])
+
+    def _starts(self, index: np.ndarray) -> np.ndarray:
+        """Positions in `index` at which a window of equally spaced times begins."""
+        together = (np.diff(index) == 1) & self._follows[index[:-1]]
+        run = np.concatenate([[0], np.cumsum(~together)])
+        last = len(index) - self.window + 1
+        if last < 1:
+            return np.array([], dtype=int)
+        return np.flatnonzero(run[:last] == run[self.window - 1 :])
+
+
+def time_step(times: np.ndarray) -> float:
+    """The commonest step between times, in seconds; NaN where there are fewer than two."""
+    if len(times) < 2:
+        return float("nan")
+    steps, counts = np.unique(_seconds(times), return_counts=True)
+    return float(steps[np.argmax(counts)])
+
+
+def regular(times: np.ndarray) -> np.ndarray:
+    """Whether each time but the last is followed by the next after the commonest step; (T - 1,)."""
+    return np.isclose(_seconds(times), time_step(times), rtol=1e-3)
+
+
+def _seconds(times: np.ndarray) -> np.ndarray:
+    steps = np.diff(times)
+    if np.issubdtype(steps.dtype, np.timedelta64):
+        return steps / np.timedelta64(1, "s")
+    return np.array([step.total_seconds() for step in steps])
 
 
 def span(times: Sequence[object] | np.ndarray) -> tuple[str, str]:

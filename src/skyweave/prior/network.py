@@ -1,4 +1,8 @@
-"""A fully convolutional 2-D U-Net of the DDPM++ (SongUNet) family for fields on latitude and longitude."""
+"""A fully convolutional U-Net of the DDPM++ (SongUNet) family for fields on latitude and longitude, or windows of them.
+
+A window of frames is a volume whose depth is time: resampling reduces space only, every convolution also sees the
+frame before and the frame after (`VolumeConv`), and attention spans space and time.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ class Architecture:
         norm: "group" (statistics over the whole domain) or "cell" (over the channels of each cell,
             so that an output depends on a neighbourhood alone).
         embedding: width of the noise embedding in units of `base`.
+        window: frames ``w = 2k + 1`` that are denoised together.
+        masked: takes a mask of what is observed beside every state channel (see `skyweave.prior.corruption`).
     """
 
     base: int
@@ -34,6 +40,8 @@ class Architecture:
     dropout: float = 0.0
     norm: str = "group"
     embedding: int = 4
+    window: int = 1
+    masked: bool = False
 
     @property
     def levels(self) -> int:
@@ -95,12 +103,43 @@ class Conv(nn.Conv2d):
             if self.bias is not None:
                 self.bias.mul_(gain)
 
-    def forward(self, x: Tensor, periodic: bool = False) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, periodic: bool = False, frames: int = 1) -> Tensor:  # type: ignore[override]
         if not periodic or self.kernel_size[0] == 1:
             return super().forward(x)
         pad = self.kernel_size[0] // 2
         wrapped = torch.cat([x[..., -pad:], x, x[..., :pad]], dim=-1)
         return F.conv2d(wrapped, self.weight, self.bias, padding=(pad, 0))
+
+
+class VolumeConv(nn.Module):
+    """A convolution over (time, lat, lon) whose kernel is 3 x 3 in its own frame and 1 x 1 in the two beside it.
+
+    A full 3 x 3 x 3 kernel costs three times one frame's; this one a fifth more than it, and depth makes up for the
+    rest. Frames beyond the ends of the window are zero.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.within = Conv(channels_in, channels_out, gain=gain)
+        self.beside = Conv(2 * channels_in, channels_out, kernel=1, gain=gain)
+
+    def forward(self, x: Tensor, periodic: bool = False, frames: int = 1) -> Tensor:
+        volume = x.reshape(-1, frames, *x.shape[1:])
+        edge = torch.zeros_like(volume[:, :1])
+        before = torch.cat([edge, volume[:, :-1]], dim=1)
+        after = torch.cat([volume[:, 1:], edge], dim=1)
+        neighbours = torch.cat([before, after], dim=2).flatten(0, 1)
+        return self.within(x, periodic) + self.beside(
+            neighbours.contiguous(memory_format=torch.channels_last)
+        )
+
+
+def make_conv(
+    architecture: Architecture, channels_in: int, channels_out: int, gain: float = 1.0
+) -> nn.Module:
+    """The 3 x 3 convolution of single frames, or that of windows."""
+    kind = VolumeConv if architecture.window > 1 else Conv
+    return kind(channels_in, channels_out, gain=gain)
 
 
 class CellNorm(nn.Module):
@@ -129,7 +168,7 @@ def make_norm(kind: str, channels: int) -> nn.Module:
 
 
 class Attention(nn.Module):
-    """Single-head self-attention over all cells of a feature map, added to its input."""
+    """Single-head self-attention over all cells of a feature map, of all frames of a window, added to its input."""
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
@@ -137,11 +176,14 @@ class Attention(nn.Module):
         self.qkv = Conv(channels, 3 * channels, kernel=1)
         self.project = Conv(channels, channels, kernel=1, gain=0.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         b, c, h, w = x.shape
-        q, k, v = self.qkv(self.norm(x)).reshape(b, 3, 1, c, h * w).transpose(-1, -2).unbind(1)
+        qkv = self.qkv(self.norm(x)).reshape(b // frames, frames, 3, c, h * w)
+        tokens = qkv.permute(2, 0, 1, 4, 3).reshape(3, b // frames, 1, frames * h * w, c)
+        q, k, v = tokens.unbind(0)
         y = F.scaled_dot_product_attention(q.contiguous(), k.contiguous(), v.contiguous())
-        return x + self.project(y.transpose(-1, -2).reshape(b, c, h, w))
+        y = y.reshape(b, h * w, c).transpose(-1, -2).reshape(b, c, h, w)
+        return x + self.project(y)
 
 
 class Block(nn.Module):
@@ -164,10 +206,10 @@ class Block(nn.Module):
         self.resample = resample
         self.dropout = architecture.dropout
         self.norm0 = make_norm(architecture.norm, channels_in)
-        self.conv0 = Conv(channels_in, channels_out)
+        self.conv0 = make_conv(architecture, channels_in, channels_out)
         self.affine = nn.Linear(embedding, 2 * channels_out)
         self.norm1 = make_norm(architecture.norm, channels_out)
-        self.conv1 = Conv(channels_out, channels_out, gain=1e-5)
+        self.conv1 = make_conv(architecture, channels_out, channels_out, gain=1e-5)
         self.skip = Conv(channels_in, channels_out, kernel=1) if channels_in != channels_out else None
         self.attention = Attention(channels_out, architecture.norm) if attention else None
 
@@ -178,18 +220,20 @@ class Block(nn.Module):
             return F.interpolate(x, scale_factor=2, mode="nearest")
         return x
 
-    def forward(self, x: Tensor, embedding: Tensor, periodic: bool) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, periodic: bool, frames: int = 1) -> Tensor:
         scale, shift = self.affine(embedding)[..., None, None].chunk(2, dim=1)
-        y = self.conv0(self._resampled(F.silu(self.norm0(x))), periodic)
+        y = self.conv0(self._resampled(F.silu(self.norm0(x))), periodic, frames)
         y = F.silu(torch.addcmul(shift.to(y.dtype), self.norm1(y), (1 + scale).to(y.dtype)))
-        y = self.conv1(F.dropout(y, self.dropout, self.training), periodic)
+        y = self.conv1(F.dropout(y, self.dropout, self.training), periodic, frames)
         x = self._resampled(x)
         y = (y + (x if self.skip is None else self.skip(x))) * math.sqrt(0.5)
-        return y if self.attention is None else self.attention(y) * math.sqrt(0.5)
+        return y if self.attention is None else self.attention(y, frames) * math.sqrt(0.5)
 
 
 class UNet(nn.Module):
     """U-Net for fields of any size: (B, channels_in, H, W), c_noise (B,) -> (B, channels_out, H, W).
+
+    Windows come as ``B = windows * frames`` fields, the frames of a window next to one another.
 
     Longitude is circular where the call says `periodic`; everything else outside the domain is zero. A
     size that the strides do not divide is padded inside (wrapped on periodic longitudes, else reflected) and
@@ -249,20 +293,20 @@ class UNet(nn.Module):
         self.last_norm = make_norm(a.norm, channels)
         self.last = Conv(channels, channels_out, gain=0.0)
 
-    def forward(self, x: Tensor, c_noise: Tensor, *, periodic: bool = False) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, *, periodic: bool = False, frames: int = 1) -> Tensor:
         height, width = x.shape[-2:]
         x, (top, left), periodic = pad_to_multiple(x, self.architecture.stride, periodic)
         embedding = self.embedding(c_noise)
         x = self.first(x.contiguous(memory_format=torch.channels_last), periodic)
         skips = [x]
         for block in self.encoder:
-            x = block(x, embedding, periodic)
+            x = block(x, embedding, periodic, frames)
             skips.append(x)
         for block in self.middle:
-            x = block(x, embedding, periodic)
+            x = block(x, embedding, periodic, frames)
         for block, takes_skip in zip(self.decoder, self._takes_skip, strict=True):
             x = torch.cat([x, skips.pop()], dim=1) if takes_skip else x
-            x = block(x, embedding, periodic)
+            x = block(x, embedding, periodic, frames)
         x = self.last(F.silu(self.last_norm(x)), periodic)
         return x[..., top : top + height, left : left + width].contiguous()
 

@@ -36,19 +36,27 @@ def coefficients(sigma: Tensor, sigma_data: float = 1.0) -> Coefficients:
 
 
 class PreconditionedNetwork(nn.Module):
-    """A raw network turned into a denoiser: ``D(x, sigma) = c_skip x + c_out F(c_in x, c_noise)``.
+    r"""A raw network turned into a denoiser: ``D(x, sigma) = c_skip x + c_out F(c_in x, c_noise)``.
+
+    Where a mask says that a cell is not given, its noise level is infinite: ``c_skip = c_in = 0`` and
+    ``c_out = sigma_data``, so that the target of the network stays of unit size there as well. With the noise level
+    of the rest, it would grow as ``1 / sigma``.
 
     Preconditioning is always in float32; the network alone runs in bfloat16 if `autocast` is asked for.
 
     Args:
-        network: takes (B, C + K, H, W), c_noise (B,) and the keyword `periodic`; returns (B, C, H, W).
+        network: takes (B, C + K, H, W), c_noise (B,) and the keywords `periodic` and `frames`; returns (B, C, H, W).
         sigma_data: standard deviation of the normalised data.
+        masked: whether the network takes a mask beside the state.
+
+    Reference: Karras et al. (2022), https://arxiv.org/abs/2206.00364, Eq. 7; for masks, AODDiff, Section 3.2.
     """
 
-    def __init__(self, network: nn.Module, sigma_data: float = 1.0) -> None:
+    def __init__(self, network: nn.Module, sigma_data: float = 1.0, masked: bool = False) -> None:
         super().__init__()
         self.network = network
         self.sigma_data = sigma_data
+        self.masked = masked
 
     def forward(
         self,
@@ -56,22 +64,56 @@ class PreconditionedNetwork(nn.Module):
         sigma: Tensor,
         conditioning: Tensor | None = None,
         *,
+        mask: Tensor | None = None,
         periodic: bool = False,
         autocast: bool = False,
     ) -> Tensor:
         """Estimate of the clean field given the noisy one.
 
         Args:
-            x: noisy normalised fields (B, C, H, W); no NaN.
+            x: noisy normalised fields (B, C, H, W), or windows of them (B, T, C, H, W); no NaN.
             sigma: noise level of each sample (B,).
-            conditioning: channels that carry no noise (B, K, H, W), or None.
+            conditioning: channels that carry no noise (B, K, H, W) or (B, T, K, H, W), or None.
+            mask: 1 where `x` is given, 0 where not, like `x`; ones by default. Only for a masked network.
             periodic: whether the last column is a neighbour of the first.
             autocast: run the network in bfloat16.
         """
+        if x.ndim == 5:
+            batch, frames = x.shape[:2]
+            known = None if conditioning is None else conditioning.flatten(0, 1)
+            given = None if mask is None else mask.flatten(0, 1)
+            levels = sigma.repeat_interleave(frames)
+            out = self._frames(x.flatten(0, 1), known, given, levels, frames, periodic, autocast)
+            return out.unflatten(0, (batch, frames))
+        return self._frames(x, conditioning, mask, sigma, 1, periodic, autocast)
+
+    def _frames(
+        self,
+        x: Tensor,
+        conditioning: Tensor | None,
+        mask: Tensor | None,
+        sigma: Tensor,
+        frames: int,
+        periodic: bool,
+        autocast: bool,
+    ) -> Tensor:
         c = coefficients(sigma.reshape(-1, 1, 1, 1).to(x.dtype), self.sigma_data)
-        inputs = c.scale * x
+        skip, out, scale = c.skip, c.out, c.scale
+        if mask is not None:
+            given = mask.to(x.dtype)
+            skip, scale = skip * given, scale * given
+            out = out * given + self.sigma_data * (1 - given)
+        parts = [scale * x]
+        if self.masked:
+            parts.append(torch.ones_like(x) if mask is None else mask.to(x.dtype))
         if conditioning is not None:
-            inputs = torch.cat([inputs, conditioning.to(inputs.dtype)], dim=1)
+            parts.append(conditioning.to(x.dtype))
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=autocast):
-            raw = self.network(inputs, c.noise.flatten(), periodic=periodic)
-        return c.skip * x + c.out * raw.to(x.dtype)
+            raw = self.network(
+                torch.cat(parts, dim=1), c.noise.flatten(), periodic=periodic, **_depth(frames)
+            )
+        return skip * x + out * raw.to(x.dtype)
+
+
+def _depth(frames: int) -> dict[str, int]:
+    return {"frames": frames} if frames > 1 else {}

@@ -15,7 +15,7 @@ from skyweave.grid import Grid
 from skyweave.io.read import open_fields
 from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.config import DataConfig, TrainConfig
-from skyweave.prior.data import PatchSampler, Record, fit_transform, select_period, span
+from skyweave.prior.data import PatchSampler, Record, fit_transform, select_period, span, time_step
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import StateTransform
 
@@ -59,11 +59,13 @@ def prepare(config: TrainConfig, batch: int, *, stream: int = 0) -> TrainingData
     region = None if data.region is None else data.region.model_dump(exclude_none=True)
     dataset = open_fields(data.paths, data.variables, region=region)
     grid = Grid.from_dataset(dataset)
+    time_name = str(dataset[data.variables[0]].dims[0])
     spec = StateSpec(
         tuple(_variable(dataset[name], data.units, config.bounds) for name in data.variables),
         resolution=grid.resolution,
+        window=config.window,
+        time_step=time_step(dataset[time_name].values) if config.window > 1 else None,
     )
-    time_name = str(dataset[data.variables[0]].dims[0])
     periods = {
         what: select_period(dataset, time_name, *bounds, what)
         for what, bounds in (("train", config.split.train), ("validate", config.split.validate_))
@@ -80,6 +82,7 @@ def prepare(config: TrainConfig, batch: int, *, stream: int = 0) -> TrainingData
         seed=config.seed,
         stream=stream,
         memory_bytes=memory,
+        window=config.window,
     )
     # The same validation patches for every process and every seed of the training.
     validation = PatchSampler(
@@ -88,6 +91,7 @@ def prepare(config: TrainConfig, batch: int, *, stream: int = 0) -> TrainingData
         config.patch,
         config.validation_patches,
         memory_bytes=memory,
+        window=config.window,
     )
     return TrainingData(spec, transform, conditioning, sampler, validation, tuple(data.paths))
 

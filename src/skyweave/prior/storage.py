@@ -22,6 +22,7 @@ from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.network import Architecture, UNet
 from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.tiled import TiledDenoiser
+from skyweave.prior.windows import WindowDenoiser, check_times
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
@@ -104,21 +105,39 @@ class LearntPrior:
         times: np.ndarray | Sequence[object] | None = None,
         *,
         tile: tuple[int, int] | None = None,
+        stride: int = 1,
         autocast: bool = False,
         device: str = "cpu",
-    ) -> NetworkDenoiser | TiledDenoiser:
+    ) -> NetworkDenoiser | TiledDenoiser | WindowDenoiser:
         """The denoiser of states on `grid` at `times`, in the order of the state's time axis.
 
-        With `tile` it works on tiles of that many cells, for domains larger than memory allows.
+        With `tile` it works on tiles of that many cells, for domains larger than memory allows; `stride` is that of
+        `WindowDenoiser`, for a prior of windows.
 
         Raises:
             SkyweaveError: the grid's resolution is not the prior's, its static fields do not cover the grid,
-                or it is conditioned on time and `times` is None.
+                it is conditioned on time and `times` is None, or the times are not those of its windows.
         """
         self.check_resolution(grid)
+        if self.spec.window > 1:
+            check_times(
+                times,
+                self.spec.window if times is None else len(times),
+                self.spec.window,
+                self.spec.time_step,
+            )
         needed = times if self.conditioning.needs_time else None
         channels = self.conditioning.bind(grid).channels(needed).to(device)
         network = self.network.to(device)
+        if self.spec.window > 1:
+            return WindowDenoiser(
+                network,
+                channels,
+                self.spec.window,
+                stride=stride,
+                periodic=grid.periodic,
+                autocast=autocast,
+            )
         if tile is not None:
             return TiledDenoiser(network, channels, tile, periodic=grid.periodic, autocast=autocast)
         return NetworkDenoiser(network, channels, periodic=grid.periodic, autocast=autocast)
@@ -168,8 +187,11 @@ def build_network(
     channels: int, conditioning: int, architecture: Architecture, sigma_data: float
 ) -> PreconditionedNetwork:
     """An untrained network for `channels` state channels and `conditioning` further ones."""
-    network = UNet(channels + conditioning, channels, architecture)
-    return PreconditionedNetwork(network, sigma_data).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    given = 2 * channels if architecture.masked else channels
+    network = PreconditionedNetwork(
+        UNet(given + conditioning, channels, architecture), sigma_data, architecture.masked
+    )
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def save_prior(prior: LearntPrior, path: str | Path, *, overwrite: bool = False) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from skyweave.errors import SkyweaveError
 from skyweave.prior.checkpoint import Average, Progress, load_checkpoint, save_checkpoint
 from skyweave.prior.config import OptimiserConfig, TrainConfig
+from skyweave.prior.corruption import extra_mask
 from skyweave.prior.loss import denoising_errors, draw_sigma, edm_loss
 from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.prepare import TrainingData, prepare
@@ -177,6 +178,7 @@ class _Run:
         torch.manual_seed(seed)  # dropout draws from the global stream
         sigma = draw_sigma(len(batch.fields), self.preset.p_mean, self.preset.p_std, generator)
         noise = torch.randn(batch.fields.shape, generator=generator)
+        given = None if c.corruption is None else extra_mask(batch.fields, c.corruption, generator).to(device)
         rate = learning_rate(c.optimiser, step, self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -187,6 +189,7 @@ class _Run:
             sigma.to(device),
             noise.to(device),
             batch.conditioning.to(device),
+            given=given,
             sigma_data=self.preset.sigma_data,
             periodic=self.data.sampler.whole_circle,
             autocast=c.autocast,
