@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skyweave.observe.observation import PointObservation as PointObservation
     from skyweave.posterior.reconstruct import plan as plan
     from skyweave.posterior.reconstruct import reconstruct as reconstruct
+    from skyweave.posterior.reconstruct import sample as sample
     from skyweave.prior.storage import open_prior as open_prior
     from skyweave.prior.train import train as train
     from skyweave.state import StateSpec as StateSpec
@@ -36,6 +37,7 @@ _HOME = {
     "open_prior": "skyweave.prior.storage",
     "plan": "skyweave.posterior.reconstruct",
     "reconstruct": "skyweave.posterior.reconstruct",
+    "sample": "skyweave.posterior.reconstruct",
     "train": "skyweave.prior.train",
 }
 

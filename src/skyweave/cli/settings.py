@@ -24,7 +24,7 @@ OPERATORS = (
     "bicubic",
     "bicubic-antialias",
 )
-SAMPLERS = ("dpm++2m", "dpm++2m-sde", "heun", "ancestral")
+SAMPLERS = ("dpm++2m", "dpm++2m-sde", "heun", "ancestral", "daps", "daps-exact", "dps")
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

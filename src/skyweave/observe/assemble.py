@@ -27,7 +27,7 @@ from skyweave.observe.rows import Frame, Rows
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
-__all__ = ["ObservationSet", "SegmentObservations", "Source", "assemble"]
+__all__ = ["ObservationSet", "SegmentObservations", "Source", "assemble", "no_observations"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class SegmentObservations:
         channel: variable of each row, shape ``(n,)``.
         cell: flat index into ``(T, C, H, W)`` of the segment of the cell that a row observes directly, -1 where
             it is a mean of several, shape ``(n,)``.
+        frame: first frame of the segment that a row weighs, shape ``(n,)``; ascends.
         straddling: rows left out for weighing a frame of this segment and one outside it.
     """
 
@@ -59,6 +60,7 @@ class SegmentObservations:
     source: np.ndarray
     channel: np.ndarray
     cell: np.ndarray
+    frame: np.ndarray
     straddling: int = 0
 
     @property
@@ -124,6 +126,7 @@ class ObservationSet:
             self.source[rows],
             self.channel[rows],
             np.where(cell >= 0, cell - t0 * area, -1),
+            self.first[rows] - t0,
             across,
         )
 
@@ -223,6 +226,28 @@ def assemble(
     if not any(len(part.value) for part in parts):
         raise SkyweaveError(_nothing_left(report, grid, times))
     return _stacked(parts, sources, report, shape, spec, transform)
+
+
+def no_observations(
+    spec: StateSpec, grid: Grid, frames: int, transform: StateTransform | None = None
+) -> ObservationSet:
+    """An empty set: what draws of the prior itself are given."""
+    shape = (frames, len(spec.variables), *grid.shape)
+    none, empty = np.zeros(0), np.zeros(0, np.int64)
+    matrix = sp.csr_array((0, int(np.prod(shape))))
+    return ObservationSet(
+        StateOperator(matrix, shape, transform),
+        none,
+        ErrorCovariance(none),
+        empty,
+        empty,
+        empty,
+        empty,
+        empty,
+        spec,
+        (),
+        Report(()),
+    )
 
 
 def _stacked(

@@ -56,10 +56,24 @@ class NoiseStream:
         before = [first - step * n for n in range(extra - len(after), 0, -1)]
         return replace(self, times=[*self.times, *after, *before])
 
-    def normal_vector(self, step: int, n: int) -> Tensor:
-        """Standard normal noise of shape ``(M, n)``, addressed by the first time of the segment."""
+    def normal_vector(self, step: int, n: int, frame: np.ndarray | None = None) -> Tensor:
+        """Standard normal noise of observations, shape ``(M, n)``.
+
+        Args:
+            step: number of the stream.
+            n: rows.
+            frame: place in the segment of the time of each row, ascending, so that rows of one time have the same
+                noise in whatever segment they are; all of the first time by default.
+        """
+        counts = [n] if frame is None else np.bincount(frame, minlength=len(self.times)).tolist()
         rows = [
-            self._generator(m, self.times[0], step).standard_normal(n, dtype=np.float32) for m in self.members
+            np.concatenate(
+                [
+                    self._generator(m, time, step).standard_normal(count, dtype=np.float32)
+                    for time, count in zip(self.times, counts, strict=False)
+                ]
+            )
+            for m in self.members
         ]
         return torch.from_numpy(np.stack(rows)).to(self.device)
 

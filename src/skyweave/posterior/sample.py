@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.posterior.given import Given
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.kalman import KalmanSolver, Observed
@@ -119,5 +120,9 @@ def sample_posterior(
             x = analysis_start(denoiser, prior, observed, method.sigma_max, full, noise, solver, key)
         else:
             x = noise_start(prior, method.sigma_max, full, noise)
+        sigmas = method.schedule().sigmas()
+        if getattr(sampler, "decoupled", False):
+            given = Given(prior, observed, solver, key)
+            return sampler(denoiser, x, sigmas, noise, progress, given=given)  # type: ignore[call-arg]
         target = guided if observed.operator.n else denoiser
-        return sampler(target, x, method.schedule().sigmas(), noise, progress)
+        return sampler(target, x, sigmas, noise, progress)

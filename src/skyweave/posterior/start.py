@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from skyweave.posterior.given import error_noise
 from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.kalman import KalmanSolver, Observed
 from skyweave.posterior.noise import NoiseStream
@@ -57,7 +58,7 @@ def analysis_start(
     # A draw given x_sigma, whatever x_sigma: a draw of the prior itself, so the gain is that of the prior's V.
     background = x_hat + _draw(prior.covariance(sigma_max), noise, DRAW)
     V = prior.covariance(math.inf)
-    perturbed = observed.y + observed.R.sample(noise.normal_vector(ERRORS, observed.operator.n))
+    perturbed = observed.y + observed.R.sample(error_noise(noise, ERRORS, observed))
     analysis = solver.update(background, V, observed, key=(key, math.inf), y=perturbed)
     return analysis + sigma_max * noise.normal(RENOISE, shape[2:])
 

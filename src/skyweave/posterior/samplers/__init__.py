@@ -6,9 +6,11 @@ A sampler is one file with one class and one line in `SAMPLERS`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from skyweave.posterior.samplers.ancestral import Ancestral
 from skyweave.posterior.samplers.base import NOISE_OFFSET, Sampler
+from skyweave.posterior.samplers.daps import DAPS
 from skyweave.posterior.samplers.dpm2m import DPM2M
 from skyweave.posterior.samplers.dpm2m_sde import DPM2MSDE
 from skyweave.posterior.samplers.heun import Heun
@@ -18,6 +20,11 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "dpm++2m-sde": DPM2MSDE,
     "heun": Heun,
     "ancestral": Ancestral,
+    "daps": DAPS,
+    "daps-exact": partial(DAPS, estimate="tweedie", draw="exact", width="covariance"),
 }
 
-__all__ = ["DPM2M", "DPM2MSDE", "NOISE_OFFSET", "SAMPLERS", "Ancestral", "Heun", "Sampler"]
+STEPS = {"daps": 250, "daps-exact": 32}
+"""Network evaluations by default, where they are not those of the other samplers."""
+
+__all__ = ["DAPS", "DPM2M", "DPM2MSDE", "NOISE_OFFSET", "SAMPLERS", "STEPS", "Ancestral", "Heun", "Sampler"]
