@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from skyweave.baselines.climatology import Climatology, climatological
 from skyweave.baselines.interpolation import bicubic, linear, nearest
 from skyweave.baselines.inverse_distance import inverse_distance
+from skyweave.baselines.kriging import kriging, space_time_kriging
 from skyweave.baselines.optimal_interpolation import optimal_interpolation
 
 __all__ = ["BASELINES", "Climatology"]
@@ -34,6 +35,8 @@ BASELINES: dict[str, Baseline] = {
     "linear": linear,
     "bicubic": bicubic,
     "inverse-distance": inverse_distance,
+    "kriging": kriging,
+    "space-time-kriging": space_time_kriging,
     "climatology": climatological,
     "optimal-interpolation": optimal_interpolation,
 }
