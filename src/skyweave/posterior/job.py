@@ -29,6 +29,8 @@ from skyweave.posterior.plan import Plan, Unit, make_units, member_bytes
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.samplers import STEPS
 from skyweave.posterior.target import Target, resolve_target
+from skyweave.prior.covariance import StationaryCovariance
+from skyweave.prior.space_time import SpaceTimeCovariance
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.windows import check_times
 
@@ -140,7 +142,9 @@ class Job:
         name = self.prior.spec.names[channel]
         shape = (self.target.count, *self.target.grid.shape)
         seen = self.observed.observed_mask(name)
-        reach = correlation_length(self.background(0, 1), channel)
+        frame = (1, len(self.prior.spec.variables), *self.target.grid.shape)
+        V = error_covariance(self.prior).on(frame, periodic=self.target.grid.periodic)(1e9)
+        reach = correlation_length(V, channel)
         touched = self.observed.support_mask(name)
         near = np.stack([within(frame, reach, self.target.grid.periodic) for frame in touched])
         return provenance(shape, seen, near, self.mask)
@@ -288,9 +292,8 @@ def _mask(domain_mask: xr.DataArray | np.ndarray | None, target: Target) -> np.n
     return wanted
 
 
-def correlation_length(background: Background, channel: int) -> float:
-    """Cells at which the prior's correlation of a variable falls to 1/e, mean of both axes."""
-    V = background.covariance(1e9)
+def correlation_length(V: StationaryCovariance | SpaceTimeCovariance, channel: int) -> float:
+    """Cells at which the correlation of a variable falls to 1/e, mean of both axes."""
     kernel = V.kernel[channel, channel]
     lengths = []
     for line in (kernel[: V.padded[0] // 2, 0], kernel[0, : V.padded[1] // 2]):
