@@ -138,8 +138,9 @@ def test_samplers_fit_what_was_observed(sampler):
     assert error < 1.0
 
 
-def test_samples_of_the_prior_have_its_spread_and_memory():
-    out = skyweave.sample(make_prior(), truth(24), members=12, progress=False).a
+def test_samples_of_the_prior_have_its_spread_and_memory(tmp_path):
+    options = {"members": 12, "progress": False, "out": tmp_path / "s.zarr"}
+    out = skyweave.sample(make_prior(), truth(24), **options).a
     z = (out - 280) / 5
     assert float(z.std()) == pytest.approx(1, abs=0.05)
     lagged = float((z[:, 1:].values * z[:, :-1].values).mean() / (z**2).mean())

@@ -37,7 +37,7 @@ class Flags:
     method
         Guidance: covariance (default), mmps, sda, pigdm or dps.
     sampler
-        dpm++2m, dpm++2m-sde, heun or ancestral.
+        dpm++2m, dpm++2m-sde (default), heun, ancestral; daps, daps-exact or dps as in AODDiff.
     steps
         Noise levels, and so network evaluations per member with most samplers.
     batch

@@ -115,8 +115,8 @@ class StoreSink:
                 self.template, self.path, chunks=chunks, overwrite=self.overwrite, message="reconstruct"
             )
             flags = self.template[[n for n in self.template.data_vars if str(n).endswith("_provenance")]]
-            region = {self.dims[0]: slice(0, flags.sizes[self.dims[0]])}
-            write_region(flags, self.path, region)
+            if flags.data_vars:
+                write_region(flags, self.path, {self.dims[0]: slice(0, flags.sizes[self.dims[0]])})
 
     def mark(self, name: str) -> None:
         mark_done(self.path, name, self.digest)
