@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
-__all__ = ["GAPS", "CorruptionConfig", "extra_mask"]
+__all__ = ["GAPS", "CorruptionConfig", "extra_mask", "moving_clouds"]
 
 Kind = Literal["gaps", "clouds", "pixels", "frames"]
 
@@ -85,16 +85,36 @@ def _gaps(other: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
 
 
 def _clouds(other: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
-    """A red random field that changes slowly, hidden above its own quantile."""
-    frames, height, width = other.shape
-    long = max(4, 3 * frames)
+    return moving_clouds(other.shape[0], other.shape[1], other.shape[2], fraction, generator)
+
+
+def moving_clouds(
+    frames: int, height: int, width: int, fraction: float, generator: torch.Generator, memory: float = 12.0
+) -> Tensor:
+    r"""Masks ``(T, h, w)`` of clouds that evolve: a red random field, hidden above its own quantile.
+
+    The spectrum in space falls as ``k^{-1.6}`` in amplitude; in time each wavenumber forgets within ``tau``,
+
+    .. math:: a(k, f) = \frac{k^{-1.6}}{1 + (2 \pi f \tau_k)^2}, \qquad \tau_k = \mathrm{memory} / \sqrt{k},
+
+    so that small clouds live shortly.
+
+    Args:
+        frames, height, width: of the masks.
+        fraction: of the cells that is hidden, over all frames.
+        generator: of the white noise.
+        memory: frames that the largest clouds last.
+
+    Returns:
+        True where a cell is seen.
+    """
+    long = frames + 4 * math.ceil(memory) if frames > 1 else 1
     spectrum = torch.fft.rfftn(torch.randn(long, 2 * height, 2 * width, generator=generator))
     ky = torch.fft.fftfreq(2 * height)[:, None] * 2 * height
     kx = torch.fft.rfftfreq(2 * width)[None, :] * 2 * width
     wave = torch.sqrt(ky**2 + kx**2).clamp_min(1.0)
-    frequency = (torch.fft.fftfreq(long) * long).abs()[:, None, None]
-    # Small clouds live shortly: the spectrum in time is as wide as the wavenumber is large.
-    amplitude = wave**-1.6 / (1 + (3 * frequency / wave.sqrt()) ** 2)
+    frequency = torch.fft.fftfreq(long)[:, None, None]
+    amplitude = wave**-1.6 / (1 + (2 * math.pi * frequency * memory / wave.sqrt()) ** 2)
     field = torch.fft.irfftn(spectrum * amplitude, s=(long, 2 * height, 2 * width))
     field = field[:frames, :height, :width]
     kept = max(1, math.ceil((1 - fraction) * field.numel()))
