@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyweave.baselines.climatology import Climatology, climatological
+from skyweave.baselines.dineof import dineof
 from skyweave.baselines.interpolation import bicubic, linear, nearest
 from skyweave.baselines.inverse_distance import inverse_distance
 from skyweave.baselines.kriging import kriging, space_time_kriging
 from skyweave.baselines.optimal_interpolation import optimal_interpolation
+from skyweave.baselines.temporal import persistence, temporal_interpolation
 
 __all__ = ["BASELINES", "Climatology"]
 
@@ -37,6 +39,9 @@ BASELINES: dict[str, Baseline] = {
     "inverse-distance": inverse_distance,
     "kriging": kriging,
     "space-time-kriging": space_time_kriging,
+    "temporal-interpolation": temporal_interpolation,
+    "persistence": persistence,
+    "dineof": dineof,
     "climatology": climatological,
     "optimal-interpolation": optimal_interpolation,
 }

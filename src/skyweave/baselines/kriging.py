@@ -180,7 +180,7 @@ def krige(
     Raises:
         SkyweaveError: fewer than one neighbour.
 
-    Reference: Cressie (1993), Eqs. 3.2.12-3.2.16.
+    Reference: Cressie (1993), section 3.2.
     """
     if neighbours < 1:
         raise SkyweaveError(f"kriging: neighbours is {neighbours}; a cell needs at least one observation")
@@ -230,7 +230,7 @@ def random_field(at: Floats, coefficients: Floats, seed: int) -> Floats:
     Returns:
         ``(n, M)``.
 
-    Reference: Rahimi and Recht (2007), algorithm 1; Stein (1999), section 2.10.
+    Reference: Rahimi and Recht (2007), algorithm 1.
     """
     K, dimension = len(coefficients) // 2, at.shape[1]
     rng = np.random.default_rng(seed % 2**63)

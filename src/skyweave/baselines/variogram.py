@@ -165,7 +165,7 @@ def fit_variogram(empirical: Semivariogram) -> Variogram | None:
     Returns:
         The variogram, or ``None`` where there are fewer than three bins or nothing varies.
 
-    Reference: Cressie (1985), doi 10.1007/BF01032109, Eq. 3.1.
+    Reference: Cressie (1985), doi 10.1007/BF01032109.
     """
     d, t, gamma, pairs = empirical.distance, empirical.lag, empirical.gamma, empirical.pairs
     positive = d > SAME_PLACE
