@@ -109,6 +109,7 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
         seed=config.seed,
         memory_bytes=config.data.memory_gb * 1e9,
         window=_sequence(config.window, record.times),
+        min_observed=config.min_observed,
     )
     done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report)
     save_prior(done, path, overwrite=True)

@@ -147,6 +147,7 @@ class TrainConfig(Section):
     """All a training run depends on; `out` receives checkpoints, `metrics.jsonl` and `prior.safetensors`.
 
     With a `window` of several frames the prior describes sequences; with `corruption` it learns from data with gaps.
+    `start_from` is a prior of the same shape whose weights the run begins with.
     """
 
     data: DataConfig
@@ -157,6 +158,8 @@ class TrainConfig(Section):
     patch: Pair = (32, 32)
     window: int = Field(default=1, ge=1, description="frames, odd")
     corruption: CorruptionConfig | None = None
+    min_observed: float = Field(default=0.0, ge=0, lt=1, description="share of a patch that must be observed")
+    start_from: Path | None = None
     network: NetworkConfig = NetworkConfig()
     noise: NoiseConfig = NoiseConfig()
     optimiser: OptimiserConfig = OptimiserConfig()

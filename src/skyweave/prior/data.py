@@ -102,13 +102,18 @@ def fit_transform(
     return StateTransform(tuple(fitted))
 
 
+TRIES = 20
+"""Draws of a patch before one is taken that is observed in less than the share asked for."""
+
+
 class PatchSampler:
     """Batches of random patches; batch `step` is a function of (seed, stream, step) alone.
 
     So a resumed run needs no state of its data loader, and no two processes see the same patches.
     Patches cross the edge of periodic longitudes. A record that exceeds `memory_bytes` is held in part:
     every `block_steps` batches, `segments` contiguous pieces are drawn anew. Windows of several frames are taken
-    only where the times follow one another at the record's own step.
+    only where the times follow one another at the record's own step. Patches of which less than `min_observed` is
+    there are drawn again, a number of times.
 
     Raises:
         SkyweaveError: the patch is larger than the domain, or the window longer than any stretch of regular times.
@@ -127,6 +132,7 @@ class PatchSampler:
         stream: int = 0,
         memory_bytes: float = 4e9,
         window: int = 1,
+        min_observed: float = 0.0,
     ) -> None:
         height, width = record.grid.shape
         if patch[0] > height or patch[1] > width:
@@ -138,7 +144,7 @@ class PatchSampler:
         self.patch = patch
         self.batch_size = batch
         self.key = (seed, stream)
-        self.window = window
+        self.window, self.min_observed = window, min_observed
         # Whether each time is followed by the next after one step.
         self._follows = regular(record.times) if window > 1 else np.ones(len(record) - 1, bool)
         if not len(self._starts(np.arange(len(record)))):
@@ -180,15 +186,19 @@ class PatchSampler:
         h, w = self.patch
         wraps = self.record.grid.periodic
         starts = self._starts(self._index)
-        firsts = starts[rng.integers(0, len(starts), size=self.batch_size)]
-        tops = rng.integers(0, height - h + 1, size=self.batch_size)
-        lefts = rng.integers(0, width if wraps else width - w + 1, size=self.batch_size)
+        highest = (len(starts), height - h + 1, width if wraps else width - w + 1)
+        drawn = np.stack([rng.integers(0, high, size=self.batch_size) for high in highest], axis=1)
         patches, channels = [], []
-        for n in range(self.batch_size):
-            rows = np.arange(tops[n], tops[n] + h)
-            columns = np.arange(lefts[n], lefts[n] + w) % width
-            frames = slice(firsts[n], firsts[n] + self.window)
-            patches.append(fields[frames][:, :, rows][..., columns])
+        for start, top, left in drawn:
+            # Where most of a record is missing, patches that say something are worth a few draws more.
+            for _ in range(TRIES):
+                rows, columns = np.arange(top, top + h), np.arange(left, left + w) % width
+                frames = slice(starts[start], starts[start] + self.window)
+                patch = fields[frames][:, :, rows][..., columns]
+                if not self.min_observed or float(patch.isfinite().float().mean()) >= self.min_observed:
+                    break
+                start, top, left = (int(rng.integers(0, high)) for high in highest)
+            patches.append(patch)
             times = self.record.times[self._index[frames]]
             channels.append(self.conditioning.channels(times, self.window, rows, columns))
         batch = torch.stack(patches), torch.stack(channels)

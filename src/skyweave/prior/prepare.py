@@ -83,6 +83,7 @@ def prepare(config: TrainConfig, batch: int, *, stream: int = 0) -> TrainingData
         stream=stream,
         memory_bytes=memory,
         window=config.window,
+        min_observed=config.min_observed,
     )
     # The same validation patches for every process and every seed of the training.
     validation = PatchSampler(
@@ -92,6 +93,7 @@ def prepare(config: TrainConfig, batch: int, *, stream: int = 0) -> TrainingData
         config.validation_patches,
         memory_bytes=memory,
         window=config.window,
+        min_observed=config.min_observed,
     )
     return TrainingData(spec, transform, conditioning, sampler, validation, tuple(data.paths))
 

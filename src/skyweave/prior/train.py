@@ -21,7 +21,7 @@ from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.prepare import TrainingData, prepare
 from skyweave.prior.processes import Processes, launch, own_randomness
 from skyweave.prior.reporter import Reporter
-from skyweave.prior.storage import LearntPrior, build_network, save_prior
+from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
 
 # What may differ between a run and its continuation without changing what is learnt.
 _FREE_KEYS = ("out", "max_minutes", "threads", "device", "checkpoint_every", "log_every")
@@ -93,6 +93,8 @@ class _Run:
             self.preset.architecture,
             self.preset.sigma_data,
         )
+        if config.start_from is not None:
+            _begin_with(module, config.start_from)
         self.module = module
         o = config.optimiser
         kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
@@ -287,6 +289,22 @@ class _Run:
 
     def finish(self) -> LearntPrior:
         return self._prior()
+
+
+def _begin_with(module: PreconditionedNetwork, path: Path) -> None:
+    """Take over the weights of another prior.
+
+    Raises:
+        SkyweaveError: it cannot be read, or its network is another one.
+    """
+    weights = open_prior(path).network.state_dict()
+    mine = module.state_dict()
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in mine.items()}:
+        raise SkyweaveError(
+            f"start_from {path}: its network is not the one configured here; give the same variables, conditioning, "
+            "window, corruption and network"
+        )
+    module.load_state_dict(weights)
 
 
 def _inner(optimiser: Any) -> torch.optim.Optimizer:
