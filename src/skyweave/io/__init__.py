@@ -1,9 +1,12 @@
 """Reading and writing: CF grids, station tables, whole outputs and resumable stores."""
 
+from skyweave.io.aeronet import read_aeronet
 from skyweave.io.axes import find_level, find_time
 from skyweave.io.describe import FieldsReport, describe, time_report
+from skyweave.io.goes import read_goes_aod
 from skyweave.io.read import check_not_empty, check_single_fields, open_fields
 from skyweave.io.select import select_region, select_time
+from skyweave.io.swath import bin_to_grid, grid_swath
 from skyweave.io.tables import read_stations
 from skyweave.io.write import (
     check_output,
@@ -19,6 +22,7 @@ from skyweave.io.write import (
 
 __all__ = [
     "FieldsReport",
+    "bin_to_grid",
     "check_not_empty",
     "check_output",
     "check_single_fields",
@@ -29,9 +33,12 @@ __all__ = [
     "find_level",
     "find_time",
     "finish_store",
+    "grid_swath",
     "mark_done",
     "open_fields",
     "partial_store",
+    "read_aeronet",
+    "read_goes_aod",
     "read_stations",
     "select_region",
     "select_time",

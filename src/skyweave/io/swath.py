@@ -1,0 +1,201 @@
+"""Area means of pixels with two-dimensional latitude and longitude on a regular grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.io.axes import find_time, require_names
+
+__all__ = ["PixelCells", "bin_to_grid", "grid_coordinates", "grid_swath"]
+
+NAMES = {
+    "latitude": ("lat", "latitude", "nav_lat", "xlat"),
+    "longitude": ("lon", "longitude", "nav_lon", "xlong"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PixelCells:
+    """Which pixels have their centre in which cell of a grid; found once, used for every field.
+
+    Args:
+        grid: of the cells, ``(H, W)``.
+        inside: places of those pixels in the flattened array of all, shape ``(n,)``.
+        cell: the flattened cell of each, shape ``(n,)``.
+    """
+
+    grid: Grid
+    inside: NDArray[np.int64]
+    cell: NDArray[np.int64]
+
+    @classmethod
+    def find(cls, lat: ArrayLike, lon: ArrayLike, grid: Grid) -> PixelCells:
+        """Look up pixel centres (degrees, any shape, NaN off the Earth) in the cells of a grid."""
+        i, j = (part.ravel() for part in grid.index(lat, lon))
+        inside = np.flatnonzero(np.isfinite(i) & np.isfinite(j))
+        height, width = grid.shape
+        row = np.clip(np.floor(i[inside] + 0.5).astype(np.int64), 0, height - 1)
+        column = np.floor(j[inside] + 0.5).astype(np.int64)
+        column = column % width if grid.periodic else np.clip(column, 0, width - 1)
+        return cls(grid, inside, row * width + column)
+
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        """Number of pixel centres in each cell, with or without a value, shape ``(H, W)``."""
+        return np.bincount(self.cell, minlength=self.grid.size).reshape(self.grid.shape)
+
+    def mean(self, values: ArrayLike, minimum_share: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of the finite values in each cell, and how many they are.
+
+        Args:
+            values: of all pixels, any shape.
+            minimum_share: of a cell's pixels that must have a value; cells with fewer are NaN.
+
+        Returns:
+            Mean (float64, NaN where missing) and count (int64), each ``(H, W)``.
+        """
+        chosen = np.asarray(values, np.float64).ravel()[self.inside]
+        known = np.isfinite(chosen)
+        cell, size = self.cell[known], self.grid.size
+        count = np.bincount(cell, minlength=size).reshape(self.grid.shape)
+        total = np.bincount(cell, weights=chosen[known], minlength=size).reshape(self.grid.shape)
+        enough = (count > 0) & (count >= minimum_share * self.pixels)
+        return np.where(enough, total / np.maximum(count, 1), np.nan), count
+
+
+def bin_to_grid(
+    values: ArrayLike, lat: ArrayLike, lon: ArrayLike, grid: Grid, *, minimum_share: float = 0.0
+) -> np.ndarray:
+    r"""Area means: the plain mean of the finite pixels whose centres lie in a cell.
+
+    .. math:: \bar v_c = \frac{1}{n_c} \sum_{p \in c} v_p
+
+    Pixels of one cell are taken to have the same area.
+
+    Args:
+        values: shape ``(..., y, x)``, NaN where missing.
+        lat: degrees north, shape ``(y, x)``.
+        lon: degrees east, any convention, shape ``(y, x)``.
+        grid: cells of shape ``(H, W)``.
+        minimum_share: of a cell's pixels that must have a value, 0 to 1.
+
+    Returns:
+        Shape ``(..., H, W)``, NaN where no pixel or too few have a value.
+    """
+    array, where = np.asarray(values), np.shape(lat)
+    cells = PixelCells.find(lat, lon, grid)
+    leading = array.shape[: array.ndim - len(where)]
+    means = [cells.mean(field, minimum_share)[0] for field in array.reshape(-1, *where)]
+    return np.stack(means).reshape(*leading, *grid.shape)
+
+
+def grid_swath(ds: xr.Dataset, variable: str, grid: Grid, *, minimum_share: float = 0.2) -> xr.Dataset:
+    """Area means of a swath, or of any field with two-dimensional latitude and longitude.
+
+    Made for level-2 files (MODIS, VIIRS, GOES cut-outs) as xarray opens them; values are taken as decoded,
+    negative ones included, so screen by quality first: ``ds.where(ds.flag <= 1)``.
+
+    Args:
+        ds: holds the variable, dimensions (time,) y, x, and latitude and longitude (y, x), as coordinates or
+            variables.
+        variable: its name.
+        grid: of the result, ``(H, W)``.
+        minimum_share: of a cell's pixels that must have a value; cells with fewer are missing.
+
+    Returns:
+        The variable and ``<variable>_count``, pixels with a value in each cell, on (time,) lat, lon.
+
+    Raises:
+        SkyweaveError: no such variable, no two-dimensional latitude and longitude on its dimensions, or no
+            pixel in the grid.
+    """
+    where = str(ds.encoding.get("source", "dataset"))
+    _check_share(minimum_share)
+    require_names([variable], [str(n) for n in ds.data_vars], where)
+    field = ds[variable]
+    lat, lon = (_position(ds, axis, where) for axis in ("latitude", "longitude"))
+    plane = lat.dims
+    if lon.dims != plane or not set(plane) <= set(field.dims):
+        raise SkyweaveError(
+            f"{where}: {variable!r} ({', '.join(map(str, field.dims))}), {lat.name!r} "
+            f"({', '.join(map(str, plane))}) and {lon.name!r} ({', '.join(map(str, lon.dims))}) do not share "
+            "two dimensions; give a variable on those of its latitude and longitude"
+        )
+    cells = PixelCells.find(lat.values, lon.values, grid)
+    if cells.inside.size == 0:
+        raise SkyweaveError(no_pixel(where, lat.values, lon.values, grid))
+    field = field.transpose(..., *plane)
+    leading = field.dims[:-2]
+    shape = tuple(field.sizes[d] for d in leading)
+    mean = np.full((*shape, *grid.shape), np.nan, np.float32)
+    count = np.zeros((*shape, *grid.shape), np.int32)
+    for step in np.ndindex(*shape):
+        mean[step], count[step] = cells.mean(
+            field.isel(dict(zip(leading, step, strict=True))).values, minimum_share
+        )
+    coords: dict[Any, Any] = {d: field[d] for d in leading if d in field.coords}
+    dims = (*leading, grid.lat_name, grid.lon_name)
+    attrs = {k: v for k, v in field.attrs.items() if k not in ("coordinates", "grid_mapping", "valid_range")}
+    out = xr.Dataset(
+        {
+            variable: (dims, mean, attrs | {"cell_methods": "area: mean", "minimum_share": minimum_share}),
+            f"{variable}_count": (
+                dims,
+                count,
+                {"units": "1", "long_name": "pixels with a value in the cell"},
+            ),
+        },
+        coords | grid_coordinates(grid),
+        attrs=ds.attrs,
+    )
+    time = find_time(field)
+    if time is not None and time not in dims and field[time].ndim == 0:
+        out = out.expand_dims({time: field[time].values[None]})
+    out.encoding["source"] = where
+    return out
+
+
+def grid_coordinates(grid: Grid) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    """Latitude and longitude of a grid as xarray takes them, with CF attributes."""
+    return {
+        grid.lat_name: (grid.lat_name, grid.lat, {"standard_name": "latitude", "units": "degrees_north"}),
+        grid.lon_name: (grid.lon_name, grid.lon, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+
+
+def no_pixel(where: str, lat: np.ndarray, lon: np.ndarray, grid: Grid) -> str:
+    """The message where a file and a grid do not meet."""
+    on_earth = np.isfinite(lat) & np.isfinite(lon)
+    if not on_earth.any():
+        return f"{where}: none of its {lat.size} pixels has a latitude and longitude"
+    lat, lon = lat[on_earth], lon[on_earth]
+    return (
+        f"{where}: no pixel lies in the grid ({grid.describe()}); the file covers {lat.min():.2f} to "
+        f"{lat.max():.2f} N, {lon.min():.2f} to {lon.max():.2f} E"
+    )
+
+
+def _check_share(share: float) -> None:
+    if not 0 <= share <= 1:
+        raise SkyweaveError(f"minimum_share {share}: give a share of the pixels of a cell, 0 to 1")
+
+
+def _position(ds: xr.Dataset, axis: str, where: str) -> xr.DataArray:
+    """Two-dimensional latitude or longitude, a coordinate or a variable, by standard name or by name."""
+    flat = {str(n): ds[n] for n in ds.variables if ds[n].ndim == 2}
+    for name, field in flat.items():
+        if field.attrs.get("standard_name") == axis or name.lower() in NAMES[axis]:
+            return field
+    found = ", ".join(f"{n}({', '.join(map(str, ds[n].dims))})" for n in list(ds.variables)[:16])
+    raise SkyweaveError(
+        f"{where}: no two-dimensional {axis} found; it has: {found or 'nothing'}. Name one {NAMES[axis][0]!r} or "
+        f"give it standard_name={axis!r}; a fixed grid of GOES is read with read_goes_aod, one-dimensional "
+        "coordinates with open_fields"
+    )
