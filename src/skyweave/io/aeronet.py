@@ -167,6 +167,7 @@ def _read(path: str) -> pd.DataFrame:
         raise SkyweaveError(f"{path}: cannot be read ({type(exc).__name__}: {exc})") from exc
     # The web service ends its lines in <br>, unless asked not to; names of people may be Latin-1.
     lines = re.sub(r"<br\s*/?>", "", raw.decode("utf-8", "replace")).splitlines()
+    lines = [line.replace("Date_(", "Date(").replace("Time_(", "Time(") for line in lines]
     start = next((n for n, line in enumerate(lines) if HEADING in line), None)
     if start is None:
         opening = next((line.strip() for line in lines if line.strip()), "nothing")[:80]

@@ -12,7 +12,6 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.axes import has_dates
 from skyweave.io.formats import expand, open_one
 from skyweave.io.swath import PixelCells, grid_coordinates, no_pixel
 
@@ -224,13 +223,13 @@ def _positions(granule: xr.Dataset, path: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _time(granule: xr.Dataset, path: str) -> np.datetime64:
-    if "t" in granule.variables and granule["t"].size == 1 and has_dates(granule["t"]):
-        moment = granule["t"].values.reshape(())[()]
+    if "t" in granule.variables and granule["t"].size == 1 and granule["t"].dtype.kind == "M":
+        moment: np.datetime64 = granule["t"].values.astype("datetime64[ns]").ravel()[0]
         if not np.isnat(moment):
-            return np.datetime64(moment, "ns")
+            return moment
     text = granule.attrs.get("time_coverage_start")
     try:
-        return np.datetime64(pd.Timestamp(str(text)).tz_convert(None), "ns")
+        return pd.to_datetime(str(text), utc=True).tz_convert(None).as_unit("ns").to_datetime64()
     except (ValueError, TypeError) as exc:
         raise SkyweaveError(
             f"{path}: has no time: neither a variable 't' with a date nor a readable attribute "
@@ -274,8 +273,8 @@ def _default_grid(lat: np.ndarray, lon: np.ndarray, region: Mapping[str, tuple[f
         away = (lon[seen] - middle + 180) % 360 - 180
         west, east = middle + away.min(), middle + away.max()
     east = east if east > west else east + 360
-    axes = []
+    axes: list[Any] = []
     for low, high in ((min(south, north), max(south, north)), (west, east)):
         first, last = np.floor(low / SPACING + 1e-6), np.ceil(high / SPACING - 1e-6)
         axes.append(np.round((np.arange(first, last) + 0.5) * SPACING, 6))
-    return Grid(*axes)
+    return Grid(axes[0], axes[1])
