@@ -1,34 +1,56 @@
 """AODDiff re-enacted on the data at hand: what is learnt from gaps, how it reconstructs, and what that costs.
 
-    python experiments/aoddiff.py gaps          # the gappy training files
-    skyweave train experiments/configs/aoddiff_complete.yaml     # half an hour each on one core
+    python experiments/aoddiff.py gaps                           # the gappy training files
+    skyweave train experiments/configs/aoddiff_complete.yaml     # about half an hour each on one core
     skyweave train experiments/configs/aoddiff_gappy.yaml
     skyweave train experiments/configs/aoddiff_goes.yaml
-    python experiments/aoddiff.py [prior reconstruction windows joint goes cost] [--quick]
+    python experiments/aoddiff.py [learnt levels sequence unobserved joint goes cost] [--quick]
 
 MERRA-2 hourly total precipitable water stands for the paper's AOD: native grid, positive and skewed. Days 1-17 train,
-18-20 validate, 21-24 test. GOES-16 AOD has true gaps. Tables go to docs/results/aoddiff.md, figures to docs/figures.
+18-20 validate, 21-24 test. GOES-16 AOD has true gaps. Each part prints its table and adds it to
+docs/results/aoddiff.md; figures go to docs/figures.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
 
+import skyweave
+from skyweave.baselines import BASELINES, Climatology
 from skyweave.grid import Grid
 from skyweave.io.swath import grid_swath
+from skyweave.observe.assemble import assemble
 from skyweave.prior.corruption import moving_clouds
+from skyweave.prior.storage import LearntPrior
+from skyweave.verify import coverage, crps, crps_field, melr, nrmse, rapsd, rmse, spread_skill_ratio, table
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("SKYWEAVE_DATA", ROOT.parent / "shared" / "data"))
-MADE = ROOT / "runs" / "aoddiff_data"
-GOES = DATA / "goes16-aod-conus-2018-11-15/goes16_aod_conus_10km_20181115.nc"
+MADE, PAGE, FIGURES = ROOT / "runs/aoddiff_data", ROOT / "docs/results/aoddiff.md", ROOT / "docs/figures"
 HOURLY = DATA / "merra2-tqv-tropics-2014-06/merra2_tqv_africa_64x128_hourly_201406_d01-24.nc"
+GOES = DATA / "goes16-aod-conus-2018-11-15/goes16_aod_conus_10km_20181115.nc"
+ERROR = 0.7
+"""Standard deviation of simulated observations, kg m-2: a twentieth of the field's."""
+PRIORS = {"complete": "runs/aoddiff_complete", "gappy": "runs/aoddiff_gappy", "goes": "runs/aoddiff_goes"}
+
+
+def opened(name: str) -> LearntPrior:
+    return skyweave.open_prior(ROOT / PRIORS[name] / "prior.safetensors")
 
 
 def gaps(fraction: float = 0.5) -> None:
@@ -50,5 +72,400 @@ def gaps(fraction: float = 0.5) -> None:
         aod.astype("float32").to_netcdf(MADE / "goes_aod.nc")
 
 
+def cases(count: int, hours: int = 9, size: int = 32, seed: int = 0) -> list[xr.DataArray]:
+    """Sequences of the test days, ``hours`` x ``size`` x ``size``, at random places and times."""
+    record = xr.open_dataset(HOURLY).TQV.sel(time=slice("2014-06-21", "2014-06-24")).load()
+    rng = np.random.default_rng(seed)
+    out = []
+    for _ in range(count):
+        t, i, j = (
+            int(rng.integers(0, n - k + 1)) for n, k in zip(record.shape, (hours, size, size), strict=True)
+        )
+        out.append(record.isel(time=slice(t, t + hours), lat=slice(i, i + size), lon=slice(j, j + size)))
+    return out
+
+
+def observe(
+    truth: xr.DataArray, seed: int, downscale: int = 0, missing: float = 0.0, every: int = 1
+) -> list[skyweave.GridObservation]:
+    """The operators of Section 2.3: average pooling, cloud masks, temporal subsampling, Gaussian noise."""
+    rng, out = np.random.default_rng(seed), []
+    if downscale:
+        coarse = truth.coarsen(lat=downscale, lon=downscale).mean(keep_attrs=True)[::every]
+        noisy = coarse + ERROR * rng.standard_normal(coarse.shape)
+        out.append(
+            skyweave.GridObservation(
+                noisy.assign_attrs(truth.attrs),
+                error=ERROR,
+                operator="block-mean",
+                name="coarse",
+                variable="TQV",
+            )
+        )
+    if missing:
+        seen = moving_clouds(*truth.shape, missing, torch.Generator().manual_seed(seed)).numpy()
+        noisy = (truth + ERROR * rng.standard_normal(truth.shape)).where(seen)[::every]
+        out.append(
+            skyweave.GridObservation(
+                noisy.assign_attrs(truth.attrs), error=ERROR, operator="mask", name="gappy", variable="TQV"
+            )
+        )
+    return out
+
+
+def posterior(
+    prior: LearntPrior, truth: xr.DataArray, given: Sequence[Any], members: int, **how: Any
+) -> torch.Tensor:
+    """Members ``(M, T, H, W)`` of the posterior."""
+    out = skyweave.reconstruct(prior, given, like=truth, members=members, progress=False, **how)
+    return torch.from_numpy(out[prior.spec.names[0]].values)
+
+
+def baseline(
+    name: str, prior: LearntPrior, truth: xr.DataArray, given: Sequence[Any], members: int, **extra: Any
+) -> torch.Tensor:
+    """What a method that is not ours makes of the same observations."""
+    grid, times = Grid.from_dataset(truth), truth.time.values
+    observed = assemble(given, prior.spec, grid, times, prior.transform).segment(0, len(times))
+    known = climatology(prior, grid)
+    made = BASELINES[name](
+        observed, prior.spec, grid, transform=prior.transform, climatology=known, members=members, **extra
+    )
+    return torch.from_numpy(np.asarray(made))[:, :, 0]
+
+
+def climatology(prior: LearntPrior, grid: Grid) -> Climatology:
+    """Of the training days, with covariances of up to eight hours."""
+    record = xr.open_dataset(HOURLY).TQV.sel(
+        time=slice("2014-06-01", "2014-06-17"), lat=grid.lat, lon=grid.lon
+    )
+    states = torch.from_numpy(record.values[:, None].astype(np.float32))
+    return Climatology.fit(states, prior.transform, frames=9)
+
+
+def scores(members: torch.Tensor, truth: xr.DataArray, deviation: float) -> dict[str, float]:
+    """nRMSE and MELR of each member (then averaged) and of the mean, fair CRPS, spread-skill ratio."""
+    true = torch.from_numpy(truth.values)
+    mean = members.double().mean(0)
+    return {
+        "nRMSE member": float(nrmse(members, true, deviation)),
+        "nRMSE mean": float(nrmse(mean, true, deviation)),
+        "MELR member": float(melr(members, true)),
+        "MELR mean": float(melr(mean, true)),
+        "CRPS": float(crps(members, true)),
+        "SSR": float(spread_skill_ratio(members, true)) if len(members) > 1 else float("nan"),
+    }
+
+
+def mean_of(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def emit(title: str, rows: Sequence[dict[str, Any]], note: str = "") -> None:
+    """Print a table and put it on the page of results, in place of an older one of the same title."""
+    text = f"## {title}\n\n{note + chr(10) + chr(10) if note else ''}{table(rows)}\n"
+    print("\n" + text, flush=True)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    parts = PAGE.read_text().split("\n## ") if PAGE.exists() else ["# AODDiff\n"]
+    kept = [part for part in parts[1:] if not part.startswith(title + "\n")]
+    PAGE.write_text("\n## ".join([parts[0].rstrip() + "\n", *[k.rstrip() + "\n" for k in kept], text[3:]]))
+
+
+def levels(quick: bool) -> None:
+    """Figures 6 and 7: every method over downscaling factors and missing ratios."""
+    complete, gappy = opened("complete"), opened("gappy")
+    daps = {"sampler": "daps", "steps": 64, "options": {"ode_steps": 4}}
+    methods: dict[str, Callable[..., torch.Tensor]] = {
+        "default, 16": partial(posterior, complete),
+        "default, 16, gappy prior": partial(posterior, gappy),
+        "DAPS, 64": partial(posterior, complete, **daps),
+        "DAPS, 64, gappy prior": partial(posterior, gappy, **daps),
+        "DPS, 64": partial(posterior, complete, sampler="dps", steps=64),
+        "DAPS exact, 16": partial(posterior, complete, sampler="daps-exact", steps=16),
+        **{
+            name: partial(baseline, name, complete)
+            for name in BASELINES
+            if name not in ("climatology", "persistence")
+        },
+    }
+    tasks = [{"downscale": s} for s in (2, 4, 8, 16)] + [{"missing": m} for m in (0.2, 0.4, 0.6, 0.8, 0.95)]
+    count, members = (1, 3) if quick else (2, 6)
+    tests = cases(count)
+    deviation = float(xr.open_dataset(HOURLY).TQV.sel(time=slice("2014-06-21", "2014-06-24")).std())
+    rows = []
+    for task in tasks[1:6:2] if quick else tasks:
+        for name, method in methods.items():
+            began, found = time.perf_counter(), []
+            size = (
+                members
+                if "," in name or name in ("optimal-interpolation", "kriging", "space-time-kriging")
+                else 1
+            )
+            for n, truth in enumerate(tests):
+                found.append(scores(method(truth, observe(truth, n, **task), size), truth, deviation))
+            seconds = (time.perf_counter() - began) / len(tests)
+            rows.append({**task, "method": name, **mean_of(found), "seconds": seconds})
+            print(rows[-1], file=sys.stderr, flush=True)
+    (MADE / "levels.json").write_text(json.dumps(rows))
+    for what in ("downscale", "missing"):
+        own = [row for row in rows if what in row]
+        kind = "Downscaling, by factor" if what == "downscale" else "Missing cells, by share"
+        emit(f"{kind} ({count} cases of 9 h x 32 x 32, {members} members)", own)
+
+
+def unobserved(quick: bool) -> None:
+    """Times without any observation: CRPS by distance to the nearest observed hour (t_step 4)."""
+    prior = opened("complete")
+    tests = cases(1 if quick else 3, hours=17, seed=1)
+    methods: dict[str, Callable[..., torch.Tensor]] = {
+        "default, 16": partial(posterior, prior),
+        "default, 16, gappy prior": partial(posterior, opened("gappy")),
+        **{
+            name: partial(baseline, name, prior)
+            for name in (
+                "persistence",
+                "temporal-interpolation",
+                "space-time-kriging",
+                "optimal-interpolation",
+            )
+        },
+    }
+    rows = []
+    for name, method in methods.items():
+        size = 1 if name in ("persistence", "temporal-interpolation") else 8
+        found: dict[int, list[float]] = {0: [], 1: [], 2: []}
+        for n, truth in enumerate(tests):
+            members = method(truth, observe(truth, n, missing=0.4, every=4), size)
+            each = crps_field(members, torch.from_numpy(truth.values)).mean((1, 2))
+            for t, value in enumerate(each.tolist()):
+                found[min(t % 4, 4 - t % 4)].append(value)
+        rows.append({"method": name, **{f"{d} h": float(np.mean(v)) for d, v in found.items()}})
+    emit("CRPS by distance to the nearest observed hour (every 4th hour, 40 % missing)", rows)
+
+
+def joint(quick: bool) -> None:
+    """Figure 9: coarse and masked together against each alone."""
+    prior, rows = opened("gappy"), []
+    tests = cases(1 if quick else 3, seed=2)
+    deviation = float(xr.open_dataset(HOURLY).TQV.std())
+    for name, task in (
+        ("coarse (4 x 4)", {"downscale": 4}),
+        ("masked (45 %)", {"missing": 0.45}),
+        ("both", {"downscale": 4, "missing": 0.45}),
+    ):
+        found = []
+        for n, truth in enumerate(tests):
+            members = posterior(prior, truth, observe(truth, n, **task), 8)
+            true = torch.from_numpy(truth.values)
+            found.append(
+                {
+                    "RMSE": float(rmse(members.mean(0), true)),
+                    "spread": float(members.var(0).mean().sqrt()),
+                    **scores(members, truth, deviation),
+                }
+            )
+        rows.append({"observations": name, **mean_of(found)})
+    emit("Joint reconstruction (Figure 9), gappy prior, 16 evaluations", rows)
+
+
+def learnt(quick: bool) -> None:
+    """Table 1 and Figures 4, 5: samples of both priors against true days; two true periods are the yardstick."""
+    from skyweave.verify.distributions import frechet_distance, pairwise_distance, precision_recall
+    from skyweave.verify.features import field_features
+    from skyweave.verify.temporal import temporal_autocorrelation, variance_ratio_extreme
+
+    record = xr.open_dataset(HOURLY).TQV.load()
+    hours, members = (9, 2) if quick else (12, 8)
+    places = [(0, 0), (0, 96), (32, 32), (32, 64)]
+
+    def true_set(first: str, last: str) -> np.ndarray:
+        days = record.sel(time=slice(first, last))
+        starts = np.linspace(0, len(days.time) - hours, members).astype(int)
+        return np.concatenate(
+            [[days[s : s + hours, i : i + 32, j : j + 32].values for s in starts] for i, j in places]
+        )
+
+    sets = {"base: days 1-12": true_set("2014-06-01", "2014-06-12")}
+    sets["contrast: days 13-24"] = true_set("2014-06-13", "2014-06-24")
+    for name in ("complete", "gappy"):
+        drawn = []
+        for k, (i, j) in enumerate(places):
+            like = record[48 * k : 48 * k + hours, i : i + 32, j : j + 32]
+            drawn.append(
+                skyweave.sample(opened(name), like, members=members, seed=k, progress=False).TQV.values
+            )
+        sets[f"generated, {name} prior"] = np.concatenate(drawn)
+    base, rows = next(iter(sets.values())), []
+    features = {name: field_features(np.asarray(s).reshape(-1, 32, 32)) for name, s in sets.items()}
+    spectrum = {name: rapsd(torch.from_numpy(s)).mean((0, 1))[1:] for name, s in sets.items()}
+    memory = {
+        name: np.mean([np.asarray(temporal_autocorrelation(x, lags=6)) for x in s], axis=0)
+        for name, s in sets.items()
+    }
+    reference = next(iter(features.values()))
+    for name in list(sets)[1:]:
+        precision, recall = precision_recall(reference, features[name])
+        rows.append(
+            {
+                "set": name,
+                "Frechet distance": float(frechet_distance(reference, features[name])),
+                "precision": float(precision),
+                "recall": float(recall),
+                "pairwise distance": float(pairwise_distance(features[name])),
+                "|ln RAPSD ratio|": float(
+                    (spectrum[name] / next(iter(spectrum.values()))).log().abs().mean()
+                ),
+                "|ACF difference|": float(np.abs(memory[name] - next(iter(memory.values()))).mean()),
+                "std ratio, top 5 %": float(
+                    variance_ratio_extreme(sets[name].reshape(-1, 32, 32), base.reshape(-1, 32, 32))
+                ),
+            }
+        )
+    np.savez(MADE / "sets.npz", **sets)
+    note = "Features: random convolutions (not Inception, so no FID), 32 x 32 fields; distances to days 1-12."
+    emit("Learnt priors against true days (Table 1, Figures 4, 5)", rows, note)
+
+
+def sequence(quick: bool) -> None:
+    """Window composition: steps between frames at the ends, at the edges of segments, and inside."""
+    prior = opened("complete")
+    hours = 60 if quick else 168
+    like = xr.open_dataset(HOURLY).TQV[:hours, 16:48, 40:72]
+    field = skyweave.sample(prior, like, members=2, progress=False, stride=1, steps=16).TQV.values
+    steps = np.sqrt(((field[:, 1:] - field[:, :-1]) ** 2).mean((0, 2, 3)))
+    true = np.sqrt((np.diff(like.values, axis=0) ** 2).mean((1, 2)))
+    k, count = prior.spec.window // 2, max(1, round(hours / 48))
+    edges = np.linspace(0, hours, count + 1).astype(int)[1:-1] - 1
+    inside = np.delete(steps, [*range(k), *range(hours - 1 - k, hours - 1), *edges])
+    rows = [
+        {
+            "steps": "interior",
+            "count": len(inside),
+            "RMS difference": inside.mean(),
+            "standard deviation": inside.std(),
+        },
+        {"steps": f"first {k}", "count": k, "RMS difference": steps[:k].mean()},
+        {"steps": f"last {k}", "count": k, "RMS difference": steps[-k:].mean()},
+        {"steps": "segment edges", "count": len(edges), "RMS difference": steps[edges].mean()},
+        {
+            "steps": "truth",
+            "count": len(true),
+            "RMS difference": true.mean(),
+            "standard deviation": true.std(),
+        },
+    ]
+    emit(f"Differences between consecutive frames of a generated sequence of {hours} h, kg m-2", rows)
+
+
+def goes(quick: bool) -> None:
+    """Real gaps: observed cells withheld in cloud-shaped blocks through the whole window, on hours not trained on."""
+    prior, record = opened("goes"), xr.open_dataset(MADE / "goes_aod.nc").AOD
+    late = record.sel(time=slice("2018-11-15T20:10", "2018-11-15T21:50"))
+    rng, found = np.random.default_rng(0), {}
+    count = 2 if quick else 6
+    done = 0
+    while done < count:
+        i, j, t = (int(rng.integers(0, n)) for n in (late.shape[1] - 47, late.shape[2] - 47, len(late) - 8))
+        truth = late[t : t + 9, i : i + 48, j : j + 48].load()
+        if float(truth.notnull().mean()) < 0.4:
+            continue
+        # One shape for all frames: a cell that is withheld is never seen in the window.
+        seen = moving_clouds(1, 48, 48, 0.3, torch.Generator().manual_seed(done)).numpy()
+        given = [
+            skyweave.GridObservation(truth.where(seen), error=0.02, operator="mask", valid_range=(-0.06, 6.0))
+        ]
+        hidden = torch.from_numpy(truth.notnull().values & ~seen)
+        true = torch.from_numpy(truth.values)
+        grid = Grid.from_dataset(truth)
+        observed = assemble(given, prior.spec, grid, truth.time.values, prior.transform).segment(0, 9)
+        for name in (
+            "skyweave default, 16",
+            "kriging",
+            "space-time-kriging",
+            "dineof",
+            "inverse-distance",
+            "linear",
+        ):
+            began = time.perf_counter()
+            if name.startswith("skyweave"):
+                members = posterior(prior, truth, given, 16)
+            else:
+                made = BASELINES[name](observed, prior.spec, grid, transform=prior.transform, members=16)
+                members = torch.from_numpy(np.asarray(made))[:, :, 0]
+            card = {
+                "RMSE": float(rmse(members.double().mean(0), true, where=hidden)),
+                "CRPS": float(crps(members, true, where=hidden)),
+                "coverage 90 %": float(coverage(members, true, 0.9, where=hidden))
+                if len(members) > 1
+                else float("nan"),
+                "SSR": float(spread_skill_ratio(members, true, where=hidden))
+                if len(members) > 1
+                else float("nan"),
+                "seconds": time.perf_counter() - began,
+            }
+            found.setdefault(name, []).append(card)
+            print(done, name, card, file=sys.stderr, flush=True)
+        done += 1
+    rows = [{"method": name, **mean_of(cards)} for name, cards in found.items()]
+    emit(f"GOES-16 AOD: observed cells withheld in cloud-shaped blocks ({count} cases of 9 x 48 x 48)", rows)
+
+
+def cost(quick: bool) -> None:
+    """Seconds and peak memory per member-hour against the length of the sequence, each in a process of its own."""
+    rows = []
+    for hours in (12, 24) if quick else (12, 24, 48, 96, 192):
+        command = [sys.executable, __file__, "cost-of", str(hours)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds, peak, idle = json.loads(done.stdout.splitlines()[-1])
+        rows.append(
+            {
+                "hours": hours,
+                "seconds per member-hour": seconds / (4 * hours),
+                "peak (MiB)": peak,
+                "beyond imports and data (MiB)": peak - idle,
+            }
+        )
+    emit("Cost against the length of the sequence (32 x 32, 4 members, 40 % missing, 16 evaluations)", rows)
+
+
+def cost_of(hours: int) -> None:
+    """One reconstruction, for `cost`."""
+    prior = opened("complete")
+    truth = xr.open_dataset(HOURLY).TQV[:hours, 16:48, 40:72].load()
+    given = observe(truth, 0, missing=0.4)
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    began = time.perf_counter()
+    posterior(prior, truth, given, 4)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([time.perf_counter() - began, peak, idle]))
+
+
+PARTS = {
+    "learnt": learnt,
+    "levels": levels,
+    "sequence": sequence,
+    "unobserved": unobserved,
+    "joint": joint,
+    "goes": goes,
+    "cost": cost,
+}
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["cost-of"]:
+        return cost_of(int(sys.argv[2]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=["gaps", *PARTS])
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if "gaps" in args.parts:
+        gaps()
+    for part in args.parts:
+        if part != "gaps":
+            PARTS[part](args.quick)
+
+
 if __name__ == "__main__":
-    gaps()
+    main()

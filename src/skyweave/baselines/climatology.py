@@ -13,9 +13,10 @@ from skyweave.baselines.lag_covariance import lag_covariance, stationary
 from skyweave.baselines.located import Observed
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.posterior.background import error_covariance
 from skyweave.posterior.noise import NoiseStream
 from skyweave.prior.covariance import StationaryCovariance
-from skyweave.prior.error_covariance import ErrorCovarianceModel
+from skyweave.prior.space_time import SpaceTimeErrorModel
 from skyweave.prior.storage import LearntPrior
 from skyweave.state import StateSpec, apply_bounds
 from skyweave.transform import StateTransform
@@ -110,17 +111,15 @@ class Climatology:
         Raises:
             SkyweaveError: no covariance is stored with the prior, or the prior does not fit the grid.
         """
-        model = ErrorCovarianceModel.from_tensors(prior.attachments)
-        if model is None:
-            raise SkyweaveError(
-                "climatology: the prior has no error covariance; run `skyweave calibrate CONFIG`"
-            )
+        model = error_covariance(prior)
         C = len(prior.spec.variables)
         sigma = model.levels[-1].float()
-        blank = torch.zeros(1, 1 if times is None else len(times), C, *grid.shape)
+        blank = torch.zeros(1, prior.spec.window if times is None else len(times), C, *grid.shape)
         with torch.no_grad():
             mean = prior.denoiser(grid, times)(blank, sigma)[0].mean(0)
         kernel = model.kernels[-1] * (sigma**2 / (1 + sigma**2))
+        if isinstance(model, SpaceTimeErrorModel):
+            return cls(mean, torch.ones_like(mean), kernel)
         frames = len(kernel) // C
         pairs = kernel.unflatten(1, (frames, C)).unflatten(0, (frames, C)).transpose(1, 2)
         lags = torch.stack([torch.diagonal(pairs, -lag).mean(-1) for lag in range(frames)])

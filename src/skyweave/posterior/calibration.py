@@ -90,8 +90,8 @@ def calibrate(
 def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> LearntPrior:
     """Calibrate the prior of a training run on the validation period of its configuration, and store it again.
 
-    Covariances are estimated on patches twice the size of the trained ones where the domain has room for them: the
-    network is convolutional, and longer lags serve larger domains.
+    Covariances are estimated on patches twice the size of the trained ones (for windows half as large again) where the
+    domain has room for them: the network is convolutional, and longer lags serve larger domains.
 
     Raises:
         SkyweaveError: the run has no prior, or its data cannot be used.
@@ -100,18 +100,21 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
     prior = open_prior(path)
     data = prepare(config, config.batch, stream=0)
     record = data.validation.record
-    patch = (min(2 * config.patch[0], record.grid.shape[0]), min(2 * config.patch[1], record.grid.shape[1]))
+    wide = 2.0 if config.window == 1 else 1.5
+    height, width = (min(int(wide * p), n) for p, n in zip(config.patch, record.grid.shape, strict=True))
     sampler = PatchSampler(
         record,
         prior.conditioning.bind(record.grid),
-        patch,
+        (height, width),
         16,
         seed=config.seed,
         memory_bytes=config.data.memory_gb * 1e9,
         window=_sequence(config.window, record.times),
         min_observed=config.min_observed,
     )
-    done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report)
+    # A batch of sequences holds as many fields as a good many batches of single ones.
+    batches = 1 if config.window > 1 else 4
+    done = calibrate(prior, sampler, batches=batches, max_lag=max(config.patch) * 3 // 4, report=report)
     save_prior(done, path, overwrite=True)
     return done
 
