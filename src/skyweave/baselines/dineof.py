@@ -195,7 +195,7 @@ def withhold(present: Mask, seed: int = 0, share: float = 0.03, least: int = 30)
         share: of the data.
         least: fewest values, as far as a third of the data goes.
 
-    Reference: Alvera-Azcarate et al. (2005), section 3, for clouds.
+    Reference: Alvera-Azcarate et al. (2005), doi 10.1016/j.ocemod.2004.08.001, for clouds.
     """
     rng = np.random.default_rng(seed)
     wanted = min(max(int(share * present.sum()), least), int(present.sum()) // 3)

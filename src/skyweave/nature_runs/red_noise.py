@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RedNoise", "red_noise", "wavenumbers"]
+__all__ = ["RedNoise", "mean_square", "red_noise", "wavenumbers"]
 
 Floats = NDArray[np.floating]
 Spectrum = NDArray[np.complex128]
@@ -16,6 +16,15 @@ Spectrum = NDArray[np.complex128]
 def wavenumbers(shape: tuple[int, int]) -> tuple[Floats, Floats]:
     """Cycles per cell along rows ``(H, 1)`` and columns ``(1, W // 2 + 1)``, in the order of `rfft2`."""
     return np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]
+
+
+def mean_square(half: Floats, shape: tuple[int, int]) -> float:
+    """Mean square over the whole spectrum, ``H W`` modes, of amplitudes that `rfft2` keeps half of."""
+    twice = np.full(half.shape[1], 2.0)
+    twice[0] = 1.0
+    if shape[1] % 2 == 0:
+        twice[-1] = 1.0
+    return float((half**2 * twice).sum() / (shape[0] * shape[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +85,4 @@ def red_noise(
     relative = np.maximum(k * largest, 1.0)
     amplitude = np.where((k > 0) & (k * smallest <= 1.0), relative ** (-slope / 2), 0.0)
     memory = np.exp(-(relative ** (2 / 3)) / hours)
-    return RedNoise(shape, amplitude / np.sqrt(_mean_square(amplitude, shape)), memory)
-
-
-def _mean_square(half: Floats, shape: tuple[int, int]) -> float:
-    """Mean square over the whole spectrum of what `rfft2` keeps half of."""
-    twice = np.full(half.shape[1], 2.0)
-    twice[0] = 1.0
-    if shape[1] % 2 == 0:
-        twice[-1] = 1.0
-    return float((half**2 * twice).sum() / (shape[0] * shape[1]))
+    return RedNoise(shape, amplitude / np.sqrt(mean_square(amplitude, shape)), memory)

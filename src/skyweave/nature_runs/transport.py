@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from skyweave.nature_runs.red_noise import Spectrum, wavenumbers
+from skyweave.nature_runs.red_noise import Spectrum, mean_square, wavenumbers
 
 __all__ = ["advect", "departures", "diffuse", "speed", "velocity"]
 
@@ -36,11 +36,7 @@ def speed(amplitude: Floats, shape: tuple[int, int], cell: tuple[float, float]) 
     """Expected root mean square speed, m s-1, of a stream function with these amplitudes of its modes."""
     down, across = wavenumbers(shape)
     gradient = 2 * np.pi * np.hypot(down / cell[0], across / cell[1])
-    sides = np.full(amplitude.shape[1], 2.0)
-    sides[0] = 1.0
-    if shape[1] % 2 == 0:
-        sides[-1] = 1.0
-    return float(np.sqrt(((amplitude * gradient) ** 2 * sides).sum() / (shape[0] * shape[1])))
+    return float(np.sqrt(mean_square(amplitude * gradient, shape)))
 
 
 def departures(v: Floats, u: Floats, cell: tuple[float, float], seconds: float) -> Floats:

@@ -65,8 +65,8 @@ def error_covariance(prior: LearntPrior) -> ErrorCovarianceModel | SpaceTimeErro
     Raises:
         SkyweaveError: there is none.
     """
-    kind = SpaceTimeErrorModel if prior.spec.window > 1 else ErrorCovarianceModel
-    model = kind.from_tensors(prior.attachments)
+    stored = prior.attachments
+    model = SpaceTimeErrorModel.from_tensors(stored) or ErrorCovarianceModel.from_tensors(stored)
     if model is None:
         raise SkyweaveError(
             "this prior has no error covariance yet; run `skyweave calibrate CONFIG`, which estimates it from "
