@@ -42,7 +42,7 @@ class AerosolPhysics:
     mean_wind: tuple[float, float] = (2.5, 0.5)
     eddy_speed: float = 4.0
     eddy_hours: float = 60.0
-    diffusivity: float = 1.5e4
+    diffusivity: float = 3.0e3
     lifetime: float = 96.0
     rain_lifetime: float = 48.0
     urban: float = 0.08
@@ -141,8 +141,10 @@ def create(
     streams = {name: np.random.default_rng(s) for name, s in zip(names, seeds, strict=True)}
     side = max(shape)
 
-    # A stream function's k^-5 is kinetic energy of k^-2 per wavenumber: eddies of all sizes, the large ones lead.
-    flow = red_noise(shape, slope=5.0, largest=side / 1.5, smallest=side / 8, hours=physics.eddy_hours)
+    # A stream function's k^-5 is kinetic energy of k^-2 per wavenumber: the large ones lead.
+    flow = red_noise(
+        shape, slope=5.0, largest=side / 1.5, smallest=max(side / 16, 4), hours=physics.eddy_hours
+    )
     scale = physics.eddy_speed / speed(flow.amplitude, shape, cell)
     flow = RedNoise(shape, flow.amplitude * scale, flow.memory)
     clouds = red_noise(shape, slope=3.4, largest=physics.cloud_length, hours=physics.cloud_hours)
