@@ -208,7 +208,7 @@ class KalmanSolver:
         self, x_hat: Tensor, V: StateCovariance, observed: Observed
     ) -> Callable[[Tensor], Tensor]:
         op = observed.operator
-        if op.n > COLUMNS and _hard(V, observed):
+        if op.n > min(self.limit, COLUMNS) and _hard(V, observed):
             # One operator serves many noise levels; of several, the last is kept.
             if self._partition is None or self._partition[0] is not op:
                 self._partition = (op, Partition.of(op.matrix, op.shape, observed.R))
