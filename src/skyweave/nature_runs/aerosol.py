@@ -53,9 +53,9 @@ def aerosol_tracer(
 
     Space is a plane with the metric of the domain's middle latitude, doubly periodic, and wider than the domain
     by a quarter, at least 16 cells, on every side: air comes in with a history. A step of an hour advects
-    along trajectories by cubic interpolation (clipped at zero, total restored), diffuses by the exact
-    propagator of the five-point Laplacian, and integrates sources and sinks exactly. Random numbers are drawn
-    hour by hour, so a run is the beginning of a longer run with the same arguments.
+    along trajectories by limited cubic interpolation that keeps the total, diffuses by the exact propagator of
+    the five-point Laplacian, and integrates sources and sinks exactly. Random numbers are drawn hour by hour,
+    so a run is the beginning of a longer run with the same arguments.
 
     Args:
         hours: length of the run.

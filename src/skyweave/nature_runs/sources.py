@@ -14,7 +14,7 @@ Floats = NDArray[np.floating]
 # On average a place burns one hour in eleven, for a day and a half at a time.
 OUTBREAK, BURNOUT = 1 / 360, 1 / 36
 BURNING = OUTBREAK / (OUTBREAK + BURNOUT)
-STRENGTH_SPREAD = 0.6  # standard deviation of the logarithm of a fire's strength
+STRENGTH_SPREAD = 0.5  # standard deviation of the logarithm of a fire's strength
 
 
 @dataclass(eq=False)
@@ -69,8 +69,8 @@ def draw_sources(
     area = shape[0] * shape[1]
     clusters = rng.uniform(0, 1, (max(2, area // 600), 2)) * shape
     near = np.repeat(clusters, 5, axis=0) + rng.normal(0, 3.0, (5 * len(clusters), 2))
-    size = np.exp(rng.normal(0, 0.9, len(near)))
-    reach = rng.uniform(0.8, 3.0, len(near))
+    size = np.exp(rng.normal(0, 0.7, len(near)))
+    reach = rng.uniform(1.0, 3.0, len(near))
     town = sum(s * _blob(shape, at, w) for s, at, w in zip(size, near, reach, strict=True)) + np.zeros(shape)
     spots = rng.uniform(0, 1, (max(3, area // 250), 2)) * shape
     width = rng.uniform(1.2, 3.0, len(spots))

@@ -59,21 +59,29 @@ def departures(v: Floats, u: Floats, cell: tuple[float, float], seconds: float) 
     return here - np.stack([map_coordinates(part, halfway, order=1, mode="grid-wrap") for part in shift])
 
 
-def advect(field: Floats, departure: Floats, *, positive: bool = True) -> Floats:
+def advect(field: Floats, departure: Floats, *, tracer: bool = True) -> Floats:
     """The field that was at the departure points, by cubic splines.
 
-    Splines may undershoot beside steep plumes and do not keep the total; a positive tracer is clipped at zero
-    and scaled back to its total, since a flow without divergence keeps it.
+    Splines swing beyond the values they pass through beside steep plumes. Those of a tracer are held within the
+    range of the four cells around the departure point, which keeps it positive and free of ripples, and the
+    whole is scaled back to its total, which a flow without divergence keeps.
 
     Args:
         field: ``(H, W)``.
         departure: of `departures`.
-        positive: the field is a mass, not a signed anomaly.
+        tracer: the field is a mass, not a signed anomaly.
+
+    Reference: the limiter is that of Bermejo and Staniforth (1992),
+    doi 10.1175/1520-0493(1992)120<2622:TCOSLA>2.0.CO;2.
     """
     moved = map_coordinates(field, departure, order=3, mode="grid-wrap")
-    if not positive:
+    if not tracer:
         return moved
-    moved = np.maximum(moved, 0.0)
+    (height, width), corner = field.shape, np.floor(departure).astype(np.int64)
+    i, j = corner[0] % height, corner[1] % width
+    below, beside = (i + 1) % height, (j + 1) % width
+    around = np.stack([field[i, j], field[below, j], field[i, beside], field[below, beside]])
+    moved = np.clip(moved, around.min(axis=0), around.max(axis=0))
     total = moved.sum()
     return moved * (field.sum() / total) if total > 0 else moved
 

@@ -97,7 +97,7 @@ class World:
         east, north = self.physics.mean_wind
         origin = departures(v + north, u + east, self.cell, HOUR)
 
-        drifted = advect(self.z, origin, positive=False)
+        drifted = advect(self.z, origin, tracer=False)
         # Interpolation damps the smallest clouds a little; left so, the cover would drift from what was asked.
         drifted *= self.z.std() / drifted.std()
         self.z = self.clouds.field(self.clouds.step(np.fft.rfft2(drifted), self.streams["clouds"]))
