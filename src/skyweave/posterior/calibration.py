@@ -31,7 +31,7 @@ __all__ = ["calibrate", "calibrate_run", "recalibrate_members", "stored_factor"]
 
 Report = Callable[[str], None]
 
-SEQUENCE = 24
+SEQUENCE = 16
 """Frames of the sequences on which priors of windows are calibrated, at most."""
 
 
@@ -106,13 +106,13 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
         record,
         prior.conditioning.bind(record.grid),
         (height, width),
-        16,
+        16 if config.window == 1 else 8,
         seed=config.seed,
         memory_bytes=config.data.memory_gb * 1e9,
         window=_sequence(config.window, record.times),
         min_observed=config.min_observed,
     )
-    # A batch of sequences holds as many fields as a good many batches of single ones.
+    # A few sequences hold as many fields as a good many batches of single ones.
     batches = 1 if config.window > 1 else 4
     done = calibrate(prior, sampler, batches=batches, max_lag=max(config.patch) * 3 // 4, report=report)
     save_prior(done, path, overwrite=True)

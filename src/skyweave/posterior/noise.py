@@ -78,5 +78,5 @@ class NoiseStream:
         return torch.from_numpy(np.stack(rows)).to(self.device)
 
     def _generator(self, member: int, time: int, step: int) -> np.random.Generator:
-        counter = [0, step & _WORD, int(time) & _WORD, int(member) & _WORD]
+        counter = np.array([0, step & _WORD, int(time) & _WORD, int(member) & _WORD], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=self.seed & _WORD, counter=counter))

@@ -286,13 +286,17 @@ def _spectrum(kernel: Tensor, torus: tuple[int, int, int]) -> Tensor:
             out[:, :, T - lag, (-dy % H)[:, None], (-dx % W)[None, :]] = mirrored
     spectrum = torch.fft.rfftn(out, dim=(-3, -2, -1))
     if C == 1:
-        real = spectrum.real
-        return real.clamp_min(1e-4 * float(real.mean())).float()
-    blocks = spectrum.permute(2, 3, 4, 0, 1)
-    values, vectors = torch.linalg.eigh(0.5 * (blocks + blocks.mH))
-    clipped = values.clamp_min(1e-4 * float(values.mean()))
-    blocks = (vectors * clipped[..., None, :].to(vectors.dtype)) @ vectors.mH
-    return blocks.permute(3, 4, 0, 1, 2).to(torch.complex64)
+        positive = spectrum.real.clamp_min(1e-4 * float(spectrum.real.mean())).to(spectrum.dtype)
+    else:
+        blocks = spectrum.permute(2, 3, 4, 0, 1)
+        values, vectors = torch.linalg.eigh(0.5 * (blocks + blocks.mH))
+        clipped = values.clamp_min(1e-4 * float(values.mean()))
+        positive = ((vectors * clipped[..., None, :].to(vectors.dtype)) @ vectors.mH).permute(3, 4, 0, 1, 2)
+    # Clipping what is negative adds variance; the shape is kept and the variance restored.
+    after = torch.diagonal(torch.fft.irfftn(positive, s=torus, dim=(-3, -2, -1))[:, :, 0, 0, 0])
+    ratio = (torch.diagonal(out[:, :, 0, 0, 0]) / after.clamp_min(1e-30)).clamp_min(0).sqrt()
+    positive = positive * (ratio[:, None] * ratio[None, :])[..., None, None, None]
+    return positive.real.float() if C == 1 else positive.to(torch.complex64)
 
 
 def _root(spectrum: Tensor) -> Tensor:
