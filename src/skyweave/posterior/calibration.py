@@ -113,8 +113,8 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
         min_observed=config.min_observed,
     )
     # A few sequences hold as many fields as a good many batches of single ones.
-    batches = 1 if config.window > 1 else 4
-    done = calibrate(prior, sampler, batches=batches, max_lag=max(config.patch) * 3 // 4, report=report)
+    fewer = {"batches": 1, "cases": 3, "members": 12} if config.window > 1 else {}
+    done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report, **fewer)
     save_prior(done, path, overwrite=True)
     return done
 
