@@ -113,7 +113,7 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
         min_observed=config.min_observed,
     )
     # A few sequences hold as many fields as a good many batches of single ones.
-    fewer = {"batches": 1, "cases": 3, "members": 12} if config.window > 1 else {}
+    fewer: dict[str, Any] = {"batches": 1, "cases": 3, "members": 12} if config.window > 1 else {}
     done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report, **fewer)
     save_prior(done, path, overwrite=True)
     return done
