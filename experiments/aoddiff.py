@@ -37,7 +37,11 @@ from skyweave.io.swath import grid_swath
 from skyweave.observe.assemble import assemble
 from skyweave.prior.corruption import moving_clouds
 from skyweave.prior.storage import LearntPrior
+from skyweave.report.distributions import curves_figure, prior_figure
 from skyweave.verify import coverage, crps, crps_field, melr, nrmse, rapsd, rmse, spread_skill_ratio, table
+from skyweave.verify.distributions import frechet_distance, pairwise_distance, precision_recall
+from skyweave.verify.features import field_features
+from skyweave.verify.temporal import step_differences, temporal_autocorrelation, variance_ratio_extreme
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("SKYWEAVE_DATA", ROOT.parent / "shared" / "data"))
@@ -210,7 +214,17 @@ def levels(quick: bool) -> None:
     for what in ("downscale", "missing"):
         own = [row for row in rows if what in row]
         kind = "Downscaling, by factor" if what == "downscale" else "Missing cells, by share"
-        emit(f"{kind} ({count} cases of 9 h x 32 x 32, {members} members)", own)
+        note = f"![nRMSE and MELR](../figures/aoddiff_{what}.png)"
+        emit(f"{kind} ({count} cases of 9 h x 32 x 32, {members} members)", own, note)
+        plain = [name for name in methods if "," not in name]
+        curves_figure(
+            own,
+            what,
+            ["nRMSE member", "MELR member"],
+            dashed=plain,
+            title=kind,
+            path=FIGURES / f"aoddiff_{what}.png",
+        )
 
 
 def unobserved(quick: bool) -> None:
@@ -270,23 +284,21 @@ def joint(quick: bool) -> None:
 
 def learnt(quick: bool) -> None:
     """Table 1 and Figures 4, 5: samples of both priors against true days; two true periods are the yardstick."""
-    from skyweave.verify.distributions import frechet_distance, pairwise_distance, precision_recall
-    from skyweave.verify.features import field_features
-    from skyweave.verify.temporal import temporal_autocorrelation, variance_ratio_extreme
-
     record = xr.open_dataset(HOURLY).TQV.load()
-    hours, members = (9, 2) if quick else (12, 8)
+    hours, members = (9, 3) if quick else (12, 10)
     places = [(0, 0), (0, 96), (32, 32), (32, 64)]
 
     def true_set(first: str, last: str) -> np.ndarray:
         days = record.sel(time=slice(first, last))
         starts = np.linspace(0, len(days.time) - hours, members).astype(int)
-        return np.concatenate(
+        return np.stack(
             [[days[s : s + hours, i : i + 32, j : j + 32].values for s in starts] for i, j in places]
         )
 
-    sets = {"base: days 1-12": true_set("2014-06-01", "2014-06-12")}
-    sets["contrast: days 13-24"] = true_set("2014-06-13", "2014-06-24")
+    sets = {
+        "days 1-12": true_set("2014-06-01", "2014-06-12"),
+        "days 13-24": true_set("2014-06-13", "2014-06-24"),
+    }
     for name in ("complete", "gappy"):
         drawn = []
         for k, (i, j) in enumerate(places):
@@ -294,17 +306,20 @@ def learnt(quick: bool) -> None:
             drawn.append(
                 skyweave.sample(opened(name), like, members=members, seed=k, progress=False).TQV.values
             )
-        sets[f"generated, {name} prior"] = np.concatenate(drawn)
-    base, rows = next(iter(sets.values())), []
-    features = {name: field_features(np.asarray(s).reshape(-1, 32, 32)) for name, s in sets.items()}
-    spectrum = {name: rapsd(torch.from_numpy(s)).mean((0, 1))[1:] for name, s in sets.items()}
+        sets[f"{name} prior"] = np.stack(drawn)
+    np.savez(MADE / "sets.npz", **sets)
+    base = sets["days 1-12"]
+    size = {"location": float(base.mean()), "scale": float(base.std())}
+    features = {name: field_features(x.reshape(-1, hours, 32, 32), **size) for name, x in sets.items()}
+    power = {name: rapsd(torch.from_numpy(x)).mean((0, 1, 2))[1:] for name, x in sets.items()}
     memory = {
-        name: np.mean([np.asarray(temporal_autocorrelation(x, lags=6)) for x in s], axis=0)
-        for name, s in sets.items()
+        name: torch.stack([temporal_autocorrelation(part, 6) for part in x]).mean(0)
+        for name, x in sets.items()
     }
-    reference = next(iter(features.values()))
+    reference, rows = features["days 1-12"], []
     for name in list(sets)[1:]:
         precision, recall = precision_recall(reference, features[name])
+        extreme = [float(variance_ratio_extreme(x, y)) for x, y in zip(sets[name], base, strict=True)]
         rows.append(
             {
                 "set": name,
@@ -312,18 +327,23 @@ def learnt(quick: bool) -> None:
                 "precision": float(precision),
                 "recall": float(recall),
                 "pairwise distance": float(pairwise_distance(features[name])),
-                "|ln RAPSD ratio|": float(
-                    (spectrum[name] / next(iter(spectrum.values()))).log().abs().mean()
-                ),
-                "|ACF difference|": float(np.abs(memory[name] - next(iter(memory.values()))).mean()),
-                "std ratio, top 5 %": float(
-                    variance_ratio_extreme(sets[name].reshape(-1, 32, 32), base.reshape(-1, 32, 32))
-                ),
+                "RAPSD, mean |ln ratio|": float((power[name] / power["days 1-12"]).log().abs().mean()),
+                "ACF, mean |difference|": float((memory[name] - memory["days 1-12"]).abs().mean()),
+                "std ratio, top 5 %": float(np.mean(extreme)),
             }
         )
-    np.savez(MADE / "sets.npz", **sets)
-    note = "Features: random convolutions (not Inception, so no FID), 32 x 32 fields; distances to days 1-12."
-    emit("Learnt priors against true days (Table 1, Figures 4, 5)", rows, note)
+    note = (
+        f"Distances to days 1-12, on random convolutional features of sequences (not Inception's, so no FID); "
+        f"{4 * members} sequences of {hours} h x 32 x 32 at four places in every set.\n\n"
+        "![means, deviations, spectra and memory](../figures/aoddiff_priors.png)"
+    )
+    emit("Learnt priors against true days (Table 1, Figures 4 and 5)", rows, note)
+    i, j = places[2]
+    grid = Grid.from_dataset(record[0, i : i + 32, j : j + 32])
+    shown = {name: x[2] for name, x in sets.items()}
+    prior_figure(
+        shown, grid, units="kg m-2", title="Samples and true days", path=FIGURES / "aoddiff_priors.png"
+    )
 
 
 def sequence(quick: bool) -> None:
@@ -332,8 +352,7 @@ def sequence(quick: bool) -> None:
     hours = 60 if quick else 168
     like = xr.open_dataset(HOURLY).TQV[:hours, 16:48, 40:72]
     field = skyweave.sample(prior, like, members=2, progress=False, stride=1, steps=16).TQV.values
-    steps = np.sqrt(((field[:, 1:] - field[:, :-1]) ** 2).mean((0, 2, 3)))
-    true = np.sqrt((np.diff(like.values, axis=0) ** 2).mean((1, 2)))
+    steps, true = step_differences(field).numpy(), step_differences(like.values).numpy()
     k, count = prior.spec.window // 2, max(1, round(hours / 48))
     edges = np.linspace(0, hours, count + 1).astype(int)[1:-1] - 1
     inside = np.delete(steps, [*range(k), *range(hours - 1 - k, hours - 1), *edges])

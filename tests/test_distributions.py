@@ -115,11 +115,31 @@ def test_precision_by_hand_on_a_line():
     assert float(recall) == pytest.approx(1 / 3)
 
 
+def test_neighbours_in_time_make_tiny_balls_unless_they_are_told_apart():
+    # Two walks through one distribution, whose steps are short beside its width.
+    def walk(seed: int) -> torch.Tensor:
+        steps, x = normal(3000, 2, seed=seed), torch.zeros(2).double()
+        out = []
+        for step in steps:
+            x = 0.99 * x + math.sqrt(1 - 0.99**2) * step
+            out.append(x)
+        return torch.stack(out)
+
+    a, b = walk(0)[::2], walk(1)[::2]
+    beside, apart = precision_recall(a, b), precision_recall(a, b, apart=200)
+    assert float(apart.precision) > float(beside.precision) + 0.1
+    assert float(apart.recall) > float(beside.recall) + 0.1
+    with pytest.raises(SkyweaveError, match="at least 42"):
+        precision_recall(a[:30], b, apart=20)
+
+
 def test_rows_in_batches_change_nothing(monkeypatch):
     x, y = normal(90, 6), normal(70, 6, seed=1) * 1.1
-    whole = [*precision_recall(x, y), pairwise_distance(x)]
+    whole = [*precision_recall(x, y, apart=3), pairwise_distance(x)]
     monkeypatch.setattr("skyweave.verify.distributions.ROWS", 7)
-    assert torch.allclose(torch.stack([*precision_recall(x, y), pairwise_distance(x)]), torch.stack(whole))
+    assert torch.allclose(
+        torch.stack([*precision_recall(x, y, apart=3), pairwise_distance(x)]), torch.stack(whole)
+    )
 
 
 def test_pairwise_distance_is_the_mean_over_pairs():

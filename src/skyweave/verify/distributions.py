@@ -65,10 +65,15 @@ def precision_recall(real: Tensor | ArrayLike, generated: Tensor | ArrayLike, k:
     The manifold of a set is the union of balls about its samples that reach to their k-th nearest neighbour in
     the set. Low precision means samples unlike any real one; low recall, a generator that leaves out modes.
 
+    The reference's samples are independent. The nearest neighbours of a frame of an hourly sequence are the
+    hours beside it, which makes the balls tiny and both scores near zero even for another true period: let
+    `apart` be the memory of the sequence, or thin the frames.
+
     Args:
-        real: features, ``(N, F)``, N greater than `k`.
-        generated: features, ``(M, F)``, M greater than `k`.
+        real: features, ``(N, F)``, N at least ``k + 2 apart - 1``; in order of time where `apart` is given.
+        generated: features, ``(M, F)``, likewise.
         k: which neighbour; 3 in the reference. Larger makes both scores larger.
+        apart: how many rows away a neighbour must at least be to count for the size of a ball.
 
     Returns:
         ``(precision, recall)``, 0-d float64 tensors.
@@ -80,9 +85,12 @@ def precision_recall(real: Tensor | ArrayLike, generated: Tensor | ArrayLike, k:
     """
     if k < 1:
         raise SkyweaveError(f"k = {k}; the nearest neighbour is k = 1")
-    x, y = _features(real, "real", k + 1), _features(generated, "generated", k + 1)
+    if apart < 1:
+        raise SkyweaveError(f"apart = {apart}; no sample is its own neighbour, so it is 1 at least")
+    least = k + 2 * apart - 1
+    x, y = _features(real, "real", least), _features(generated, "generated", least)
     _same_width(x, y)
-    return PrecisionRecall(_share_inside(y, x, k), _share_inside(x, y, k))
+    return PrecisionRecall(_share_inside(y, x, k, apart), _share_inside(x, y, k, apart))
 
 
 def pairwise_distance(features: Tensor | ArrayLike) -> Tensor:
@@ -107,11 +115,14 @@ def pairwise_distance(features: Tensor | ArrayLike) -> Tensor:
     return total / (len(x) * (len(x) - 1) * x.shape[1] ** 0.5)
 
 
-def _share_inside(samples: Tensor, manifold: Tensor, k: int) -> Tensor:
+def _share_inside(samples: Tensor, manifold: Tensor, k: int, apart: int) -> Tensor:
     """Share of samples that lie within a ball of the other set's manifold."""
-    # A sample is its own nearest neighbour at distance zero, hence k + 1.
-    radius = torch.cat([_distances(r, manifold).kthvalue(k + 1, dim=1).values for r in manifold.split(ROWS)])
-    inside = torch.cat([(_distances(r, manifold) <= radius).any(dim=1) for r in samples.split(ROWS)])
+    place, radius = torch.arange(len(manifold)), []
+    for rows, at in zip(manifold.split(ROWS), place.split(ROWS), strict=True):
+        near = (at[:, None] - place).abs() < apart
+        radius.append(_distances(rows, manifold).masked_fill(near, torch.inf).kthvalue(k, dim=1).values)
+    reach = torch.cat(radius)
+    inside = torch.cat([(_distances(rows, manifold) <= reach).any(dim=1) for rows in samples.split(ROWS)])
     return inside.double().mean()
 
 
