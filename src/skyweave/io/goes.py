@@ -18,6 +18,7 @@ from skyweave.io.swath import PixelCells, grid_coordinates, no_pixel
 __all__ = ["fixed_grid_position", "read_goes_aod"]
 
 SPACING = 0.1
+ROWS = 256
 QUALITY = ("high", "medium", "low")
 STANDARD_NAME = "atmosphere_optical_thickness_due_to_ambient_aerosol_particles"
 NEEDED = ("AOD", "DQF", "x", "y", "goes_imager_projection")
@@ -217,9 +218,18 @@ def _positions(granule: xr.Dataset, path: str) -> tuple[np.ndarray, np.ndarray]:
         )
     attrs = granule["goes_imager_projection"].attrs
     height, major, minor, longitude = (float(attrs[name]) for name in PROJECTION)
-    return fixed_grid_position(
-        x[None, :], y[:, None], height=height, semi_major=major, semi_minor=minor, longitude=longitude
-    )
+    lat, lon = np.empty((y.size, x.size)), np.empty((y.size, x.size))
+    for start in range(0, y.size, ROWS):
+        rows = slice(start, start + ROWS)
+        lat[rows], lon[rows] = fixed_grid_position(
+            x[None, :],
+            y[rows, None],
+            height=height,
+            semi_major=major,
+            semi_minor=minor,
+            longitude=longitude,
+        )
+    return lat, lon
 
 
 def _time(granule: xr.Dataset, path: str) -> np.datetime64:

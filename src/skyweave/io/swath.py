@@ -21,6 +21,10 @@ NAMES = {
 }
 
 
+BLOCK = 2**20
+"""Pixels looked up at once: a full disk has thirty million, and the look-up needs many times their memory."""
+
+
 @dataclass(frozen=True, eq=False)
 class PixelCells:
     """Which pixels have their centre in which cell of a grid; found once, used for every field.
@@ -38,13 +42,19 @@ class PixelCells:
     @classmethod
     def find(cls, lat: ArrayLike, lon: ArrayLike, grid: Grid) -> PixelCells:
         """Look up pixel centres (degrees, any shape, NaN off the Earth) in the cells of a grid."""
-        i, j = (part.ravel() for part in grid.index(lat, lon))
-        inside = np.flatnonzero(np.isfinite(i) & np.isfinite(j))
+        lat_, lon_ = np.asarray(lat).ravel(), np.asarray(lon).ravel()
+        places, cells = [], []
         height, width = grid.shape
-        row = np.clip(np.floor(i[inside] + 0.5).astype(np.int64), 0, height - 1)
-        column = np.floor(j[inside] + 0.5).astype(np.int64)
-        column = column % width if grid.periodic else np.clip(column, 0, width - 1)
-        return cls(grid, inside, row * width + column)
+        for start in range(0, lat_.size, BLOCK):
+            i, j = grid.index(lat_[start : start + BLOCK], lon_[start : start + BLOCK])
+            inside = np.flatnonzero(np.isfinite(i) & np.isfinite(j))
+            row = np.clip(np.floor(i[inside] + 0.5).astype(np.int64), 0, height - 1)
+            column = np.floor(j[inside] + 0.5).astype(np.int64)
+            column = column % width if grid.periodic else np.clip(column, 0, width - 1)
+            places.append(start + inside)
+            cells.append(row * width + column)
+        none = [np.zeros(0, np.int64)]
+        return cls(grid, np.concatenate(places or none), np.concatenate(cells or none))
 
     @property
     def pixels(self) -> NDArray[np.int64]:
@@ -61,7 +71,7 @@ class PixelCells:
         Returns:
             Mean (float64, NaN where missing) and count (int64), each ``(H, W)``.
         """
-        chosen = np.asarray(values, np.float64).ravel()[self.inside]
+        chosen = np.asarray(values).ravel()[self.inside].astype(np.float64)
         known = np.isfinite(chosen)
         cell, size = self.cell[known], self.grid.size
         count = np.bincount(cell, minlength=size).reshape(self.grid.shape)
