@@ -59,7 +59,9 @@ def frechet_distance(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Tensor:
     return (shift + x_trace + y_trace - 2 * shared).clamp(min=0)
 
 
-def precision_recall(real: Tensor | ArrayLike, generated: Tensor | ArrayLike, k: int = 3) -> PrecisionRecall:
+def precision_recall(
+    real: Tensor | ArrayLike, generated: Tensor | ArrayLike, k: int = 3, *, apart: int = 1
+) -> PrecisionRecall:
     """Share of generated samples within the manifold of the real ones, and of real within the generated.
 
     The manifold of a set is the union of balls about its samples that reach to their k-th nearest neighbour in
