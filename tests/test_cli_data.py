@@ -216,6 +216,30 @@ def test_merra2_through_earthaccess(monkeypatch, tmp_path):
         fetch("merra2", day, tmp_path / "other", region=region)
 
 
+def test_era5_through_the_public_store(monkeypatch, tmp_path):
+    asked = []
+    box = {"lat": (40.0, 42.0), "lon": (10.0, 12.0)}
+    native = ARCHIVES["era5"].grid.isel(*ARCHIVES["era5"].grid.region(**box))
+    ds = hourly(1).isel(latitude=slice(9), longitude=slice(9))
+    ds = ds.assign_coords(latitude=native.lat, longitude=native.lon)
+
+    def open_zarr(url: str, **kwargs):
+        asked.append((url, kwargs["storage_options"]))
+        return ds
+
+    monkeypatch.setitem(sys.modules, "gcsfs", types.ModuleType("gcsfs"))
+    monkeypatch.setattr(xr, "open_zarr", open_zarr)
+    fetch("era5", ("2020-01-01", "2020-01-01"), tmp_path, region=box)
+    url = "gs://gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3"
+    assert asked == [(url, {"token": "anon"})]
+    np.testing.assert_array_equal(
+        open_fields(tmp_path / "era5_20200101.nc").total_cloud_cover, ds.total_cloud_cover
+    )
+    monkeypatch.setattr(xr, "open_zarr", lambda *a, **k: 1 / 0)
+    with pytest.raises(SkyweaveError, match=r"cannot be opened \(ZeroDivisionError.*--source"):
+        fetch("era5", ("2020-01-01", "2020-01-01"), tmp_path / "b", region=box)
+
+
 def test_the_archives_own_grids():
     assert ARCHIVES["merra2"].grid.shape == (361, 576)
     assert ARCHIVES["merra2"].grid.resolution == pytest.approx((0.5, 0.625))
@@ -232,6 +256,7 @@ def test_the_archives_own_grids():
         ("era6", ("2020-01-01", "2020-01-02"), "did you mean 'era5'"),
         ("era5", ("2020-01-02", "2020-01-01"), "holds no day"),
         ("era5", ("2020-13-02", "2020-01-01"), "write days as 2019-03-01"),
+        ("era5", ("NaT", "2020-01-01"), "write days as 2019-03-01"),
     ],
 )
 def test_requests_that_make_no_sense(tmp_path, name, period, message):

@@ -104,9 +104,19 @@ def _merra2() -> Opener:
 
 def _era5() -> Opener:
     _need("gcsfs", "fetching ERA5 from Google's public bucket")
-    store = xr.open_zarr(
-        ERA5_STORE, chunks=None, storage_options={"token": "anon"}, consolidated=True, decode_timedelta=False
-    )
+    try:
+        store = xr.open_zarr(
+            ERA5_STORE,
+            chunks=None,
+            storage_options={"token": "anon"},
+            consolidated=True,
+            decode_timedelta=False,
+        )
+    except Exception as exc:  # whatever a network and its libraries may throw
+        raise SkyweaveError(
+            f"{ERA5_STORE}: cannot be opened ({type(exc).__name__}: {exc}); it is public, so look at the network, or "
+            "give another place as source (--source)"
+        ) from exc
     return lambda date: store
 
 

@@ -152,12 +152,12 @@ def defect(path: Path, times: np.ndarray, grid: Grid, variables: Sequence[str]) 
 
 def _days(period: tuple[str, str]) -> list[pd.Timestamp]:
     try:
-        first, last = (pd.Timestamp(text).normalize() for text in period)
-    except (ValueError, TypeError) as exc:
+        first, last = (pd.Timestamp(text).tz_localize(None).normalize() for text in period)
+        days = list(pd.date_range(first, last, freq="D"))
+    except (ValueError, TypeError, AttributeError) as exc:
         raise SkyweaveError(
             f"period: cannot read {period[0]!r} to {period[1]!r}; write days as 2019-03-01"
         ) from exc
-    days = list(pd.date_range(first, last, freq="D"))
     if not days:
         raise SkyweaveError(f"period: {period[0]} to {period[1]} holds no day; the first comes first")
     return days
