@@ -110,14 +110,14 @@ class Partition:
         position = _row_positions(matrix, shape)
         matrix = thinned(matrix)
         footprint = max(1.0, matrix.nnz / n)
-        blocks = clusters(position[:, :2], int(min(BLOCK, max(8, CELLS // footprint))))
+        blocks = clusters(position[:, [0, 1, 3]], int(min(BLOCK, max(8, CELLS // footprint))))
         coarse = int(min(COARSE, max(8, CELLS // (SAMPLE * footprint))))
-        kinds = np.unique(position[:, 2:], axis=0)
+        kinds = np.unique(position[:, 2])
         groups: list[np.ndarray] = []
         for kind in kinds:
-            rows = np.flatnonzero((position[:, 2:] == kind).all(1))
+            rows = np.flatnonzero(position[:, 2] == kind)
             size = max(1, -(-len(rows) // max(1, coarse // len(kinds))))
-            groups += [rows[g] for g in clusters(position[rows, :2], size)]
+            groups += [rows[g] for g in clusters(position[rows][:, [0, 1, 3]], size)]
         average, few, noise = _group_means(matrix, groups, R)
         width = max(len(index) for index in blocks)
         where = torch.full((len(blocks), width), n)
