@@ -34,6 +34,7 @@ import skyweave
 from skyweave.baselines import BASELINES, Climatology
 from skyweave.grid import Grid
 from skyweave.io.swath import grid_swath
+from skyweave.io.write import write
 from skyweave.observe.assemble import assemble
 from skyweave.prior.corruption import moving_clouds
 from skyweave.prior.storage import LearntPrior
@@ -65,7 +66,7 @@ def gaps(fraction: float = 0.5) -> None:
         seen = moving_clouds(*record.TQV.shape, fraction, torch.Generator().manual_seed(0))
         gappy = record.copy(data={"TQV": record.TQV.where(seen.numpy())})
         gappy.TQV.encoding.clear()
-        gappy.to_netcdf(MADE / "tqv_gappy_50.nc")
+        write(gappy, MADE / "tqv_gappy_50.nc")
     if not (MADE / "goes_aod.nc").exists():
         # GOES-16 AOD on a regular grid every ten minutes, with the gaps that it has.
         grid = Grid(np.arange(18.0, 50.0, 0.15), np.arange(-125.0, -70.0, 0.15))
@@ -73,7 +74,7 @@ def gaps(fraction: float = 0.5) -> None:
         clock = pd.date_range("2018-11-15T14:00", "2018-11-15T22:00", freq="10min")
         aod = aod.reindex(time=clock, method="nearest", tolerance="5min")
         aod.AOD.attrs["units"] = "1"
-        aod.astype("float32").to_netcdf(MADE / "goes_aod.nc")
+        write(aod.astype("float32"), MADE / "goes_aod.nc")
 
 
 def cases(count: int, hours: int = 9, size: int = 32, seed: int = 0) -> list[xr.DataArray]:
