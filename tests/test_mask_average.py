@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_storage import made
-from test_windows import network
 
 from skyweave.errors import SkyweaveError
 from skyweave.prior.mask_average import MaskAveraged, averaged_over_masks
+from test_storage import made
+from test_windows import network
 
 
 class Shown(torch.nn.Module):
