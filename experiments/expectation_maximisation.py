@@ -3,7 +3,7 @@
     python experiments/aoddiff.py gaps
     python experiments/expectation_maximisation.py [--steps 1200] [--rounds 4]
 
-Single hours of MERRA-2 total precipitable water over West Africa (32 x 64 cells), half of them hidden by clouds; a small
+Single hours of MERRA-2 total precipitable water over West Africa (32 x 64 cells), half hidden by clouds; a small
 network. Tested on days 21-24. The table goes to docs/results/aoddiff.md.
 """
 
