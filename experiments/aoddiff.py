@@ -204,7 +204,9 @@ def learnt(quick: bool) -> None:
         for k, (i, j) in enumerate(places):
             like = record[48 * k : 48 * k + hours, i : i + 32, j : j + 32]
             drawn.append(
-                skyweave.sample(opened(name), like, members=members, seed=k, progress=False).TQV.values
+                skyweave.sample(
+                    opened(name), like, members=members, seed=k, progress=False, autocast=True
+                ).TQV.values
             )
         sets[f"{name} prior"] = np.stack(drawn)
     np.savez(MADE / "sets.npz", **sets)
@@ -265,7 +267,7 @@ def sequence(quick: bool) -> None:
     prior = opened("complete")
     hours = 60 if quick else 168
     like = xr.open_dataset(HOURLY).TQV[:hours, 16:48, 40:72]
-    field = skyweave.sample(prior, like, members=2, progress=False, stride=1, steps=16).TQV.values
+    field = skyweave.sample(prior, like, members=2, progress=False, autocast=True, steps=16).TQV.values
     steps, true = step_differences(field).numpy(), step_differences(like.values).numpy()
     k, count = prior.spec.window // 2, max(1, round(hours / 48))
     edges = np.linspace(0, hours, count + 1).astype(int)[1:-1] - 1

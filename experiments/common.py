@@ -78,7 +78,9 @@ def posterior(
     prior: LearntPrior, truth: xr.DataArray, given: Sequence[Any], members: int, **how: Any
 ) -> torch.Tensor:
     """Members ``(M, T, H, W)`` of the posterior."""
-    out = skyweave.reconstruct(prior, given, like=truth, members=members, progress=False, **how)
+    out = skyweave.reconstruct(
+        prior, given, like=truth, members=members, progress=False, autocast=True, **how
+    )
     return torch.from_numpy(out[prior.spec.names[0]].values)
 
 
