@@ -122,6 +122,7 @@ def levels(quick: bool) -> None:
             what,
             ["nRMSE member", "MELR member"],
             dashed=plain,
+            labels={"missing": "share of cells missing", "downscale": "downscaling factor"},
             title=kind,
             path=FIGURES / f"aoddiff_{what}.png",
         )
