@@ -230,8 +230,8 @@ def learnt(quick: bool) -> None:
                 "precision": float(precision),
                 "recall": float(recall),
                 "pairwise distance": float(pairwise_distance(features[name])),
-                "RAPSD, mean |ln ratio|": float((power[name] / power["days 1-12"]).log().abs().mean()),
-                "ACF, mean |difference|": float((memory[name] - memory["days 1-12"]).abs().mean()),
+                "RAPSD, mean abs ln ratio": float((power[name] / power["days 1-12"]).log().abs().mean()),
+                "ACF, mean abs difference": float((memory[name] - memory["days 1-12"]).abs().mean()),
                 "std ratio, top 5 %": float(np.mean(extreme)),
             }
         )
