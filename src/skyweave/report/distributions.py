@@ -233,7 +233,7 @@ def _spectra(
             power = rapsd(complete, periodic=grid.periodic).mean(dim=0)[1:].numpy()
             ax.plot(np.arange(1, len(power) + 1), power, **_emphasis(label, reference, shades))
     ax.set(xscale="log", yscale="log", xlabel="wavenumber (cycles per longest side)")
-    ax.set_title(f"Radially averaged power ({'dimensionless' if units == '1' else units + '²'})")
+    ax.set_title(f"Radially averaged power ({'dimensionless' if units == '1' else f'({units})²'})")
     ax.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
