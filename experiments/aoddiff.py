@@ -4,6 +4,7 @@
     skyweave train experiments/configs/aoddiff_complete.yaml     # about half an hour each on one core
     skyweave train experiments/configs/aoddiff_gappy.yaml
     skyweave train experiments/configs/aoddiff_goes.yaml
+    skyweave train experiments/configs/aoddiff_goes_more.yaml
     python experiments/aoddiff.py [learnt levels sequence unobserved joint masks goes cost] [--quick]
 
 MERRA-2 hourly total precipitable water stands for the paper's AOD: native grid, positive and skewed. Days 1-17 train,
