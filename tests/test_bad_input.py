@@ -176,3 +176,21 @@ def test_check_computes_nothing_and_reports(folder, capsys):
     text = capsys.readouterr().out
     for word in ("evaluations", "memory", "t2m", "1.0" if "1.0" in text else "1 x 1"):
         assert word in text
+
+
+def test_an_input_is_never_the_output(tmp_path, capsys):
+    path = tmp_path / "obs.nc"
+    path.write_bytes(b"whatever")
+    words = [
+        "reconstruct",
+        "--prior",
+        "p.safetensors",
+        "--grid",
+        f"{path}:t2m=0.5",
+        "--out",
+        str(path),
+        "--overwrite",
+    ]
+    assert main(words) == 2
+    assert "the output is one of the inputs" in capsys.readouterr().err
+    assert path.read_bytes() == b"whatever"

@@ -155,3 +155,18 @@ def test_times_that_no_window_fits_are_refused():
         reconstruct(uneven)
     with pytest.raises(SkyweaveError, match="7200 s apart, the prior was trained on steps of 3600 s"):
         reconstruct(truth(20)[::2])
+
+
+def test_values_that_must_be_in_other_units_are_refused():
+    field = truth(8)
+    celsius = skyweave.GridObservation(
+        (field - 273.15).assign_attrs(units="K"), error=0.5, operator="mask", name="sat"
+    )
+    with pytest.raises(SkyweaveError, match=r"sat: the median of its a is .* state its units"):
+        skyweave.reconstruct(make_prior(), celsius, like=field, progress=False)
+
+
+@pytest.mark.parametrize(("wrong", "message"), [({"seed": -1}, "seed = -1"), ({"stride": 0}, "stride = 0")])
+def test_settings_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(SkyweaveError, match=message):
+        reconstruct(truth(8), **wrong)

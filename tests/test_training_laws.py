@@ -1,6 +1,8 @@
 """Training: a killed run continues as if it had not been, and nothing outside the training period is learnt from."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -196,3 +198,22 @@ def test_any_size_goes_through_the_network(shape):
     network = build_network(1, 0, find_preset("tiny").architecture, 1.0)
     out = network(torch.randn(1, 1, *shape), torch.tensor([1.0]), torch.zeros(1, 0, *shape))
     assert out.shape == (1, 1, *shape)
+
+
+def test_an_interrupted_run_keeps_what_it_has_done(fields, tmp_path, monkeypatch):
+    step = training._Run._step
+
+    def interrupted(self):
+        if self.progress.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self)
+
+    monkeypatch.setattr(training._Run, "_step", interrupted)
+    settings = config(fields, tmp_path / "stopped", checkpoint_every=1000)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(settings)
+    monkeypatch.setattr(training._Run, "_step", step)
+    assert [s for s, loss, _ in losses(tmp_path / "stopped") if loss is not None] == [1, 2, 3, 4, 5]
+    training.train(settings)
+    training.train(config(fields, tmp_path / "whole", checkpoint_every=1000))
+    assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")

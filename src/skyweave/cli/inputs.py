@@ -45,6 +45,15 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
     return Inputs([_open(source, cut) for source in settings.observations], like, mask)
 
 
+def input_paths(settings: ReconstructConfig) -> list[str]:
+    """Every file that a reconstruction reads, as it was named."""
+    found: list[Any] = [settings.prior, settings.like]
+    for source in settings.observations:
+        own = source.points if isinstance(source, PointSource) else source.grid
+        found += own if isinstance(own, list) else [own]
+    return [str(path) for path in found if path is not None]
+
+
 def _open(source: GridSource | PointSource, cut: dict[str, Any]) -> GridObservation | PointObservation:
     shared: dict[str, Any] = {
         key: getattr(source, key)

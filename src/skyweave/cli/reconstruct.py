@@ -27,9 +27,12 @@ def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) ->
 
     from skyweave import plan
     from skyweave import reconstruct as run
-    from skyweave.cli.inputs import open_inputs, options
+    from skyweave.cli.inputs import input_paths, open_inputs, options
     from skyweave.io.store import check_output
 
+    for path in input_paths(settings):
+        if Path(path).resolve() == settings.out.resolve():
+            raise SkyweaveError(f"{settings.out}: the output is one of the inputs; give another name")
     check_output(settings.out, settings.overwrite)
     inputs = open_inputs(settings)
     chosen = options(settings, inputs)

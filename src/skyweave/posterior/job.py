@@ -41,6 +41,9 @@ LARGEST_BATCH = 64
 SEGMENT = 48
 """Frames computed together with a prior of windows, besides those on either side of them."""
 
+FAR = 8.0
+"""Standard deviations from the prior's mean at which the median of a source is taken for one in other units."""
+
 REACH = 2
 """Windows on either side of a segment that are computed along and then left to the neighbouring segments."""
 
@@ -67,6 +70,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.members < 1:
             raise SkyweaveError(f"members = {self.members}: at least one is needed")
+        if self.seed < 0:
+            raise SkyweaveError(f"seed = {self.seed}: zero or greater")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise SkyweaveError("device = cuda: torch sees no CUDA device here; use cpu or auto")
         if self.stride < 1:
             raise SkyweaveError(f"stride = {self.stride}: at least one frame")
 
@@ -194,6 +201,7 @@ def prepare(
     mask = _mask(settings.domain_mask, target)
     if sources:
         observed = assemble(sources, spec, target.grid, target.times, opened.transform, mask)
+        _check_plausible(observed, opened)
     else:
         observed = no_observations(spec, target.grid, target.count, opened.transform)
     channels, (height, width) = len(spec.variables), target.grid.shape
@@ -241,6 +249,27 @@ def prepare(
         depends_on,
     )
     return Job(opened, name, target, observed, chosen, made, settings, mask, factor, tile)
+
+
+def _check_plausible(observed: ObservationSet, prior: LearntPrior) -> None:
+    """Refuse a source whose values are those of another unit.
+
+    Raises:
+        SkyweaveError: the median of a variable lies further than `FAR` standard deviations from what the prior learnt.
+    """
+    for number, source in enumerate(observed.sources):
+        for c, variable in enumerate(prior.spec.variables):
+            own = observed.value[(observed.source == number) & (observed.channel == c)]
+            if not len(own):
+                continue
+            median = float(np.median(own))
+            away = float(prior.transform.transforms[c].forward(torch.tensor(median)))
+            if not abs(away) <= FAR:
+                usual = float(prior.transform.transforms[c].inverse(torch.tensor(0.0)))
+                raise SkyweaveError(
+                    f"{source.name}: the median of its {variable.name} is {median:g} {variable.units}, {abs(away):.0f} "
+                    f"standard deviations from the prior's {usual:g} {variable.units}; state its units"
+                )
 
 
 def _segments(observed: ObservationSet, window: int) -> list[tuple[int, int]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -11,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["Processes", "launch", "own_randomness"]
+from skyweave.errors import SkyweaveError
+
+__all__ = ["Processes", "interruptible", "launch", "own_randomness"]
 
 
 class Processes(Protocol):
@@ -62,6 +66,8 @@ def launch(device: str) -> Processes:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SkyweaveError("device cuda: torch sees no CUDA device here; use cpu or auto")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Alone(device)
@@ -71,6 +77,26 @@ def launch(device: str) -> Processes:
     fabric = Fabric(accelerator=device, devices=local, num_nodes=max(1, world // local), strategy="ddp")
     fabric.launch()
     return fabric  # type: ignore[return-value]
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn SIGINT and SIGTERM into a question, so that a run ends between two steps; a second one ends it at once."""
+    asked: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -35,6 +35,11 @@ class Reporter:
             self.task = self.bar.add_task("training", total=1.0, text="")
             self.bar.start()
 
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self.speaks:
+            print(text, file=sys.stderr, flush=True) if self.bar is None else self.bar.console.print(text)
+
     def losses(self, step: int, loss: float, rate: float, norm: float, elapsed: float, done: float) -> None:
         """One record of the training loss; a log gets at most one line per 10 seconds."""
         self._write(

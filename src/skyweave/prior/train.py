@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from skyweave.prior.corruption import extra_mask
 from skyweave.prior.loss import denoising_errors, draw_sigma, edm_loss
 from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.prepare import TrainingData, prepare
-from skyweave.prior.processes import Processes, launch, own_randomness
+from skyweave.prior.processes import Processes, interruptible, launch, own_randomness
 from skyweave.prior.reporter import Reporter
 from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
+
+CHECKPOINT_SECONDS = 300.0
+"""A checkpoint is written at least this often."""
 
 # What may differ between a run and its continuation without changing what is learnt.
 _FREE_KEYS = ("out", "max_minutes", "threads", "device", "checkpoint_every", "log_every")
@@ -148,10 +152,22 @@ class _Run:
         return self.done >= 1
 
     def loop(self) -> LearntPrior:
+        with interruptible() as stop:
+            self._loop(stop)
+        return self.finish()
+
+    def _loop(self, stop: Callable[[], bool]) -> None:
         c = self.config
         report = Reporter(c, self.out, self.processes.is_global_zero, self.progress.step)
+        if self.progress.step:
+            report.say(f"continuing at step {self.progress.step}")
+        saved = time.monotonic()
         try:
             while not self.complete:
+                if stop():
+                    self._save()
+                    report.say(f"stopped at step {self.progress.step}; the same command continues")
+                    raise KeyboardInterrupt
                 loss, norm, rate = self._step()
                 p = self.progress
                 p.loss_sum, p.loss_count = p.loss_sum + loss, p.loss_count + 1
@@ -166,11 +182,15 @@ class _Run:
                     p.loss_sum, p.loss_count = 0.0, 0
                 if p.step % c.validate_every == 0 or finished:
                     report.validation(p.step, self._validate())
-                if p.step % c.checkpoint_every == 0 or finished:
+                if (
+                    p.step % c.checkpoint_every == 0
+                    or finished
+                    or time.monotonic() - saved > CHECKPOINT_SECONDS
+                ):
                     self._save()
+                    saved = time.monotonic()
         finally:
             report.close()
-        return self.finish()
 
     def _step(self) -> tuple[float, float, float]:
         c, step, device = self.config, self.progress.step, self.processes.device
