@@ -27,13 +27,13 @@ def gappy(matrix: np.ndarray, share: float, seed: int = 1) -> np.ndarray:
 
 
 def test_a_matrix_of_rank_two_is_recovered_from_half_of_it_with_two_modes():
-    # A mean over all data is one more mode unless it is zero.
-    truth = low_rank(2)
-    truth -= truth.mean(1, keepdims=True).mean()
+    # A mean map and a mean series: the mean of all data, which is taken off, adds no third mode.
+    rng = np.random.default_rng(0)
+    truth = 3.0 + rng.normal(size=(200, 1)) + 2.0 * rng.normal(size=40)
     found = fill_matrix(gappy(truth, 0.5), tolerance=1e-6)
-    scale = truth.std()
-    assert found.modes in (2, 3)
-    np.testing.assert_allclose(found.values, truth, atol=1e-3 * scale)
+    assert found.modes == 2
+    assert found.errors[1] < 1e-3 * found.errors[0]
+    np.testing.assert_allclose(found.values, truth, atol=1e-3 * truth.std())
 
 
 def test_noise_does_not_add_modes():
@@ -118,7 +118,7 @@ def test_smooth_series_are_filled_better_with_the_filter():
     data = gappy(noisy, 0.6)
     error = {}
     for smoothing in (0.0, 0.2):
-        found = fill_matrix(data, smoothing=smoothing, passes=10)
+        found = fill_matrix(data, smoothing=smoothing, passes=3)
         error[smoothing] = np.sqrt(np.mean((found.values - truth)[np.isnan(data)] ** 2))
     assert error[0.2] < 0.9 * error[0.0]
 
@@ -156,10 +156,10 @@ def waves(frames: int, start: int = 0) -> np.ndarray:
 
 def test_a_field_of_few_modes_is_completed():
     state = waves(24)
-    seen = np.random.default_rng(0).random(state.shape) < 0.4
+    seen = np.random.default_rng(0).random(state.shape) < 0.6
     observed = observe(cells(state.shape, seen), state)
     fields = BASELINES["dineof"](observed, SPEC, GRID, transform=PLAIN, tolerance=1e-6)
-    assert np.abs(fields[0] - state).max() < 0.02 * state.std()
+    np.testing.assert_allclose(fields[0], state, atol=1e-3 * state.std())
 
 
 def test_history_tells_what_a_short_segment_cannot():
@@ -189,7 +189,7 @@ def test_history_of_another_shape_is_refused():
 def test_logarithms_of_few_modes_are_completed_in_normalised_units():
     transform = StateTransform((Log10Standardise(-0.7, 0.4, 1e-4),))
     state = transform.inverse(torch.from_numpy((waves(24) - 280.0) / 10)).numpy()
-    seen = np.random.default_rng(0).random(state.shape) < 0.4
+    seen = np.random.default_rng(0).random(state.shape) < 0.6
     observed = observe(cells(state.shape, seen), state, transform=transform)
     fields = BASELINES["dineof"](observed, SPEC, GRID, transform=transform, tolerance=1e-6)
-    np.testing.assert_allclose(fields[0], state, rtol=0.02)
+    np.testing.assert_allclose(fields[0], state, rtol=1e-3)

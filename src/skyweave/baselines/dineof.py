@@ -26,6 +26,9 @@ PATIENCE = 3
 PARSIMONY = 1e-3
 """Gain of cross-validation error, in standard deviations, for which one more mode is not worth it."""
 OVERSAMPLE = 4
+"""Directions followed beyond the modes wanted, so that those converge faster."""
+ROUNDS = 3
+"""How often each frame is offered the gaps of another for cross-validation."""
 
 Mask = NDArray[np.bool_]
 
@@ -202,12 +205,15 @@ def withhold(present: Mask, seed: int = 0, share: float = 0.03, least: int = 30)
     out = np.zeros_like(present)
     left = present.sum(1)
     frames = present.shape[1]
-    for t in rng.permutation(frames):
-        room = min(wanted - int(out.sum()), int(present[:, t].sum()) // 10)
-        cloud = np.flatnonzero(present[:, t] & ~present[:, rng.integers(frames)] & (left > 1))
+    # Some frames have the gaps of the one drawn for them; later rounds draw another.
+    for t in np.concatenate([rng.permutation(frames) for _ in range(ROUNDS)]):
+        of_frame = int(present[:, t].sum()) // 10 - int(out[:, t].sum())
+        room = max(min(wanted - int(out.sum()), of_frame), 0)
+        gaps = ~present[:, rng.integers(frames)]
+        cloud = np.flatnonzero(present[:, t] & ~out[:, t] & gaps & (left > 1))
         # Of a cloud too large, a run of neighbouring cells rather than a sprinkle.
-        begin = int(rng.integers(max(1, len(cloud) - room + 1)))
-        taken = cloud[begin : begin + max(room, 0)]
+        begin = int(rng.integers(max(0, len(cloud) - room) + 1))
+        taken = cloud[begin : begin + room]
         out[taken, t] = True
         left[taken] -= 1
     count = int(out.sum())
