@@ -5,7 +5,7 @@
     skyweave train experiments/configs/aoddiff_gappy.yaml
     skyweave train experiments/configs/aoddiff_goes.yaml
     skyweave train experiments/configs/aoddiff_goes_more.yaml
-    python experiments/aoddiff.py [learnt levels sequence unobserved joint masks goes cost] [--quick]
+    python experiments/aoddiff.py [learnt levels sequence unobserved joint maps masks goes cost] [--quick]
 
 MERRA-2 hourly total precipitable water stands for the paper's AOD: native grid, positive and skewed. Days 1-17 train,
 18-20 validate, 21-24 test. GOES-16 AOD has true gaps. Each part prints its table and adds it to
@@ -16,20 +16,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
+from aoddiff_checks import cost, cost_of, gaps, masks
+from aoddiff_maps import maps
 from common import (
     FIGURES,
-    GOES,
     HOURLY,
     MADE,
     baseline,
@@ -45,35 +43,14 @@ from common import (
 import skyweave
 from skyweave.baselines import BASELINES
 from skyweave.grid import Grid
-from skyweave.io.swath import grid_swath
-from skyweave.io.write import write
 from skyweave.observe.assemble import assemble
 from skyweave.prior.corruption import moving_clouds
-from skyweave.prior.mask_average import averaged_over_masks
+from skyweave.prior.storage import LearntPrior
 from skyweave.report.distributions import curves_figure, prior_figure
 from skyweave.verify import coverage, crps, crps_field, rapsd, rmse, spread_skill_ratio
 from skyweave.verify.distributions import frechet_distance, pairwise_distance, precision_recall
 from skyweave.verify.features import field_features
 from skyweave.verify.temporal import step_differences, temporal_autocorrelation, variance_ratio_extreme
-
-
-def gaps(fraction: float = 0.5) -> None:
-    """Write the training record with the cells that simulated clouds leave."""
-    MADE.mkdir(parents=True, exist_ok=True)
-    if not (MADE / "tqv_gappy_50.nc").exists():
-        record = xr.open_dataset(HOURLY)[["TQV"]]
-        seen = moving_clouds(*record.TQV.shape, fraction, torch.Generator().manual_seed(0))
-        gappy = record.copy(data={"TQV": record.TQV.where(seen.numpy())})
-        gappy.TQV.encoding.clear()
-        write(gappy, MADE / "tqv_gappy_50.nc")
-    if not (MADE / "goes_aod.nc").exists():
-        # GOES-16 AOD on a regular grid every ten minutes, with the gaps that it has.
-        grid = Grid(np.arange(18.0, 50.0, 0.15), np.arange(-125.0, -70.0, 0.15))
-        aod = grid_swath(xr.open_dataset(GOES), "AOD", grid)[["AOD"]]
-        clock = pd.date_range("2018-11-15T14:00", "2018-11-15T22:00", freq="10min")
-        aod = aod.reindex(time=clock, method="nearest", tolerance="5min")
-        aod.AOD.attrs["units"] = "1"
-        write(aod.astype("float32"), MADE / "goes_aod.nc")
 
 
 def levels(quick: bool) -> None:
@@ -250,20 +227,6 @@ def learnt(quick: bool) -> None:
     )
 
 
-def masks(quick: bool) -> None:
-    """The mask of a corruption-aware network when sampling: all ones, or averages over random masks."""
-    ones, rows = opened("gappy"), []
-    networks = {"all ones, 16": ones, "averaged over a pair of masks, 32": averaged_over_masks(ones)}
-    for task in ({"missing": 0.95}, {"missing": 0.6}, {"downscale": 8}):
-        for name, prior in networks.items():
-            found = [
-                scores(posterior(prior, truth, observe(truth, n, **task), 6), truth, 15.0)  # type: ignore[arg-type]
-                for n, truth in enumerate(cases(1 if quick else 2, hours=5, seed=5))
-            ]
-            rows.append({**task, "mask, evaluations": name, **mean_of(found)})
-    emit("The mask when sampling, gappy prior (2 cases of 5 h x 32 x 32, 6 members)", rows)
-
-
 def sequence(quick: bool) -> None:
     """Window composition: steps between frames at the ends, at the edges of segments, and inside."""
     prior = opened("complete")
@@ -296,85 +259,59 @@ def sequence(quick: bool) -> None:
 
 def goes(quick: bool) -> None:
     """Real gaps: observed cells withheld in cloud-shaped blocks through the whole window, on hours not trained on."""
-    prior, record = opened("goes"), xr.open_dataset(MADE / "goes_aod.nc").AOD
+    record, count = xr.open_dataset(MADE / "goes_aod.nc").AOD, 2 if quick else 6
     late = record.sel(time=slice("2018-11-15T20:10", "2018-11-15T21:50"))
-    rng, found = np.random.default_rng(0), {}
-    count = 2 if quick else 6
-    done = 0
-    while done < count:
-        i, j, t = (int(rng.integers(0, n)) for n in (late.shape[1] - 47, late.shape[2] - 47, len(late) - 8))
-        truth = late[t : t + 9, i : i + 48, j : j + 48].load()
-        if float(truth.notnull().mean()) < 0.4:
-            continue
-        # One shape for all frames: a cell that is withheld is never seen in the window.
-        seen = moving_clouds(1, 48, 48, 0.3, torch.Generator().manual_seed(done)).numpy()
-        given = [
-            skyweave.GridObservation(truth.where(seen), error=0.02, operator="mask", valid_range=(-0.06, 6.0))
-        ]
-        hidden = torch.from_numpy(truth.notnull().values & ~seen)
-        true = torch.from_numpy(truth.values)
-        grid = Grid.from_dataset(truth)
-        observed = assemble(given, prior.spec, grid, truth.time.values, prior.transform).segment(0, 9)
-        for name in (
-            "skyweave default, 16",
-            "kriging",
-            "space-time-kriging",
-            "dineof",
-            "inverse-distance",
-            "linear",
-        ):
-            began = time.perf_counter()
-            if name.startswith("skyweave"):
-                members = posterior(prior, truth, given, 16)
-            else:
-                made = BASELINES[name](observed, prior.spec, grid, transform=prior.transform, members=16)
-                members = torch.from_numpy(np.asarray(made))[:, :, 0]
-            card = {
-                "RMSE": float(rmse(members.double().mean(0), true, where=hidden)),
-                "CRPS": float(crps(members, true, where=hidden)),
-                "coverage 90 %": float(coverage(members, true, 0.9, where=hidden))
-                if len(members) > 1
-                else float("nan"),
-                "SSR": float(spread_skill_ratio(members, true, where=hidden))
-                if len(members) > 1
-                else float("nan"),
-                "seconds": time.perf_counter() - began,
-            }
+    found: dict[str, list[dict[str, float]]] = {}
+    for case in withheld(late, count):
+        for name, card in filled(opened("goes"), *case).items():
             found.setdefault(name, []).append(card)
-            print(done, name, card, file=sys.stderr, flush=True)
-        done += 1
     rows = [{"method": name, **mean_of(cards)} for name, cards in found.items()]
     emit(f"GOES-16 AOD: observed cells withheld in cloud-shaped blocks ({count} cases of 9 x 48 x 48)", rows)
 
 
-def cost(quick: bool) -> None:
-    """Seconds and peak memory per member-hour against the length of the sequence, each in a process of its own."""
-    rows = []
-    for hours in (12, 24) if quick else (12, 24, 48, 96):
-        command = [sys.executable, __file__, "cost-of", str(hours)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds, peak, idle = json.loads(done.stdout.splitlines()[-1])
-        rows.append(
-            {
-                "hours": hours,
-                "seconds per member-hour": seconds / (4 * hours),
-                "peak (MiB)": peak,
-                "beyond imports and data (MiB)": peak - idle,
-            }
+def withheld(record: xr.DataArray, count: int) -> Iterator[tuple[xr.DataArray, np.ndarray]]:
+    """Cases of 9 x 48 x 48, and the cells shown: one shape for all frames, so what is withheld is never seen."""
+    rng, done = np.random.default_rng(0), 0
+    while done < count:
+        i, j, t = (
+            int(rng.integers(0, n)) for n in (record.shape[1] - 47, record.shape[2] - 47, len(record) - 8)
         )
-    emit("Cost against the length of the sequence (32 x 32, 4 members, 40 % missing, 16 evaluations)", rows)
+        truth = record[t : t + 9, i : i + 48, j : j + 48].load()
+        if float(truth.notnull().mean()) >= 0.4:
+            yield truth, moving_clouds(1, 48, 48, 0.3, torch.Generator().manual_seed(done)).numpy()
+            done += 1
 
 
-def cost_of(hours: int) -> None:
-    """One reconstruction, for `cost`."""
-    prior = opened("complete")
-    truth = xr.open_dataset(HOURLY).TQV[:hours, 16:48, 40:72].load()
-    given = observe(truth, 0, missing=0.4)
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    began = time.perf_counter()
-    posterior(prior, truth, given, 4)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([time.perf_counter() - began, peak, idle]))
+def filled(prior: LearntPrior, truth: xr.DataArray, seen: np.ndarray) -> dict[str, dict[str, float]]:
+    """Scores of every method at the cells that were observed and withheld."""
+    given = [
+        skyweave.GridObservation(truth.where(seen), error=0.02, operator="mask", valid_range=(-0.06, 6.0))
+    ]
+    hidden, true = (
+        torch.from_numpy(truth.notnull().values & ~np.broadcast_to(seen, truth.shape)),
+        torch.from_numpy(truth.values),
+    )
+    grid = Grid.from_dataset(truth)
+    observed = assemble(given, prior.spec, grid, truth.time.values, prior.transform).segment(0, 9)
+    cards = {}
+    others = ("kriging", "space-time-kriging", "dineof", "inverse-distance", "linear")
+    for name in ("skyweave default, 16", *others):
+        began = time.perf_counter()
+        if name in others:
+            made = BASELINES[name](observed, prior.spec, grid, transform=prior.transform, members=16)
+            members = torch.from_numpy(np.asarray(made))[:, :, 0]
+        else:
+            members = posterior(prior, truth, given, 16)
+        several, nothing = len(members) > 1, float("nan")
+        cards[name] = {
+            "RMSE": float(rmse(members.double().mean(0), true, where=hidden)),
+            "CRPS": float(crps(members, true, where=hidden)),
+            "coverage 90 %": float(coverage(members, true, 0.9, where=hidden)) if several else nothing,
+            "SSR": float(spread_skill_ratio(members, true, where=hidden)) if several else nothing,
+            "seconds": time.perf_counter() - began,
+        }
+        print(name, cards[name], file=sys.stderr, flush=True)
+    return cards
 
 
 PARTS: dict[str, Callable[[bool], None]] = {
@@ -383,6 +320,7 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "sequence": sequence,
     "unobserved": unobserved,
     "joint": joint,
+    "maps": maps,
     "masks": masks,
     "goes": goes,
     "cost": cost,

@@ -26,7 +26,11 @@ HOURLY = DATA / "merra2-tqv-tropics-2014-06/merra2_tqv_africa_64x128_hourly_2014
 GOES = DATA / "goes16-aod-conus-2018-11-15/goes16_aod_conus_10km_20181115.nc"
 ERROR = 0.7
 """Standard deviation of simulated observations, kg m-2: a twentieth of the field's."""
-PRIORS = {"complete": "runs/aoddiff_complete", "gappy": "runs/aoddiff_gappy", "goes": "runs/aoddiff_goes_more"}
+PRIORS = {
+    "complete": "runs/aoddiff_complete",
+    "gappy": "runs/aoddiff_gappy",
+    "goes": "runs/aoddiff_goes_more",
+}
 
 
 def opened(name: str) -> LearntPrior:

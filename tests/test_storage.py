@@ -12,7 +12,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import SCHEMA_VERSION, LearntPrior, build_network, open_prior, save_prior
+from skyweave.prior.storage import SCHEMA_VERSION, SHIPPED, LearntPrior, build_network, open_prior, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Log1pQuantile, StateTransform
 
@@ -55,6 +55,29 @@ def test_the_fingerprint_tells_priors_apart():
     with torch.no_grad():
         next(prior.network.parameters()).view(-1)[0] += 1e-3
     assert prior.fingerprint() != before
+
+
+def test_half_precision_halves_the_file_and_rounds_the_weights(tmp_path):
+    prior = made()
+    save_prior(prior, tmp_path / "full.safetensors")
+    save_prior(prior, tmp_path / "half.safetensors", half=True)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    exact, rounded = (
+        prior.network.state_dict(),
+        open_prior(tmp_path / "half.safetensors").network.state_dict(),
+    )
+    for name, value in exact.items():
+        assert rounded[name].dtype == value.dtype
+        torch.testing.assert_close(rounded[name], value, rtol=5e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", list(SHIPPED))
+def test_shipped_priors_open_by_name_and_are_complete(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prior = open_prior(name)
+    assert {"validation", "calibration"} <= set(prior.metadata)
+    assert prior.attachments
 
 
 def test_a_prior_is_not_replaced_unasked(tmp_path):

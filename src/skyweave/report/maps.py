@@ -70,6 +70,7 @@ def map_figure(
     caption: str = "",
     columns: int = 3,
     limits: dict[Scale, tuple[float, float]] | None = None,
+    names: dict[Scale, str] | None = None,
     width: float = 10.0,
     path: str | Path | None = None,
 ) -> Figure:
@@ -82,6 +83,7 @@ def map_figure(
         title, caption: above and below the maps.
         columns: maps per row.
         limits: colour limits per scale; by default the range of all but the outermost percent.
+        names: what a scale's colour bar shows, where it is not the field, a standard deviation or a difference.
         width: of the figure, inches.
         path: where to write a PNG.
 
@@ -124,9 +126,9 @@ def map_figure(
             # The first scale's bar runs below all columns but those that the other scales' bars take.
             first = 0 if k == 0 else columns - len(scales) + k
             last = columns - len(scales) if k == 0 else first
-            _bar(
-                figure, mappables[scale], scale, units, axes[first], axes[last], bottom / height, 0.1 / height
-            )
+            label = {**_named(units), **{s: f"{n}, {units}" for s, n in (names or {}).items()}}[scale]
+            place = bottom / height, 0.1 / height
+            _bar(figure, mappables[scale], scale, label, axes[first], axes[last], *place)
         heading(figure, title, caption)
         return save(figure, path)
 
@@ -209,7 +211,7 @@ def _bar(
     figure: Figure,
     mappable: ScalarMappable,
     scale: Scale,
-    units: str,
+    label: str,
     first: Axes,
     last: Axes,
     bottom: float,
@@ -226,7 +228,8 @@ def _bar(
     )
     bar.outline.set_visible(False)  # type: ignore[operator]
     ax.tick_params(length=2, pad=2)
-    name = {"field": units, "spread": f"standard deviation, {units}", "difference": f"difference, {units}"}[
-        scale
-    ]
-    ax.set_xlabel(name, labelpad=2, fontsize=8.5)
+    ax.set_xlabel(label, labelpad=2, fontsize=8.5)
+
+
+def _named(units: str) -> dict[Scale, str]:
+    return {"field": units, "spread": f"standard deviation, {units}", "difference": f"difference, {units}"}
