@@ -245,7 +245,8 @@ def open_prior(path: str | Path) -> LearntPrior:
     if str(path) in SHIPPED and not path.exists():
         path = Path(str(files("skyweave") / "data" / SHIPPED[str(path)]))
     if not path.is_file():
-        raise SkyweaveError(f"{path}: no such file; expected a prior, or the name of a shipped one: {', '.join(SHIPPED)}")
+        known = ", ".join(SHIPPED)
+        raise SkyweaveError(f"{path}: no such file; expected a prior, or the name of a shipped one: {known}")
     header, tensors = read_tensors(path, "a prior")
     if header.get("kind") != "learnt prior":
         raise SkyweaveError(f"{path}: not a prior (kind {header.get('kind')!r})")
