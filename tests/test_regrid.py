@@ -167,3 +167,57 @@ def test_bicubic_downsampling_wraps_round_the_globe(antialias):
     field = RNG.normal(size=fine.shape)
     turned = (matrix @ np.roll(field, 4, axis=1).ravel()).reshape(coarse.shape)
     np.testing.assert_allclose(turned, np.roll((matrix @ field.ravel()).reshape(coarse.shape), 1, axis=1))
+
+
+def smooth(lat, lon):
+    """A polynomial of the position in space: smooth on the whole sphere, poles included."""
+    p, q = np.deg2rad(lat), np.deg2rad(lon)
+    x, y, z = np.cos(p) * np.cos(q), np.cos(p) * np.sin(q), np.sin(p)
+    return x + 2 * y - z + 3 * x * y + x * z
+
+
+def solid_rotation(lat, lon):
+    """Eastward and northward velocity of a rotation about an axis that is not the Earth's."""
+    p, q = np.deg2rad(lat), np.deg2rad(lon)
+    a, b, c = 0.3, -0.5, 0.8
+    u = c * np.cos(p) - np.sin(p) * (a * np.cos(q) + b * np.sin(q))
+    return u, a * np.sin(q) - b * np.cos(q)
+
+
+GLOBES = {
+    "offset": Grid(np.arange(-89.0, 90, 2), np.arange(0.0, 360, 2)),
+    "rows on the poles": Grid(np.arange(90.0, -91, -2), np.arange(-180.0, 180, 2)),
+    "odd number of columns": Grid(np.arange(89.0, -90, -2), np.arange(179) * 360 / 179),
+}
+
+
+@pytest.mark.parametrize("name", list(GLOBES))
+@pytest.mark.parametrize(("a", "bound"), [(-0.5, 2e-5), (-0.75, 0.01)])
+def test_bicubic_is_as_good_at_the_poles_and_the_dateline_as_elsewhere(name, a, bound):
+    grid, rng = GLOBES[name], np.random.default_rng(1)
+    bands = [
+        rng.uniform(-90, -86, 1000),
+        rng.uniform(86, 90, 1000),
+        rng.uniform(-60, 60, 1000),
+        [-90, 90, 89.99],
+    ]
+    lat = np.concatenate(bands)
+    lon = np.concatenate([rng.uniform(-180, 360, 2000), rng.uniform(176, 184, 1000), [0, 45, 200]])
+    matrix = bicubic(grid, lat, lon, a)
+    np.testing.assert_allclose(rowsums(matrix), 1, atol=1e-12)
+    assert np.abs(matrix @ smooth(*grid.mesh()).ravel() - smooth(lat, lon)).max() < bound
+    vectors = bicubic(grid, lat, lon, a, vector=True)
+    for field, truth in zip(solid_rotation(*grid.mesh()), solid_rotation(lat, lon), strict=True):
+        assert np.abs(vectors @ field.ravel() - truth).max() < bound / 2
+        # The signs matter: as a scalar the same component is far off.
+        assert np.abs(matrix @ field.ravel() - truth).max() > 0.05
+
+
+def test_bicubic_stops_at_the_edge_of_grids_that_end_short_of_the_pole():
+    short = Grid(np.arange(-80.0, 81, 2), np.arange(0.0, 360, 2))
+    matrix = bicubic(short, [80.9], [10.0])
+    np.testing.assert_allclose(matrix.toarray(), bicubic(short, [80.0], [10.0]).toarray(), atol=1e-12)
+    sector = Grid(np.arange(50.0, 90, 2), np.arange(0.0, 90, 2))
+    np.testing.assert_allclose(
+        bicubic(sector, 88.9, [4.0]).toarray(), bicubic(sector, 88.0, [4.0]).toarray(), atol=1e-12
+    )

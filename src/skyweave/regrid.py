@@ -60,7 +60,13 @@ def bilinear(grid: Grid, lat: ArrayLike, lon: ArrayLike, *, outside: Outside = "
 
 
 def bicubic(
-    grid: Grid, lat: ArrayLike, lon: ArrayLike, a: float = -0.75, *, outside: Outside = "error"
+    grid: Grid,
+    lat: ArrayLike,
+    lon: ArrayLike,
+    a: float = -0.75,
+    *,
+    outside: Outside = "error",
+    vector: bool = False,
 ) -> sp.csr_array:
     r"""Cubic convolution over the 4 x 4 centres around each point.
 
@@ -69,8 +75,13 @@ def bicubic(
     .. math:: w(s) = \begin{cases} (a+2)|s|^3 - (a+3)|s|^2 + 1 & |s| \le 1 \\
                                    a|s|^3 - 5a|s|^2 + 8a|s| - 4a & 1 < |s| < 2 \end{cases}
 
-    Longitudes wrap on a periodic grid; elsewhere the outermost row or column is repeated. Other arguments as
-    in `nearest`.
+    Longitudes wrap on a periodic grid. Where its outermost row lies no farther from a pole than one row from
+    the next, rows go on beyond the pole on the opposite meridian,
+
+    .. math:: f(\pm 180^\circ - \phi, \lambda) = \pm f(\phi, \lambda + 180^\circ),
+
+    with the lower sign for the components of a vector, because east and north turn round at the pole. At other
+    edges the outermost row or column is repeated. Other arguments as in `nearest`.
 
     Args:
         grid: the source grid.
@@ -79,10 +90,20 @@ def bicubic(
         a: -0.75 is that of ``torch.nn.functional.grid_sample`` and so of the multimodal paper's station
             operator; -0.5 is exact for quadratic functions.
         outside: as in `nearest`.
+        vector: the field is the eastward or northward component of a vector. Rows of points next to a pole
+            then no longer sum to one.
     """
     i, j = _locate(grid, lat, lon, outside)
-    rows, columns = _axis_cubic(i, grid.shape[0], False, a), _axis_cubic(j, grid.shape[1], grid.periodic, a)
-    return _outer(rows, columns, grid.shape)
+    columns = _axis_cubic(j, grid.shape[1], grid.periodic, a)
+    ends = _ends_at_poles(grid)
+    if not any(ends):
+        return _outer(_axis_cubic(i, grid.shape[0], False, a), columns, grid.shape)
+    p, q = (part.ravel() for part in np.broadcast_arrays(np.asarray(lat, float), np.asarray(lon, float)))
+    (rows, weights), beyond = _axis_over_poles(grid, i, p, ends, a)
+    opposite = _axis_cubic(grid.index(0 * q, q + 180, clamp=True)[1], grid.shape[1], True, a)
+    near = _outer((rows, weights * ~beyond), columns, grid.shape)
+    over = _outer((rows, weights * beyond), opposite, grid.shape)
+    return sp.csr_array(near - over if vector else near + over)
 
 
 def block_mean(grid: Grid, factor: int | tuple[int, int], *, area_weighted: bool = False) -> sp.csr_array:
@@ -208,6 +229,42 @@ def _axis_cubic(p: Floats, n: int, periodic: bool, a: float) -> tuple[Ints, Floa
     offsets = np.arange(-1, 3)
     weights = _keys(t[:, None] - offsets, a) * known[:, None]
     return _fold(index[:, None] + offsets, n, periodic), weights
+
+
+def _ends_at_poles(grid: Grid) -> tuple[bool, bool]:
+    """Whether the first and the last row have a pole for a neighbour."""
+    if not grid.periodic or grid.shape[0] < 2:
+        return False, False
+    first, last = 90 - np.abs(grid.lat[[0, -1]])
+    return bool(first <= grid.resolution[0] + 1e-6), bool(last <= grid.resolution[0] + 1e-6)
+
+
+def _axis_over_poles(
+    grid: Grid, p: Floats, lat: Floats, ends: tuple[bool, bool], a: float
+) -> tuple[tuple[Ints, Floats], NDArray[np.bool_]]:
+    """Rows and weights as of `_axis_cubic`, and which of the rows lie beyond a pole; shapes ``(n, 4)``."""
+    n = grid.shape[0]
+    gaps = 90 - np.abs(grid.lat[[0, -1]])
+    known = np.isfinite(p)
+    p = np.where(known, p, 0.0)
+    # Half a cell beyond the last centre, indices stop; towards a pole they go on to the row beyond it.
+    for end, (gap, out) in enumerate(zip(gaps, (p < 0, p > n - 1), strict=True)):
+        centre = n - 1 if end else 0
+        if not ends[end]:
+            p = np.where(out, centre, p)
+        elif gap > 0:
+            step = (np.minimum(np.abs(lat), 90) - np.abs(grid.lat[centre])) / (2 * gap)
+            p = np.where(out, centre + (step if end else -step), p)
+    base = np.floor(p).astype(np.int64)
+    index = base[:, None] + np.arange(-1, 3)
+    weights = _keys((p - base)[:, None] - np.arange(-1, 3), a) * known[:, None]
+    # A row on the pole itself is not repeated beyond it.
+    below, above = index < 0, index > n - 1
+    mirrored = np.where(below, -index - (gaps[0] > 0), index)
+    mirrored = np.where(above, 2 * (n - 1) - index + (gaps[1] > 0), mirrored)
+    folded = np.where((below & ends[0]) | (above & ends[1]), mirrored, index)
+    beyond = (below & ends[0]) | (above & ends[1])
+    return (np.clip(folded, 0, n - 1), weights), beyond
 
 
 def _axis_antialias(p: Floats, n: int, periodic: bool, scale: float) -> tuple[Ints, Floats]:

@@ -4,6 +4,7 @@ from skyweave.io.aeronet import read_aeronet
 from skyweave.io.axes import find_level, find_time
 from skyweave.io.describe import FieldsReport, describe, time_report
 from skyweave.io.goes import read_goes_aod
+from skyweave.io.igra import read_igra, read_station_list
 from skyweave.io.read import check_not_empty, check_single_fields, open_fields
 from skyweave.io.select import select_region, select_time
 from skyweave.io.swath import bin_to_grid, grid_swath
@@ -39,6 +40,8 @@ __all__ = [
     "partial_store",
     "read_aeronet",
     "read_goes_aod",
+    "read_igra",
+    "read_station_list",
     "read_stations",
     "select_region",
     "select_time",
