@@ -143,10 +143,21 @@ class KalmanSolver:
             key: names ``V`` and the observations; equal keys share a factor.
             y: values that replace ``observed.y``, for example perturbed ones of shape ``(M, n)``.
         """
+        return x_hat + self.increment(x_hat, V, observed, key, y)
+
+    def increment(
+        self,
+        x_hat: Tensor,
+        V: StateCovariance,
+        observed: Observed,
+        key: object = None,
+        y: Tensor | None = None,
+    ) -> Tensor:
+        """What `update` adds to the states, ``V J^T (J V J^T + R)^{-1} (y - H(x_hat))``."""
         op = observed.operator
         innovation = (observed.y.to(x_hat.device) if y is None else y) - op(x_hat)
         u = self.weights(x_hat, V, observed, innovation, key)
-        return x_hat + (V @ op.vjp(x_hat, u))
+        return V @ op.vjp(x_hat, u)
 
     def weights(
         self, x_hat: Tensor, V: StateCovariance, observed: Observed, innovation: Tensor, key: object = None

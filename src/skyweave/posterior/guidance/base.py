@@ -13,7 +13,7 @@ from skyweave.posterior.kalman import Observed
 from skyweave.prior.covariance import StateCovariance
 from skyweave.prior.denoiser import Denoiser
 
-__all__ = ["CovarianceSource", "Linearised", "linearise"]
+__all__ = ["CovarianceSource", "Guided", "Linearised", "innovation", "linearise"]
 
 
 class CovarianceSource(Protocol):
@@ -22,6 +22,24 @@ class CovarianceSource(Protocol):
     def covariance(
         self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
     ) -> StateCovariance: ...
+
+
+class Guided:
+    """A guided denoiser: the prior's estimate and a change of it. Each method says what the change is.
+
+    A sampler that takes the likelihood in some of its evaluations only asks for `parts`, and for ``denoiser`` in the
+    others.
+    """
+
+    denoiser: Denoiser
+
+    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+        x_hat, change = self.parts(x_sigma, sigma)
+        return x_hat + change
+
+    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The prior's ``x_hat`` and what the observations add to it, both ``(M, T, C, H, W)``."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from skyweave.posterior.guidance.base import CovarianceSource
+from skyweave.posterior.guidance.base import CovarianceSource, Guided
 from skyweave.posterior.kalman import KalmanSolver, Observed
 from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["CovarianceGuidance"]
 
 
-class CovarianceGuidance:
+class CovarianceGuidance(Guided):
     r"""The Kalman update with the covariance of the prior's own denoising errors.
 
     .. math:: \hat x_y = \hat x + V_\sigma J^T (J V_\sigma J^T + R)^{-1} (y - H(\hat x))
@@ -43,8 +43,8 @@ class CovarianceGuidance:
         self.solver = solver or KalmanSolver()
         self.key = key
 
-    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         level = float(sigma)
         x_hat = self.denoiser(x_sigma, sigma)
         V = self.prior.covariance(level, x_hat, x_sigma)
-        return self.solver.update(x_hat, V, self.observed, key=(self.key, level))
+        return x_hat, self.solver.increment(x_hat, V, self.observed, key=(self.key, level))

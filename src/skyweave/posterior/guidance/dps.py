@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skyweave.posterior.guidance.base import CovarianceSource, innovation, linearise
+from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
 from skyweave.posterior.kalman import Observed
 from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["DPSGuidance"]
 
 
-class DPSGuidance:
+class DPSGuidance(Guided):
     r"""Gradient of the whitened misfit through the network, of unit natural size.
 
     .. math:: \hat x_y = \hat x - \zeta \, \sigma \, c \sqrt n \, \nabla_{x_\sigma}
@@ -37,7 +37,7 @@ class DPSGuidance:
         self.denoiser, self.observed, self.zeta = denoiser, observed, zeta
         self.scale: float | None = None
 
-    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         op = self.observed.operator
         step = linearise(self.denoiser, x_sigma, sigma)
         with torch.no_grad():
@@ -45,7 +45,7 @@ class DPSGuidance:
             misfit = innovation(step.x_hat, self.observed)
             norm = (misfit**2 / error).sum(1).clamp_min(1e-12).sqrt()
             gradient = step.back(op.vjp(step.x_hat, misfit / error / norm[:, None]))
-            return step.x_hat + self.zeta * float(sigma) * self._scale(step.x_hat) * gradient
+            return step.x_hat, self.zeta * float(sigma) * self._scale(step.x_hat) * gradient
 
     def _scale(self, x_hat: Tensor) -> float:
         if self.scale is None:

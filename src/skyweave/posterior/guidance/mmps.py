@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyweave.posterior.guidance.base import CovarianceSource, innovation, linearise
+from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
 from skyweave.posterior.kalman import Observed, conjugate_gradients
 from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["MMPSGuidance"]
 
 
-class MMPSGuidance:
+class MMPSGuidance(Guided):
     r"""The Kalman update with Tweedie's covariance, its inverse taken by conjugate gradients.
 
     .. math:: V_\sigma = \sigma^2 \, \partial D / \partial x_\sigma, \qquad
@@ -40,7 +40,7 @@ class MMPSGuidance:
         self.iterations, self.tolerance = iterations, tolerance
         self.backward_passes = 0
 
-    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         op, R = self.observed.operator, self.observed.R
         step = linearise(self.denoiser, x_sigma, sigma)
         variance = float(sigma) ** 2
@@ -62,4 +62,4 @@ class MMPSGuidance:
                 tolerance=self.tolerance,
                 iterations=self.iterations,
             )
-            return step.x_hat + V(op.vjp(step.x_hat, u))
+            return step.x_hat, V(op.vjp(step.x_hat, u))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyweave.posterior.guidance.base import CovarianceSource, innovation, linearise
+from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
 from skyweave.posterior.kalman import Observed, conjugate_gradients
 from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["PiGDMGuidance"]
 
 
-class PiGDMGuidance:
+class PiGDMGuidance(Guided):
     r"""Likelihood score with ``p(x | x_sigma) = N(x_hat, r^2 I)``.
 
     .. math:: r^2 = \frac{\sigma^2}{1 + \sigma^2}, \qquad
@@ -35,7 +35,7 @@ class PiGDMGuidance:
     ) -> None:
         self.denoiser, self.observed, self.iterations = denoiser, observed, iterations
 
-    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         op, R = self.observed.operator, self.observed.R
         variance = float(sigma) ** 2
         r2 = variance / (1 + variance)
@@ -48,4 +48,4 @@ class PiGDMGuidance:
             u, _ = conjugate_gradients(
                 A, innovation(step.x_hat, self.observed), tolerance=1e-4, iterations=self.iterations
             )
-            return step.x_hat + variance * step.back(op.vjp(step.x_hat, u))
+            return step.x_hat, variance * step.back(op.vjp(step.x_hat, u))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyweave.posterior.guidance.base import CovarianceSource, innovation, linearise
+from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
 from skyweave.posterior.kalman import Observed
 from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["SDAGuidance"]
 
 
-class SDAGuidance:
+class SDAGuidance(Guided):
     r"""Gradient of a Gaussian likelihood whose variance grows with the noise level.
 
     .. math:: s_l = -\tfrac12 \nabla_{x_\sigma} \sum_i
@@ -45,25 +45,28 @@ class SDAGuidance:
         self.denoiser, self.prior, self.observed = denoiser, prior, observed
         self.gamma, self.guidance_scale, self.half, self.clip = gamma, guidance_scale, half, clip
 
-    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         level = float(sigma)
         op = self.observed.operator
         step = linearise(self.denoiser, x_sigma, sigma)
         with torch.no_grad():
-            error = self.observed.R.diagonal.to(x_sigma.dtype) + self._spread(step.x_hat, level)
-            weight = innovation(step.x_hat, self.observed) / error
+            weight = innovation(step.x_hat, self.observed) / self._error(step.x_hat, level)
             factor = self.guidance_scale * level**2 * (1.0 if self.half else 2.0)
             change = factor * step.back(op.vjp(step.x_hat, weight))
-            if self.clip is not None:
-                norms = change.flatten(1).norm(dim=1), step.x_hat.flatten(1).norm(dim=1)
-                limit = (self.clip * norms[1] / norms[0].clamp_min(1e-12)).clamp_max(1.0)
-                change = change * limit[:, None, None, None, None]
-            return step.x_hat + change
+            return step.x_hat, change if self.clip is None else self._clipped(change, step.x_hat)
 
-    def _spread(self, x_hat: Tensor, level: float) -> Tensor | float:
+    def _error(self, x_hat: Tensor, level: float) -> Tensor:
+        """``Sigma_y + sigma^2 Gamma`` in physical units squared, broadcastable to ``(M, n)``."""
+        stated = self.observed.R.diagonal.to(x_hat)
         if self.gamma is not None:
-            return level**2 * self.gamma
-        return observation_variance(self.prior, self.observed, x_hat, level)
+            return stated + level**2 * self.gamma
+        return stated + observation_variance(self.prior, self.observed, x_hat, level)
+
+    def _clipped(self, change: Tensor, x_hat: Tensor) -> Tensor:
+        assert self.clip is not None
+        norms = change.flatten(1).norm(dim=1), x_hat.flatten(1).norm(dim=1)
+        limit = (self.clip * norms[1] / norms[0].clamp_min(1e-12)).clamp_max(1.0)
+        return change * limit[:, None, None, None, None]
 
 
 def observation_variance(prior: CovarianceSource, observed: Observed, x_hat: Tensor, level: float) -> Tensor:
@@ -74,4 +77,4 @@ def observation_variance(prior: CovarianceSource, observed: Observed, x_hat: Ten
     for first in range(0, J.shape[0], 64):
         rows = torch.from_numpy(J[first : first + 64].toarray()).float().reshape(-1, *V.shape)
         out[first : first + 64] = (rows * (V @ rows)).flatten(1).sum(1)
-    return out.to(x_hat.dtype)
+    return out.to(x_hat)
