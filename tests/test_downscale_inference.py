@@ -1,4 +1,4 @@
-"""Days put together from patches: nothing depends on batches, nothing is lost at borders, members keep their variance."""
+"""Days put together from patches: no trace of batches, no empty borders, members that keep their variance."""
 
 import pytest
 import torch
