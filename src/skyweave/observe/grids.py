@@ -54,7 +54,7 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     fit = footprint(observed, state.grid, source.operator, name)
 
     steps, cells = data.shape[0], observed.size
-    match = state.times.match(when, state.times.window(source.time_window, what), source.time)
+    match = state.times.matched(when, source.time_window, source.time, what)
     twice = np.zeros(steps, bool)
     by_time = np.argsort(when, kind="stable")
     twice[by_time] = duplicates(when[by_time])

@@ -133,6 +133,14 @@ class TimeAxis:
             raise SkyweaveError(f"{what}: time_window={given!r} is not a duration such as '90min' or '3h'")
         return width
 
+    def matched(self, times: np.ndarray, given: Any, rule: str, what: str) -> TimeMatch:
+        """Frames of observations, as `match`; a window that was given limits interpolation in time as well."""
+        match = self.match(times, self.window(given, what), rule)
+        if rule == "nearest" or given is None:
+            return match
+        near = self.match(times, self.window(given, what), "nearest").inside
+        return TimeMatch(match.first, match.last, match.weight, match.inside & near)
+
     def match(self, times: np.ndarray, window: float, rule: str) -> TimeMatch:
         """Frames of observations at times (numbers of this axis): nearest, or linear between two."""
         n = len(times)

@@ -61,7 +61,8 @@ class GridObservation:
             pandas-like duration ("90min"), or a number where times are numbers. Half the analysis step by
             default, for a single analysis time nothing but the time itself.
         time: ``"nearest"``: matched to the nearest analysis time; ``"interpolate"``: to the state interpolated
-            linearly between the two analysis times around it.
+            linearly between the two analysis times around it, within ``time_window`` of one of them where that
+            is given.
         operator: ``"auto"``, or one of
 
             - ``"mask"``: the state's own cells,

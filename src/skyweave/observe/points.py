@@ -26,10 +26,11 @@ from skyweave.observe.rows import (
     error_span,
     expand,
     only_representativeness,
+    point_weights,
     taken,
     weights_at,
 )
-from skyweave.regrid import bicubic, bilinear, nearest
+from skyweave.regrid import nearest
 from skyweave.units import conversion
 
 __all__ = ["point_rows"]
@@ -73,7 +74,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
             sigma_rep[part] = rep[c]
         scaled[c] = only_representativeness(models[c], rep[c])
     variance = measured + sigma_rep**2
-    match = state.times.match(when, state.times.window(source.time_window, what), source.time)
+    match = state.times.matched(when, source.time_window, source.time, what)
     tally.drop(channel < 0, "unknown variable")
     tally.drop(~np.isfinite(raw) | np.isnan(lat) | np.isnan(lon) | np.isnan(when), "NaN")
     tally.drop(~match.inside, "outside time window")
@@ -89,13 +90,10 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
     tally.drop(repeated, "duplicated")
     order = order[tally.alive[order]]
 
-    interpolate = bilinear if source.interpolation == "bilinear" else bicubic
-    matrix = expand(
-        weights_at(interpolate, state.grid, lat[order], lon[order]),
-        channel[order],
-        taken(match, order),
-        state,
+    weights = point_weights(
+        source.interpolation, state.spec, state.grid, lat[order], lon[order], channel[order]
     )
+    matrix = expand(weights, channel[order], taken(match, order), state)
     blocked = np.zeros(len(table), bool)
     blocked[order] = state.masked(matrix)
     tally.drop(blocked, "masked cells")

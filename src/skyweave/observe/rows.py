@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +15,9 @@ from skyweave.observe.match import (
     TimeAxis,
     TimeMatch,
 )
+from skyweave.observe.quantities import WIND_COMPONENTS, quantity_of
 from skyweave.observe.report import SourceReport
+from skyweave.regrid import bicubic, bilinear
 from skyweave.state import StateSpec
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "error_span",
     "expand",
     "only_representativeness",
+    "point_weights",
     "taken",
     "weights_at",
 ]
@@ -90,6 +94,22 @@ def weights_at(
 ) -> sp.csr_array:
     """Interpolation weights of points, of which there may be none, shape ``(n, H*W)``."""
     return method(grid, lat, lon) if len(lat) else sp.csr_array((0, grid.size))
+
+
+def point_weights(
+    interpolation: str, spec: StateSpec, grid: Grid, lat: np.ndarray, lon: np.ndarray, channel: np.ndarray
+) -> sp.csr_array:
+    """Weights of points on one map each, shape ``(n, H*W)``: bicubic ones of winds turn round at the poles."""
+    if interpolation == "bilinear":
+        return weights_at(bilinear, grid, lat, lon)
+    wind = np.array([quantity_of(v) in WIND_COMPONENTS for v in spec.variables])[channel]
+    plain = weights_at(bicubic, grid, lat, lon)
+    if not wind.any():
+        return plain
+    turned = weights_at(partial(bicubic, vector=True), grid, lat, lon)
+    return sp.csr_array(
+        sp.diags_array((~wind).astype(float)) @ plain + sp.diags_array(wind.astype(float)) @ turned
+    )
 
 
 def expand(weights: sp.csr_array, channel: np.ndarray, match: TimeMatch, state: Frame) -> sp.csr_array:

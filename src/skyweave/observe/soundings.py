@@ -1,0 +1,226 @@
+"""From soundings to observations of a state's variables: interpolated, checked, each with its time and place."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.observe.background_check import BackgroundError, background_departure
+from skyweave.observe.observation import PointObservation, TimeRule, Window
+from skyweave.observe.profiles import ASCENT_RATE, launch_time
+from skyweave.observe.quantities import QUANTITIES, quantity_of
+from skyweave.observe.sounding_checks import QualityControl
+from skyweave.observe.sounding_errors import Errors, checked_errors, overriding_error, sounding_error
+from skyweave.observe.sounding_report import SoundingReport, VariableReport
+from skyweave.observe.sounding_values import Ledger, at_level, at_surface, completed_profiles, prepared
+from skyweave.state import StateSpec, Variable
+from skyweave.units import conversion
+
+__all__ = ["QualityControl", "SoundingReport", "sounding_observations"]
+
+DEPARTURE = "too far from the background"
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def sounding_observations(
+    soundings: pd.DataFrame | Paths,
+    spec: StateSpec,
+    *,
+    variables: Sequence[str] | Mapping[str, str] | None = None,
+    errors: Errors | None = None,
+    drift: bool = True,
+    ascent_rate: float = ASCENT_RATE,
+    maximum_gap: float = 1.5,
+    quality: QualityControl | None = QualityControl(),  # noqa: B008  (a frozen value)
+    background: xr.Dataset | None = None,
+    background_error: BackgroundError = None,
+    weight: float = 1.0,
+    name: str = "soundings",
+    interpolation: str = "bilinear",
+    time: TimeRule = "nearest",
+    time_window: Window = None,
+) -> tuple[PointObservation, SoundingReport]:
+    r"""Observations of the variables of a state by radiosondes.
+
+    A value at a level ``p`` is linear in log pressure between the reported levels around it, as are the time and the
+    place of the balloon; heights follow the hypsometric equation between reported heights (see
+    `skyweave.observe.profiles.complete`). Nothing is extrapolated. Variables are matched by their CF standard name,
+    or by names such as ``t850``, and by their level. Levels with a height and no pressure take theirs from the
+    sounding's own heights and pressures.
+
+    Args:
+        soundings: table as of `skyweave.io.read_igra`, or the paths that it reads.
+        spec: the state; levels in hPa.
+        variables: which to observe: names, or the quantity of each (a CF standard name). By default every one with a
+            level that soundings report. A variable without a level, if named, takes the surface level's value.
+        errors: standard deviations that replace those of `sounding_error`, by variable (in its units) or by quantity
+            (K, m, m s-1, kg kg-1, 1): a number, or numbers by pressure (hPa).
+        drift: every value has the time and the place of the balloon; otherwise the nominal time and the place of
+            the launch.
+        ascent_rate: of the balloon where no elapsed times are reported, m s-1.
+        maximum_gap: greatest ratio of the pressures of the two levels around a wanted one; 1.5 lets all neighbouring
+            mandatory levels pass from the ground up to 20 hPa.
+        quality: checks; ``None`` makes none.
+        background: fields that observations are compared with, see `background_departure`.
+        background_error: its standard deviation by variable, or fields of it.
+        weight: ``lambda_m`` of the source.
+        name: of the source.
+        interpolation: of the state to the points, as in `PointObservation`.
+        time: rule of matching in time, as in `PointObservation`.
+        time_window: as in `PointObservation`.
+
+    Returns:
+        The observations, whose table also has columns station, level (hPa) and sounding, and the report.
+
+    Raises:
+        SkyweaveError: a variable that soundings cannot observe, unusable settings, or no observation left (with
+            the counts).
+    """
+    if not isinstance(soundings, pd.DataFrame):
+        from skyweave.io.igra import read_igra
+
+        soundings = read_igra(soundings)
+    if not maximum_gap >= 1:
+        raise SkyweaveError(f"{name}: maximum_gap is {maximum_gap}, a ratio of pressures of 1 or more")
+    if not ascent_rate > 0:
+        raise SkyweaveError(f"{name}: ascent_rate is {ascent_rate}, it must be positive (m s-1)")
+    wanted = _mapped(spec, variables, name)
+    given = checked_errors(errors, spec.names)
+    ledger = Ledger()
+    raw = prepared(soundings, name)
+    levels = sorted({float(v.level) for v, _ in wanted if v.level is not None}, reverse=True)
+    profiles = completed_profiles(raw, levels, quality, ascent_rate, ledger)
+    parts = [_observed(v, q, profiles, maximum_gap, given, drift) for v, q in wanted]
+    table = pd.concat([part for part, _ in parts], ignore_index=True)
+    reports = [report for _, report in parts]
+    not_compared = None
+    if background is not None and quality is not None and quality.departure is not None and len(table):
+        away = background_departure(table, spec, background, background_error, time_window)
+        not_compared = int(np.isnan(away).sum())
+        far = np.abs(away) > quality.departure
+        reports = [_less(r, int((far & (table["variable"] == r.name)).sum())) for r in reports]
+        table = table[~far].reset_index(drop=True)
+    report = SoundingReport(
+        name=name,
+        soundings=int(raw["sounding"].nunique()),
+        levels=len(raw),
+        read=dict(soundings.attrs.get("counts", {})),
+        values=ledger.values,
+        rejected=ledger.rejected,
+        wind_only=ledger.wind_only,
+        no_pressure=ledger.no_pressure,
+        assumed_release=ledger.assumed,
+        unused=_unused(raw, wanted),
+        variables=tuple(reports),
+        not_compared=not_compared,
+    )
+    if table.empty:
+        raise SkyweaveError(f"{name}: no observation is left\n{report}")
+    observation = PointObservation(
+        table, weight=weight, name=name, interpolation=interpolation, time=time, time_window=time_window
+    )
+    return observation, report
+
+
+def _mapped(
+    spec: StateSpec, variables: Sequence[str] | Mapping[str, str] | None, name: str
+) -> list[tuple[Variable, str]]:
+    """Variables to observe, each with its quantity."""
+    if variables is None:
+        found = [(v, q) for v in spec.variables if v.level is not None and (q := quantity_of(v)) is not None]
+        if not found:
+            raise SkyweaveError(
+                f"{name}: none of the variables {', '.join(spec.names)} has a pressure level and is a quantity that "
+                f"soundings report ({', '.join(QUANTITIES)}); name them with their quantities, as in "
+                "variables={'t850': 'air_temperature'}"
+            )
+        return found
+    out = []
+    stated = variables if isinstance(variables, Mapping) else dict.fromkeys(variables)
+    for own, quantity in stated.items():
+        variable = spec.variables[spec.channel(own)]
+        quantity = quantity or quantity_of(variable)
+        if quantity not in QUANTITIES:
+            hint = did_you_mean(quantity, tuple(QUANTITIES)) if quantity else ""
+            raise SkyweaveError(
+                f"{name}: variable {own!r} is {quantity or 'of no known quantity'}{hint}; soundings report "
+                f"{', '.join(QUANTITIES)}"
+            )
+        out.append((variable, quantity))
+    if not out:
+        raise SkyweaveError(f"{name}: no variable was named")
+    return out
+
+
+def _observed(
+    variable: Variable,
+    quantity: str,
+    profiles: pd.DataFrame,
+    maximum_gap: float,
+    errors: Errors,
+    moving: bool,
+) -> tuple[pd.DataFrame, VariableReport]:
+    """Observations of one variable, and why the other soundings have none."""
+    own = QUANTITIES[quantity]
+    soundings = int(profiles["sounding"].iloc[-1]) + 1
+    if variable.level is None:
+        rows, value, dropped = at_surface(own.column, profiles, soundings)
+    else:
+        rows, value, dropped = at_level(own.column, profiles, float(variable.level), maximum_gap)
+    at = profiles.iloc[rows]
+    p = at["pressure"].to_numpy()
+    scale, offset = conversion(own.units, variable.units, f"soundings, variable {variable.name!r}")
+    sigma = overriding_error(errors, variable.name, p)
+    if sigma is None:
+        sigma = overriding_error(errors, quantity, p)
+        sigma = sounding_error(quantity, p, at["full_temperature"].to_numpy()) if sigma is None else sigma
+        sigma = sigma * scale
+    launched, _ = launch_time(at)
+    flown = (at["since"].to_numpy() * 1e9).astype("m8[ns]")
+    table = pd.DataFrame(
+        {
+            "time": launched + flown if moving else at["time"].to_numpy(),
+            "lat": at["at_lat" if moving else "lat"].to_numpy(),
+            "lon": (at["at_lon" if moving else "lon"].to_numpy() + 180) % 360 - 180,
+            "variable": variable.name,
+            "value": value * own.scale * scale + offset,
+            "error": sigma,
+            "units": variable.units,
+            "station": at["station"].to_numpy(),
+            "level": p,
+            "sounding": at["sounding"].to_numpy(),
+        }
+    )
+    span = (float(np.min(sigma)), float(np.max(sigma))) if len(sigma) else None
+    return table, VariableReport(
+        variable.name, quantity, variable.level, soundings, len(table), dropped, span
+    )
+
+
+def _less(report: VariableReport, far: int) -> VariableReport:
+    dropped = {**report.dropped, DEPARTURE: far} if far else report.dropped
+    return replace(report, used=report.used - far, dropped=dropped)
+
+
+def _unused(raw: pd.DataFrame, wanted: list[tuple[Variable, str]]) -> dict[str, dict[float, int]]:
+    """Values at mandatory levels that are not levels of the state, by quantity and pressure."""
+    mandatory = raw[(raw["level_type"] == 1) & raw["pressure"].notna()]
+    used: dict[str, set[float]] = {}
+    for variable, quantity in wanted:
+        used.setdefault(QUANTITIES[quantity].column, set()).add(float(variable.level or 0))
+    out = {}
+    for quantity, own in QUANTITIES.items():
+        if own.column in used and quantity in {q for _, q in wanted}:
+            left = mandatory[mandatory[own.column].notna() & ~mandatory["pressure"].isin(used[own.column])]
+            counts = Counter(float(p) for p in left["pressure"])
+            if counts:
+                out[quantity] = dict(counts)
+    return out
