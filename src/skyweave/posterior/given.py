@@ -46,4 +46,5 @@ class Given:
 
 def error_noise(noise: NoiseStream, stream: int, observed: Observed) -> Tensor:
     """White noise for the errors of observations, ``(M, n)``: that of their own time where they state one."""
-    return noise.normal_vector(stream, observed.operator.n, getattr(observed, "frame", None))
+    rows = getattr(observed, "noise_rows", observed.operator.n)
+    return noise.normal_vector(stream, rows, getattr(observed, "frame", None))

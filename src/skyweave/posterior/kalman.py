@@ -228,7 +228,9 @@ class KalmanSolver:
             levels = two_level(V, self._partition[1], flat)
             if levels is not None:
                 return levels
-        scale = innovation_variance(x_hat, V, observed)
+        # Of the mean member where all share V: the factor may serve a batch of another size.
+        whose = x_hat if getattr(V, "member_dependent", False) else x_hat.mean(0, keepdim=True)
+        scale = innovation_variance(whose, V, observed)
         return lambda r: r / scale
 
 

@@ -1,0 +1,159 @@
+r"""A forecast as one more source of information, and how not to count the climate twice.
+
+The predictive distribution of a forecast, ``N(m, P)``, already knows what the climate knows. The prior knows it too,
+``N(\mu, C)`` in the Gaussian approximation. Their product would count it twice; what the forecast adds is
+
+.. math:: F^{-1} = P^{-1} - C^{-1}, \qquad F^{-1} z = P^{-1} m - C^{-1} \mu,
+
+an observation ``z = x + \epsilon, \epsilon \sim N(0, F)`` of the whole state: prior times observation is ``N(m, P)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from skyweave.prior.covariance import StationaryCovariance, apply_blocks
+
+__all__ = ["GaussianForecast", "aggregated", "as_source"]
+
+LEAST = 0.02
+"""Information of a forecast about a wavenumber, in units of the climate's, below which it is taken as that much."""
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianForecast:
+    r"""A forecast as a source in normalised units: ``z = G x + e``, ``e ~ N(0, F)``.
+
+    Args:
+        mean: ``z``, shape ``(C, h, w)``.
+        error: ``F``, acting on ``(M, 1, C, h, w)``.
+        aggregate: ``G``, weights ``(h * w, H * W)`` from the state's grid to the forecast's; ``None`` where they
+            are one.
+    """
+
+    mean: Tensor
+    error: StationaryCovariance
+    aggregate: sp.csr_array | None = None
+
+
+def as_source(
+    mean: Tensor,
+    spread: StationaryCovariance,
+    climate: StationaryCovariance,
+    climate_mean: Tensor | float = 0.0,
+    aggregate: sp.csr_array | None = None,
+) -> GaussianForecast:
+    r"""What a forecast ``N(m, P)`` adds to a prior whose climate is ``N(\mu, C)``; see the module.
+
+    Per wavenumber, with ``P`` and ``C`` whitened by ``C`` and eigenvalues ``p`` of ``C^{-1/2} P C^{-1/2}``:
+    ``f = 1 / max(1 / p - 1, LEAST)``. Scales at which the forecast has no skill are left to the prior.
+
+    Args:
+        mean: ``m``, shape ``(C, h, w)``.
+        spread: ``P`` of the predictive distribution (an ensemble's, with the model's error).
+        climate: ``C`` on the same grid and torus.
+        climate_mean: ``mu``, broadcastable to ``mean``.
+        aggregate: ``G`` of `GaussianForecast`.
+
+    Raises:
+        ValueError: the two covariances live on different tori.
+    """
+    if spread.padded != climate.padded or spread.shape != climate.shape:
+        raise ValueError(
+            f"spread on {spread.shape} {spread.padded}, climate on {climate.shape} {climate.padded}"
+        )
+    P, C = _modes(spread.spectrum), _modes(climate.spectrum)
+    values, vectors = torch.linalg.eigh(C)
+    values = values.clamp_min(1e-8 * float(values.mean()))
+    root = (vectors * values.sqrt()[..., None, :]) @ vectors.mH
+    inverse = (vectors * values.rsqrt()[..., None, :]) @ vectors.mH
+    p, U = torch.linalg.eigh(_hermitian(inverse @ P @ inverse))
+    f = 1 / (1 / p.clamp_min(1e-8) - 1).clamp_min(LEAST)
+    half = root @ U
+    F = (half * f[..., None, :].to(half.dtype)) @ half.mH
+    # z = m + F C^{-1} (m - mu), and F C^{-1} = C^{1/2} U f U^H C^{-1/2}.
+    gain = (half * f[..., None, :].to(half.dtype)) @ U.mH @ inverse
+    error = replace(spread, spectrum=_like(F, spread.spectrum), scale=None, _cache={})
+    local = _local_factor(spread, climate)
+    difference = (mean - climate_mean).expand_as(mean)[None, None].float()
+    filtered = _reflected(difference, _like(gain, spread.spectrum), error)
+    if local is not None:
+        error = error.scaled(local)
+        filtered = filtered * local**2
+    return GaussianForecast(mean + filtered[0, 0].to(mean.dtype), error, aggregate)
+
+
+def _local_factor(spread: StationaryCovariance, climate: StationaryCovariance) -> Tensor | None:
+    """Local standard deviation of ``F`` over that of its stationary part, from the total variances of each cell."""
+    if spread.scale is None:
+        return None
+    P0 = spread.scaled(None).variance()
+    C = climate.variance()
+    P = (P0 * spread.scale**2).minimum(C / (1 + LEAST))
+    P0 = P0.minimum(C / (1 + LEAST))
+    return (P * (C - P0) / (P0 * (C - P))).clamp(1e-3, 1e3).sqrt()
+
+
+def aggregated(
+    V: StationaryCovariance, G: sp.csr_array | None, shape: tuple[int, int], padded: tuple[int, int]
+) -> StationaryCovariance:
+    """``G V G^T`` as a stationary covariance on the coarser grid: its response to a unit in the middle.
+
+    Args:
+        V: on the state's grid.
+        G: weights ``(h * w, H * W)``; ``None`` gives ``V`` itself.
+        shape: ``(h, w)``.
+        padded: torus of the coarser grid.
+    """
+    if G is None:
+        return V
+    from skyweave.cycle.ensemble import positive_blocks
+    from skyweave.observe.operator import to_torch_csr
+
+    down, up = to_torch_csr(G), to_torch_csr(sp.csr_array(G.T))
+    C, (h, w) = V.shape[1], shape
+    middle = (h // 2) * w + w // 2
+    unit = torch.zeros(C, C, h * w)
+    unit[torch.arange(C), torch.arange(C), middle] = 1.0
+    fine = (up @ unit.reshape(C * C, h * w).T).T.reshape(C, 1, *V.shape[1:])
+    response = (down @ (V @ fine).reshape(C * C, -1).T).T.reshape(C, C, h, w)
+    kernel = response.new_zeros(C, C, *padded)
+    rows, columns = torch.arange(h) - h // 2, torch.arange(w) - w // 2
+    # Column q of the response is the covariance of every variable with variable q.
+    kernel[..., (rows % padded[0])[:, None], (columns % padded[1])[None]] = response.transpose(0, 1)
+    blocks = positive_blocks(torch.fft.rfft2(kernel.double()))
+    spectrum = blocks.real.float() if C == 1 else blocks.to(torch.complex64)
+    return StationaryCovariance(spectrum, (1, C, h, w), padded)
+
+
+def _reflected(field: Tensor, blocks: Tensor, like: StationaryCovariance) -> Tensor:
+    """A filter applied to a field that is continued by reflection into the margin of the torus."""
+    H, W = field.shape[-2:]
+    for axis, n in ((-2, like.padded[0]), (-1, like.padded[1])):
+        size = field.shape[axis]
+        if n > size:
+            place = torch.arange(n)
+            # The margin is shared: its first half reflects the end, its second half the beginning.
+            beyond = place - size
+            back = torch.where(beyond < (n - size + 1) // 2, size - 1 - beyond, n - 1 - place)
+            field = field.index_select(axis, torch.where(beyond >= 0, back.clamp(0, size - 1), place))
+    hat = torch.fft.rfft2(field.reshape(field.shape[0], -1, *like.padded))
+    out = torch.fft.irfft2(apply_blocks(blocks, hat), s=like.padded)
+    return out.reshape(field.shape[0], *like.shape[:2], *like.padded)[..., :H, :W]
+
+
+def _modes(blocks: Tensor) -> Tensor:
+    return _hermitian(blocks.to(torch.complex128).permute(2, 3, 0, 1))
+
+
+def _hermitian(modes: Tensor) -> Tensor:
+    return 0.5 * (modes + modes.mH)
+
+
+def _like(modes: Tensor, blocks: Tensor) -> Tensor:
+    out = modes.permute(2, 3, 0, 1)
+    return (out if blocks.is_complex() else out.real).to(blocks.dtype)

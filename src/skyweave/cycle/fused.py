@@ -1,0 +1,238 @@
+"""Forecast and observations as one set of observations, and the solver that knows the structure of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skyweave.cycle.forecast import GaussianForecast, aggregated
+from skyweave.observe.operator import to_torch_csr
+from skyweave.posterior.kalman import KalmanSolver, Observed, innovation_variance
+from skyweave.posterior.precondition import Partition, cholesky, tabulated, two_level
+from skyweave.prior.covariance import StateCovariance, StationaryCovariance
+
+__all__ = ["FusedObserved", "FusedSolver"]
+
+DENSE = 1500
+"""Observations up to which the innovation covariance given the forecast is factorised."""
+
+
+@dataclass(frozen=True, eq=False)
+class FusedOperator:
+    """``x -> (G x, H(x))``: the forecast's view of the normalised state, then that of the observations."""
+
+    forecast: GaussianForecast
+    shape: tuple[int, int, int, int]
+    inner: Any = None
+    _weights: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def first(self) -> int:
+        """Rows of the forecast."""
+        return self.forecast.mean.numel()
+
+    @property
+    def n(self) -> int:
+        return self.first + (0 if self.inner is None else self.inner.n)
+
+    @property
+    def linear(self) -> bool:
+        return self.inner is None or self.inner.linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        parts = [self.down(x)] + ([] if self.inner is None else [self.inner(x)])
+        return torch.cat(parts, 1)
+
+    def jvp(self, x: Tensor, v: Tensor) -> Tensor:
+        parts = [self.down(v)] + ([] if self.inner is None else [self.inner.jvp(x, v)])
+        return torch.cat(parts, 1)
+
+    def vjp(self, x: Tensor, u: Tensor) -> Tensor:
+        out = self.up(u[:, : self.first])
+        return out if self.inner is None else out + self.inner.vjp(x, u[:, self.first :])
+
+    def down(self, x: Tensor) -> Tensor:
+        """``G x`` as rows, ``(M, C h w)``."""
+        G = self._matrix("down", x)
+        flat = x.reshape(-1, self.shape[2] * self.shape[3])
+        return (flat if G is None else (G @ flat.T).T).reshape(len(x), -1)
+
+    def up(self, u: Tensor) -> Tensor:
+        """``G^T u`` with the shape of states."""
+        G = self._matrix("up", u)
+        flat = u.reshape(len(u) * self.shape[1], -1)
+        return (flat if G is None else (G @ flat.T).T).reshape(len(u), *self.shape)
+
+    def _matrix(self, side: str, like: Tensor) -> Tensor | None:
+        G = self.forecast.aggregate
+        if G is None:
+            return None
+        if (side, like.dtype) not in self._weights:
+            self._weights[side, like.dtype] = to_torch_csr(G if side == "down" else G.T.tocsr(), like.dtype)
+        return self._weights[side, like.dtype]
+
+
+@dataclass(frozen=True, eq=False)
+class FusedErrors:
+    """Independent errors: those of the forecast, then those of the observations."""
+
+    forecast: GaussianForecast
+    inner: Any = None
+
+    @property
+    def first(self) -> int:
+        return self.forecast.mean.numel()
+
+    @property
+    def diagonal(self) -> Tensor:
+        F = self.forecast.error
+        own = F.variance().expand(1, *F.shape).reshape(-1)
+        return own if self.inner is None else torch.cat([own, self.inner.diagonal])
+
+    def __matmul__(self, u: Tensor) -> Tensor:
+        own = (self.forecast.error @ self._field(u)).reshape(len(u), -1)
+        return own if self.inner is None else torch.cat([own, self.inner @ u[:, self.first :]], 1)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Errors drawn from white noise of `FusedObserved.noise_rows` numbers a member."""
+        F = self.forecast.error
+        size = int(torch.tensor(F.noise_shape).prod())
+        own = F.color(noise[:, :size].reshape(len(noise), *F.noise_shape)).reshape(len(noise), -1)
+        return own if self.inner is None else torch.cat([own, self.inner.sample(noise[:, size:])], 1)
+
+    def _field(self, u: Tensor) -> Tensor:
+        return u[:, : self.first].reshape(len(u), *self.forecast.error.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class FusedObserved:
+    """A forecast and, where there are any, observations of one time.
+
+    Args:
+        forecast: in normalised units.
+        shape: ``(1, C, H, W)`` of the state.
+        observed: what else is known.
+    """
+
+    forecast: GaussianForecast
+    shape: tuple[int, int, int, int]
+    observed: Observed | None = None
+
+    @cached_property
+    def operator(self) -> Any:
+        inner = self.observed.operator if self.observed is not None and self.observed.operator.n else None
+        return FusedOperator(self.forecast, self.shape, inner)
+
+    @property
+    def y(self) -> Tensor:
+        own = self.forecast.mean.reshape(-1).float()
+        inner = self.operator.inner
+        return own if inner is None or self.observed is None else torch.cat([own, self.observed.y])
+
+    @cached_property
+    def R(self) -> FusedErrors:
+        inner = None if self.operator.inner is None or self.observed is None else self.observed.R
+        return FusedErrors(self.forecast, inner)
+
+    @property
+    def noise_rows(self) -> int:
+        """White numbers that `FusedErrors.sample` takes for each member."""
+        inner = self.operator.inner
+        return int(torch.tensor(self.forecast.error.noise_shape).prod()) + (0 if inner is None else inner.n)
+
+
+@dataclass(eq=False)
+class FusedSolver(KalmanSolver):
+    r"""Conjugate gradients for ``S = J V J^T + R`` with a forecast of the whole state among the observations.
+
+    The preconditioner eliminates the forecast first, by wavenumber, and then the observations given it:
+
+    .. math:: S = \begin{pmatrix} A & B \\ B^T & D \end{pmatrix}, \quad
+              A^{-1} \approx F_k\text{-space } (G V G^T + F)^{-1}, \quad
+              D - B^T A^{-1} B \approx H V' H^T + R, \quad V' = (V^{-1} + F^{-1})^{-1}.
+
+    On a periodic domain with stationary covariances it is exact.
+    """
+
+    _kept: dict = field(default_factory=dict, repr=False)
+
+    def _exact(
+        self, x_hat: Tensor, V: StateCovariance, observed: Observed
+    ) -> Callable[[Tensor], Tensor] | None:
+        return None if isinstance(observed, FusedObserved) else super()._exact(x_hat, V, observed)
+
+    def _approximate(
+        self, x_hat: Tensor, V: StateCovariance, observed: Observed
+    ) -> Callable[[Tensor], Tensor]:
+        if not isinstance(observed, FusedObserved):
+            return super()._approximate(x_hat, V, observed)
+        op, F = observed.operator, observed.forecast.error
+        if not isinstance(V, StationaryCovariance):
+            scale = innovation_variance(x_hat, V, observed)
+            return lambda r: r / scale
+        G = observed.forecast.aggregate
+        own = aggregated(V, G, F.shape[2:], F.padded)
+        smooth = _plain(F)
+        inverse = StationaryCovariance(_inverse(own.spectrum, smooth), F.shape, F.padded)
+        first = op.first
+
+        def A(r: Tensor) -> Tensor:
+            return (inverse @ r.reshape(len(r), *F.shape)).reshape(len(r), -1)
+
+        if op.inner is None:
+            return A
+        left = V if G is not None else StationaryCovariance(
+            _product(own.spectrum, smooth), V.shape, V.padded
+        )  # fmt: skip
+        D = self._given(left, op.inner, observed.R.inner, x_hat)
+
+        def factor(r: Tensor) -> Tensor:
+            a = A(r[:, :first])
+            across = op.inner.jvp(x_hat, V @ op.up(a))
+            u = D(r[:, first:] - across)
+            back = op.down(V @ op.inner.vjp(x_hat, u))
+            return torch.cat([a - A(back), u], 1)
+
+        return factor
+
+    def _given(self, V: StationaryCovariance, op: Any, R: Any, x_hat: Tensor) -> Callable[[Tensor], Tensor]:
+        """``(H V H^T + R)^{-1}`` for the observations, dense where they are few."""
+        if op.n <= DENSE:
+            matrix = tabulated(op.jacobian(x_hat.mean(0)), V)
+            if matrix is not None:
+                chol = cholesky(matrix + R.dense().double())
+                return lambda r: torch.cholesky_solve(r.T.to(chol.dtype), chol).T.to(r.dtype)
+        if id(op) not in self._kept:
+            self._kept = {id(op): Partition.of(op.matrix, op.shape, R)}
+        slope = op.derivative(x_hat.mean(0, keepdim=True))
+        flat = None if slope is None else slope.expand(1, *op.shape).reshape(-1)
+        made = two_level(V, self._kept[id(op)], flat)
+        if made is not None:
+            return made
+        scale = op.jvp(x_hat, V.variance().sqrt().expand_as(x_hat)) ** 2 + R.diagonal
+        return lambda r: r / scale
+
+
+def _plain(F: StationaryCovariance) -> Tensor:
+    """Blocks of ``F`` with its mean local variance in place of the local one."""
+    return F.spectrum if F.scale is None else F.spectrum * float((F.scale**2).mean())
+
+
+def _inverse(V: Tensor, F: Tensor) -> Tensor:
+    if V.shape[0] == 1:
+        return 1 / (V.real + F.real)
+    return torch.linalg.inv((V + F).permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
+
+
+def _product(V: Tensor, F: Tensor) -> Tensor:
+    """``(V^{-1} + F^{-1})^{-1} = V (V + F)^{-1} F`` per wavenumber."""
+    if V.shape[0] == 1:
+        return V.real * F.real / (V.real + F.real)
+    inverse = _inverse(V, F)
+    out = torch.einsum("pqyx,qryx,rsyx->psyx", V, inverse, F)
+    return 0.5 * (out + out.transpose(0, 1).conj())

@@ -1,0 +1,223 @@
+"""The cycle: forecast every member one step, fuse with what is observed, bring down to the model's grid, repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from skyweave.cycle.analysis import analyse
+from skyweave.cycle.ensemble import ensemble_covariance
+from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
+from skyweave.cycle.fused import FusedSolver
+from skyweave.observe.assemble import ObservationSet
+from skyweave.observe.operator import to_torch_csr
+from skyweave.posterior.background import Background
+from skyweave.posterior.noise import NoiseStream
+from skyweave.posterior.output import to_physical
+from skyweave.posterior.sample import Method
+from skyweave.prior.covariance import StationaryCovariance
+from skyweave.state import StateSpec
+from skyweave.transform import StateTransform
+
+__all__ = ["Cycle", "CycleSettings", "Cycler", "Model"]
+
+# Streams of noise beside those of the posterior's sampler, which counts its steps from zero.
+MODEL_ERROR, CLIMATE = 1_000_001, 1_000_002
+FAR = 80.0
+"""Noise level at which the prior says nothing but the mean of its climate."""
+
+
+class Model(Protocol):
+    """What steps an ensemble: physical states ``(M, C, h, w)`` at a time to those one time step later."""
+
+    def step(self, state: Tensor, time: Any) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class CycleSettings:
+    """How cycles are computed.
+
+    Args:
+        members: size of the ensemble.
+        seed: of all noise.
+        method: sampler of the analysis. More evaluations than a single reconstruction takes, because the sampler's
+            error of spread enters the next forecast's covariance and so grows from cycle to cycle.
+        information: "ensemble": the forecast's covariance is that of its members, renewed in every cycle, and what it
+            tells beyond the climate is used (`skyweave.cycle.forecast`); "stated": the forecast is a source with the
+            model's stated error, as in the paper.
+        reach: share of the domain beyond which the ensemble's correlations are zero.
+        local: whether the ensemble's standard deviation varies in space.
+        inflation: factor of the forecast's spread before an analysis.
+        batch: members computed together.
+    """
+
+    members: int = 32
+    seed: int = 0
+    method: Method = field(default_factory=lambda: Method(steps=32))
+    information: Literal["ensemble", "stated"] = "ensemble"
+    reach: float = 0.5
+    local: bool = True
+    inflation: float = 1.0
+    batch: int = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Cycle:
+    """One cycle's outcome, physical units.
+
+    Args:
+        index: place of its time in the series.
+        forecast: members on the model's grid ``(M, C, h, w)``; ``None`` where the series begins without one.
+        analysis: members on the prior's grid ``(M, C, H, W)``.
+        innovation: mean and standard deviation of ``y - H x_f`` per source, in units of what the forecast's spread
+            and the observation's error predict; empty without forecast or observations.
+    """
+
+    index: int
+    forecast: Tensor | None
+    analysis: Tensor
+    innovation: dict[str, tuple[float, float]]
+
+
+@dataclass(eq=False)
+class Cycler:
+    """A prior, a model, observations and settings, ready to cycle.
+
+    Args:
+        background: the prior on the analysis grid, with states ``(1, C, H, W)``.
+        spec, transform: of the prior.
+        model: the forecaster.
+        observed: all observations, one frame per cycle.
+        identities: a number for each time, which its noise depends on.
+        times: handed to the model; as many as frames.
+        settings: how.
+        down: weights ``(h * w, H * W)`` to the model's grid; ``None`` where it is that of the prior.
+        coarse: ``(h, w)``, with ``down``.
+        model_error: error of one step of the model in normalised units on the model's grid; ``None`` for a perfect
+            model.
+        periodic: whether latitudes and longitudes are circles.
+    """
+
+    background: Background
+    spec: StateSpec
+    transform: StateTransform
+    model: Model
+    observed: ObservationSet
+    identities: list[int]
+    times: np.ndarray
+    settings: CycleSettings = field(default_factory=CycleSettings)
+    down: sp.csr_array | None = None
+    coarse: tuple[int, int] | None = None
+    model_error: StationaryCovariance | None = None
+    periodic: tuple[bool, bool] = (False, False)
+
+    def __post_init__(self) -> None:
+        V = self.background.covariance(float("inf"))
+        if not isinstance(V, StationaryCovariance):
+            raise ValueError("cycling needs a prior of single frames with a stationary covariance")
+        shape = V.shape[2:] if self.coarse is None else self.coarse
+        self.padded = V.padded if self.down is None else _torus(shape, self.periodic)
+        self.climate = aggregated(V, self.down, (shape[0], shape[1]), self.padded)
+        self._matrix = None if self.down is None else to_torch_csr(self.down)
+        self._mean: Tensor | None = None
+
+    def run(self, start: Tensor | None = None, first: int = 0) -> Iterator[Cycle]:
+        """Cycles from frame ``first`` on.
+
+        Args:
+            start: members of the analysis before it, physical, ``(M, C, H, W)``; ``None`` to begin with an analysis of
+                the observations alone.
+        """
+        members = start
+        for k in range(first, len(self.identities)):
+            forecast = None if members is None else self.forecast(members, k)
+            members = self.analysis(forecast, k)
+            yield Cycle(k, forecast, members, self._innovation(forecast, k))
+
+    def forecast(self, analysis: Tensor, k: int) -> Tensor:
+        """Members one step on, at frame ``k``, with the model's own error added; physical, on the model's grid."""
+        begin = self.times[k - 1] if k else None
+        stepped = self.model.step(self._bring_down(analysis), begin)
+        if self.model_error is None:
+            return stepped
+        noise = NoiseStream(self.settings.seed, range(len(stepped)), [self.identities[k]])
+        error = self.model_error.color(noise.normal(MODEL_ERROR, self.model_error.noise_shape[1:]))
+        moved = self.transform.forward(stepped[:, None]) + error
+        return to_physical(moved, self.transform, self.spec)[0][:, 0]
+
+    def analysis(self, forecast: Tensor | None, k: int) -> Tensor:
+        """Members of the posterior at frame ``k``, physical, ``(M, C, H, W)``; the forecast itself without data."""
+        settings, segment = self.settings, self.observed.segment(k, k + 1)
+        source = None if forecast is None else self.source(forecast)
+        parts, solver = [], FusedSolver()
+        for m in range(0, settings.members, settings.batch):
+            numbers = range(m, min(m + settings.batch, settings.members))
+            noise = NoiseStream(settings.seed, numbers, [self.identities[k]])
+            x = analyse(self.background, source, segment, noise, method=settings.method, solver=solver, key=k)
+            parts.append(to_physical(x, self.transform, self.spec)[0][:, 0])
+        return torch.cat(parts)
+
+    def source(self, forecast: Tensor) -> GaussianForecast:
+        """The forecast of an ensemble as what it adds to the prior."""
+        settings = self.settings
+        x = self.transform.forward(forecast[:, None])[:, 0]
+        mean = x.mean(0)
+        if settings.information == "stated":
+            if self.model_error is None:
+                raise ValueError("information='stated' needs the model's error")
+            return GaussianForecast(mean, self.model_error, self.down)
+        spread = ensemble_covariance(
+            settings.inflation * (x - mean),
+            self.padded,
+            periodic=self.periodic,
+            reach=settings.reach,
+            local=settings.local,
+        )
+        return as_source(mean, spread, self.climate, self.climate_mean(), self.down)
+
+    def climate_mean(self) -> Tensor:
+        """What the prior expects where nothing is known, normalised, on the model's grid, ``(C, h, w)``."""
+        if self._mean is None:
+            noise = NoiseStream(self.settings.seed, range(8), [0])
+            x = FAR * noise.normal(CLIMATE, self.background.shape[1:])
+            with torch.no_grad():
+                mean = self.background(x, torch.tensor(FAR)).mean(0)[0]
+            self._mean = self._aggregate(mean)
+        return self._mean
+
+    def _bring_down(self, analysis: Tensor) -> Tensor:
+        return self._aggregate(analysis)
+
+    def _aggregate(self, field_: Tensor) -> Tensor:
+        if self._matrix is None or self.coarse is None:
+            return field_
+        flat = field_.reshape(-1, field_.shape[-2] * field_.shape[-1])
+        return (self._matrix @ flat.T).T.reshape(*field_.shape[:-2], *self.coarse)
+
+    def _innovation(self, forecast: Tensor | None, k: int) -> dict[str, tuple[float, float]]:
+        segment = self.observed.segment(k, k + 1)
+        if forecast is None or not segment.n or self.down is not None:
+            return {}
+        predicted = segment.operator(self.transform.forward(forecast[:, None]))
+        expected = (predicted.var(0) + segment.R.diagonal).sqrt()
+        d = ((segment.y - predicted.mean(0)) / expected).double().numpy()
+        names = [s.name for s in self.observed.sources]
+        return {
+            name: (float(d[segment.source == i].mean()), float(np.sqrt(np.mean(d[segment.source == i] ** 2))))
+            for i, name in enumerate(names)
+            if (segment.source == i).any()
+        }
+
+
+def _torus(shape: tuple[int, ...], periodic: tuple[bool, bool]) -> tuple[int, int]:
+    lat, lon = (
+        n if circle else next_fast_len(2 * n, True) for n, circle in zip(shape, periodic, strict=True)
+    )
+    return lat, lon
