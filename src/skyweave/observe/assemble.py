@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -32,10 +32,11 @@ __all__ = ["ObservationSet", "SegmentObservations", "Source", "assemble", "no_ob
 
 @dataclass(frozen=True)
 class Source:
-    """Name and weight ``lambda_m`` of a source."""
+    """Name and weight ``lambda_m`` of a source, and whether it is a "grid" or "points"."""
 
     name: str
     weight: float
+    kind: str = "grid"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,8 @@ class SegmentObservations:
             it is a mean of several, shape ``(n,)``.
         frame: first frame of the segment that a row weighs, shape ``(n,)``; ascends.
         straddling: rows left out for weighing a frame of this segment and one outside it.
+        weight: by which the error variance of each row was divided, shape ``(n,)``; empty for one.
+        sources: names, weights and kinds, by number.
     """
 
     operator: StateOperator
@@ -62,10 +65,27 @@ class SegmentObservations:
     cell: np.ndarray
     frame: np.ndarray
     straddling: int = 0
+    weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    sources: tuple[Source, ...] = ()
 
     @property
     def n(self) -> int:
         return len(self.y)
+
+    def take(self, rows: np.ndarray) -> SegmentObservations:
+        """Some of the observations; ``rows`` ascend."""
+        op = self.operator
+        return replace(
+            self,
+            operator=StateOperator(sp.csr_array(op.matrix[rows]), op.shape, op.transform),
+            y=self.y[torch.from_numpy(np.asarray(rows))],
+            R=self.R.take(rows),
+            source=self.source[rows],
+            channel=self.channel[rows],
+            cell=self.cell[rows],
+            frame=self.frame[rows],
+            weight=self.weight[rows] if len(self.weight) else self.weight,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +99,10 @@ class ObservationSet:
         source, channel, cell: as in `SegmentObservations`, of the whole state.
         first, last: frames that a row weighs, shape ``(n,)``; ``first`` ascends.
         spec: the state.
-        sources: names and weights.
+        sources: names, weights and kinds.
         report: what became of every observation; prints as a table.
+        weight: by which the error variance of each row was divided, shape ``(n,)``; empty for one.
+        predictors: of biases, by name, one number a row, NaN where its source has none.
     """
 
     operator: StateOperator
@@ -94,6 +116,8 @@ class ObservationSet:
     spec: StateSpec
     sources: tuple[Source, ...]
     report: Report
+    weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    predictors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -114,7 +138,7 @@ class ObservationSet:
         if not 0 <= t0 < t1 <= frames:
             raise ValueError(f"segment {t0}:{t1} of {frames} frames")
         begin, end = np.searchsorted(self.first, [t0, t1])
-        rows = np.arange(begin, end)[self.last[begin:end] < t1]
+        rows = self.rows(t0, t1)
         across = int(end - begin - len(rows)) + int(((self.first < t0) & (self.last >= t0)).sum())
         area = channels * height * width
         matrix = sp.csr_array(self.operator.matrix[begin:end][rows - begin][:, t0 * area : t1 * area])
@@ -128,7 +152,14 @@ class ObservationSet:
             np.where(cell >= 0, cell - t0 * area, -1),
             self.first[rows] - t0,
             across,
+            self.weight[rows] if len(self.weight) else self.weight,
+            self.sources,
         )
+
+    def rows(self, t0: int, t1: int) -> np.ndarray:
+        """Rows that weigh frames ``t0 <= t < t1`` alone, those of `segment`."""
+        begin, end = np.searchsorted(self.first, [t0, t1])
+        return np.arange(begin, end)[self.last[begin:end] < t1]
 
     def segments(self, window: int = 1) -> list[tuple[int, int]]:
         """Stretches of frames ``(t0, t1)`` whose posteriors do not depend on one another.
@@ -168,7 +199,7 @@ class ObservationSet:
         digest = hashlib.sha256(repr(self.operator.shape).encode())
         matrix = self.operator.matrix
         parts: list[Any] = [matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data]
-        parts += [self.value, self.R.variance, self.source]
+        parts += [self.value, self.R.variance, self.source, self.weight]
         for block in self.R.blocks:
             digest.update(f"{block.length_km} {block.kind}".encode())
             parts += [np.asarray(block.index, np.int64), block.position]
@@ -221,7 +252,9 @@ def assemble(
         grid_rows(o, name, state) if isinstance(o, GridObservation) else point_rows(o, name, state)
         for o, name in zip(given, names, strict=True)
     ]
-    sources = tuple(Source(name, o.weight) for name, o in zip(names, given, strict=True))
+    sources = tuple(
+        Source(name, o.weight, p.report.kind) for name, o, p in zip(names, given, parts, strict=True)
+    )
     report = Report(tuple(part.report for part in parts))
     if not any(len(part.value) for part in parts):
         raise SkyweaveError(_nothing_left(report, grid, times))
@@ -265,12 +298,18 @@ def _stacked(
         return np.concatenate([getattr(part, field) for part in parts])[order]
 
     R = ErrorCovariance.stack([p.R.scaled(1 / s.weight) for p, s in zip(parts, sources, strict=True)])
+    number = np.repeat(np.arange(len(parts)), [len(p.value) for p in parts])
+    names = sorted({name for part in parts for name in part.predictors})
+    predictors = {
+        name: np.concatenate([p.predictors.get(name, np.full(len(p.value), np.nan)) for p in parts])[order]
+        for name in names
+    }
     matrix = sp.csr_array(sp.vstack([part.matrix for part in parts], format="csr"))[order]
     return ObservationSet(
         StateOperator(sp.csr_array(matrix), shape, transform),
         together("value"),
         R.take(order),
-        np.repeat(np.arange(len(parts)), [len(p.value) for p in parts])[order],
+        number[order],
         together("channel"),
         together("cell"),
         first[order],
@@ -278,6 +317,8 @@ def _stacked(
         spec,
         sources,
         report,
+        np.array([s.weight for s in sources])[number[order]],
+        predictors,
     )
 
 

@@ -54,6 +54,7 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     fit = footprint(observed, state.grid, source.operator, name)
 
     steps, cells = data.shape[0], observed.size
+    known = _predictors(source, data, what)
     match = state.times.matched(when, source.time_window, source.time, what)
     twice = np.zeros(steps, bool)
     by_time = np.argsort(when, kind="stable")
@@ -103,6 +104,12 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
             channel,
         )
         lat, lon = (part.ravel() for part in state.grid.mesh())
+        # Of an observation averaged over the state's cells only its place is known.
+        for missing in set(known) - {"latitude"}:
+            raise SkyweaveError(
+                f"{what}: no bias predictor {missing!r} where cells are averaged; only latitude"
+            )
+        known = {name: np.tile(lat, (steps, 1)) for name in known}
     else:
         step, place = np.divmod(np.flatnonzero(tally.alive), cells)
         y, spread = value[step, place], variance[step, place]
@@ -115,6 +122,7 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
         kept = ~blocked[step * cells + place]
         matrix = matrix[np.flatnonzero(kept)]
         step, place, y, spread, channels = step[kept], place[kept], y[kept], spread[kept], channels[kept]
+    known = {name: one[step, place] for name, one in known.items()}
     first, last = match.first[step], match.last[step]
     frame = np.where(match.weight[step] > 0.5, last, first)
     at = fit.cell[place]
@@ -128,7 +136,24 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
         name, "grid", fit.operator, source.weight, steps * cells, int(tally.alive.sum()), len(y),
         tally.dropped, error_span(R, channels, state), notes,
     )  # fmt: skip
-    return Rows(matrix, y, R, channels, first, last, cell, report)
+    return Rows(matrix, y, R, channels, first, last, cell, report, known)
+
+
+def _predictors(source: GridObservation, data: xr.DataArray, what: str) -> dict[str, np.ndarray]:
+    """Predictors of the bias as (steps, cells): latitude, or coordinates along time, latitude or longitude."""
+    out = {}
+    for name in source.bias_predictors:
+        found = data[data.dims[1]] if name == "latitude" else data.coords.get(name)
+        if found is None:
+            raise SkyweaveError(
+                f"{what}: no bias predictor {name!r}; there are latitude and the coordinates "
+                f"{', '.join(str(c) for c in data.coords)}"
+            )
+        if found.dtype.kind in "mM":
+            found = (found - found.values.ravel()[0]) / np.timedelta64(1, "D")
+        spread = found.astype(float).broadcast_like(data).transpose(*data.dims)
+        out[name] = spread.values.reshape(data.shape[0], -1)
+    return out
 
 
 def _aggregate(

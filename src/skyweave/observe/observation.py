@@ -37,7 +37,11 @@ def error_model(error: ErrorModel | float) -> ErrorModel:
     return error if isinstance(error, ErrorModel) else ErrorModel(absolute=float(error))
 
 
-def _check_common(name: str, weight: float, time: str, valid: Any) -> None:
+def _check_common(name: str, weight: float, time: str, valid: Any, bias: str | None) -> None:
+    if bias not in (None, "estimate"):
+        raise SkyweaveError(
+            f"observation {name!r}: bias={bias!r}, it is 'estimate' or None; subtract a known bias from the values"
+        )
     if not np.isfinite(weight) or weight <= 0:
         raise SkyweaveError(f"observation {name!r}: weight is {weight}, it must be positive")
     if time not in ("nearest", "interpolate"):
@@ -76,6 +80,9 @@ class GridObservation:
         valid_range: (low, high) in the units of ``data``; values outside are dropped; ``None`` for open.
         units: of ``data``, where its attribute ``units`` is missing or wrong.
         error_field: an error per cell with the shape of ``data``, which replaces ``error.absolute``.
+        bias: ``"estimate"``: estimate a constant bias from innovations, and remove it where it is significant.
+        bias_predictors: let the bias vary linearly with these as well: ``"latitude"``, or coordinates of ``data``
+            along time (a lead time), latitude or longitude.
 
     Raises:
         SkyweaveError: for an unknown operator, a weight that is not positive, an error of zero.
@@ -94,6 +101,8 @@ class GridObservation:
     valid_range: tuple[float | None, float | None] | None = None
     units: str | None = None
     error_field: xr.DataArray | None = None
+    bias: str | None = None
+    bias_predictors: tuple[str, ...] = ()
     model: ErrorModel = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -108,8 +117,9 @@ class GridObservation:
                 "a GridObservation without a name: pass variable='...' (its name in the prior)"
             )
         object.__setattr__(self, "variable", str(variable))
+        object.__setattr__(self, "bias_predictors", tuple(self.bias_predictors))
         label = self.label
-        _check_common(label, self.weight, self.time, self.valid_range)
+        _check_common(label, self.weight, self.time, self.valid_range, self.bias)
         if self.operator not in GRID_OPERATORS:
             hint = did_you_mean(self.operator, GRID_OPERATORS)
             raise SkyweaveError(
@@ -160,6 +170,9 @@ class PointObservation:
         valid_range: (low, high) in the units of the values, or one per variable.
         units: of the values, or one per variable; a column ``units`` wins; the prior's by default.
         variable: name of all values where the table has no column ``variable``.
+        bias: ``"estimate"``: estimate a constant bias of each variable from innovations, and remove it where it is
+            significant.
+        bias_predictors: let it vary linearly with these as well: ``"latitude"``, or columns of numbers (a scan angle).
 
     Raises:
         SkyweaveError: for missing columns, no error at all, or incompatible settings.
@@ -179,10 +192,13 @@ class PointObservation:
     ) = None
     units: str | Mapping[str, str] | None = None
     variable: str | None = None
+    bias: str | None = None
+    bias_predictors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "bias_predictors", tuple(self.bias_predictors))
         label = self.label
-        _check_common(label, self.weight, self.time, self.valid_range)
+        _check_common(label, self.weight, self.time, self.valid_range, self.bias)
         if self.interpolation not in ("bilinear", "bicubic"):
             raise SkyweaveError(
                 f"observation {label!r}: interpolation {self.interpolation!r}, known are 'bilinear' and 'bicubic'"
@@ -197,6 +213,7 @@ class PointObservation:
             raise SkyweaveError(f"observation {label!r}: thin={self.thin!r}, give 'cell' or a distance in km")
         table = self._standard_table()
         object.__setattr__(self, "table", table)
+        self.predictor_columns()
         if self.error is None and "error" not in table.columns:
             raise SkyweaveError(
                 f"observation {label!r} has no errors: add a column 'error' (a standard deviation per row), or "
@@ -239,6 +256,21 @@ class PointObservation:
 
     def renamed(self, name: str) -> PointObservation:
         return replace(self, name=name)
+
+    def predictor_columns(self) -> list[tuple[str, str]]:
+        """Predictors of the bias and the columns that hold them.
+
+        Raises:
+            SkyweaveError: a column is missing or not of numbers.
+        """
+        pairs = [(name, "lat" if name == "latitude" else name) for name in self.bias_predictors]
+        for name, column in pairs:
+            if column not in self.table.columns or not pd.api.types.is_numeric_dtype(self.table[column]):
+                raise SkyweaveError(
+                    f"observation {self.label!r}: bias predictor {name!r} is no column of numbers; the table has "
+                    f"{', '.join(map(str, self.table.columns))}"
+                )
+        return pairs
 
     def model_of(self, variable: str) -> ErrorModel:
         """The error model of one variable; all zero where only the table gives errors."""

@@ -122,6 +122,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
             position[chosen],
         )
     y, spread, of = value[order], variance[order], channel[order]
+    known = {p: table[c].to_numpy(float, na_value=np.nan)[order] for p, c in source.predictor_columns()}
     first, last = match.first[order], match.last[order]
     if source.superob and len(order):
         weights = superob(cell, spread)
@@ -136,6 +137,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
             rows = np.flatnonzero(of == c)
             merged[rows] = merged_variance(weights[rows], measured[order], position, scaled[c])
         matrix, y, spread = sp.csr_array(weights @ matrix), weights @ y, merged
+        known = {name: weights @ one for name, one in known.items()}
         position, cell = weights @ position, new_cell
         position /= np.linalg.norm(position, axis=1, keepdims=True)
     R = covariance_of(spread, of, first, last, position, models)
@@ -143,7 +145,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         name, "points", source.interpolation + (" superobbed" if source.superob else ""), source.weight,
         len(table), int(tally.alive.sum()), len(y), tally.dropped, error_span(R, of, state), tuple(sorted(assumed)),
     )  # fmt: skip
-    return Rows(matrix, y, R, of, first, last, cell, report)
+    return Rows(matrix, y, R, of, first, last, cell, report, known)
 
 
 def _point_times(source: PointObservation, state: Frame, what: str) -> np.ndarray:

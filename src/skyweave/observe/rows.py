@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -77,6 +77,7 @@ class Rows:
         first, last: frames that a row weighs.
         cell: flat state cell that a row observes directly, -1 where it is a mean of several.
         report: what became of the source.
+        predictors: of the source's bias, by name, one number a row.
     """
 
     matrix: sp.csr_array
@@ -87,6 +88,7 @@ class Rows:
     last: np.ndarray
     cell: np.ndarray
     report: SourceReport
+    predictors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def weights_at(

@@ -23,6 +23,7 @@ from skyweave.posterior.background import Background, bind, error_covariance
 from skyweave.posterior.calibration import recalibrate_members, stored_factor
 from skyweave.posterior.execute import available_memory, limit_members
 from skyweave.posterior.kalman import KalmanSolver
+from skyweave.posterior.methods import find_method, with_options
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.output import provenance, to_physical
 from skyweave.posterior.plan import Plan, Unit, make_units, member_bytes
@@ -288,20 +289,18 @@ def method_of(settings: Settings) -> Method:
     if sampler == "dps":
         # The step-wise guidance that AODDiff compares with: its likelihood score and a deterministic sampler.
         method, sampler, steps = "dps", "dpm++2m", steps or 64
-    base = method if isinstance(method, Method) else Method(guidance=method)
+    base = method if isinstance(method, Method) else find_method(method)
     changes: dict[str, Any] = {}
     if sampler is not None:
         changes["sampler"] = sampler
         changes["steps"] = STEPS.get(sampler, base.steps)
         if sampler == "daps":
             changes["start"] = "noise"  # as published
+        if sampler != base.sampler:
+            changes["sampler_options"] = {}
     if steps is not None:
         changes["steps"] = steps
-    if settings.options:
-        # A decoupled sampler takes the place of guidance, so the options are its own.
-        place = "sampler_options" if changes.get("sampler", base.sampler) in STEPS else "guidance_options"
-        changes[place] = {**getattr(base, place), **settings.options}
-    return replace(base, **changes)
+    return with_options(replace(base, **changes), settings.options or {})
 
 
 def _mask(domain_mask: xr.DataArray | np.ndarray | None, target: Target) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from skyweave.observe.operator import to_torch_csr
 from skyweave.prior.covariance import StateCovariance
 
-__all__ = ["Partition", "Rows", "cholesky", "clusters", "tabulated", "thinned", "two_level"]
+__all__ = ["Partition", "Rows", "cholesky", "clusters", "row_positions", "tabulated", "thinned", "two_level"]
 
 BLOCK = 64
 """Observations solved together exactly, at most."""
@@ -107,7 +107,7 @@ class Partition:
     def of(cls, matrix: sp.csr_array, shape: tuple[int, int, int, int], R: Any) -> Partition:
         """Group the rows of an operator on states ``(T, C, H, W)`` by their heaviest cells."""
         n = matrix.shape[0]
-        position = _row_positions(matrix, shape)
+        position = row_positions(matrix, shape)
         matrix = thinned(matrix)
         footprint = max(1.0, matrix.nnz / n)
         blocks = clusters(position[:, [0, 1, 3]], int(min(BLOCK, max(8, CELLS // footprint))))
@@ -179,7 +179,7 @@ def _rows(parts: list[sp.csr_array], noise: Tensor) -> Rows:
     return Rows(index, weights, noise)
 
 
-def _row_positions(matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> np.ndarray:
+def row_positions(matrix: sp.csr_array, shape: tuple[int, int, int, int]) -> np.ndarray:
     """Latitude and longitude index, channel and time of the heaviest cell of each row, ``(n, 4)``."""
     T, C, H, W = shape
     matrix = matrix.tocsr()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from skyweave.posterior.guidance.covariance import CovarianceGuidance
 from skyweave.posterior.guidance.dps import DPSGuidance
 from skyweave.posterior.guidance.mmps import MMPSGuidance
+from skyweave.posterior.guidance.multimodal import MultimodalGuidance
 from skyweave.posterior.guidance.pigdm import PiGDMGuidance
 from skyweave.posterior.guidance.sda import SDAGuidance
 
@@ -18,6 +19,7 @@ GUIDANCE: dict[str, Callable] = {
     "covariance": CovarianceGuidance,
     "mmps": MMPSGuidance,
     "sda": SDAGuidance,
+    "multimodal": MultimodalGuidance,
     "pigdm": PiGDMGuidance,
     "dps": DPSGuidance,
 }
@@ -27,6 +29,7 @@ __all__ = [
     "CovarianceGuidance",
     "DPSGuidance",
     "MMPSGuidance",
+    "MultimodalGuidance",
     "PiGDMGuidance",
     "SDAGuidance",
 ]

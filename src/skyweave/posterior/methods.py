@@ -1,0 +1,78 @@
+"""Methods known by name besides the guidance methods themselves, and where each option belongs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.posterior.guidance import GUIDANCE
+from skyweave.posterior.sample import Method
+from skyweave.posterior.samplers import SAMPLERS, STEPS
+
+__all__ = ["METHODS", "find_method", "with_options"]
+
+METHODS: dict[str, Method] = {
+    # Algorithm 1 and Section 3.4 of the multimodal paper. What it does not state is EDM's: schedule and churn of its
+    # Table 5, and 18 levels, which the two seconds of the paper's Table 3 leave room for.
+    "multimodal": Method(
+        guidance="multimodal",
+        sampler="heun",
+        steps=36,
+        start="noise",
+        sigma_max=80.0,
+        sigma_min=0.002,
+        rho=7.0,
+        sampler_options={"churn": 40.0, "t_min": 0.05, "t_max": 50.0},
+    ),
+}
+
+SCHEDULE = ("start", "sigma_max", "sigma_min", "rho")
+INTERNAL = ("denoiser", "prior", "observed", "solver", "key")
+
+
+def find_method(name: str) -> Method:
+    """A method by name: one of `METHODS`, or a guidance method with the default sampler.
+
+    Raises:
+        SkyweaveError: there is none of that name.
+    """
+    if name not in METHODS and name not in GUIDANCE:
+        known = sorted({*GUIDANCE, *METHODS})
+        raise SkyweaveError(
+            f"no guidance method {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+        )
+    return METHODS.get(name) or Method(guidance=name)
+
+
+def with_options(method: Method, options: Mapping[str, Any]) -> Method:
+    """The method with options, each given to the guidance, the sampler or the noise schedule that knows its name.
+
+    Raises:
+        SkyweaveError: an option that none of them knows, or a value that does not fit.
+    """
+    # A decoupled sampler takes the place of guidance.
+    guidance = () if method.sampler in STEPS else _names(GUIDANCE[method.guidance])
+    sampler = _names(SAMPLERS[method.sampler])
+    known = (*guidance, *sampler, *SCHEDULE)
+    for name in options:
+        if name not in known:
+            raise SkyweaveError(
+                f"option {name!r} is unknown to {method.guidance} with {method.sampler}"
+                f"{did_you_mean(name, known)}; known are {', '.join(known)}"
+            )
+    own = {k: v for k, v in options.items() if k in guidance}
+    theirs = {k: v for k, v in options.items() if k in sampler and k not in guidance}
+    rest = {k: v for k, v in options.items() if k in SCHEDULE}
+    return replace(
+        method,
+        guidance_options={**method.guidance_options, **own},
+        sampler_options={**method.sampler_options, **theirs},
+        **rest,
+    )
+
+
+def _names(factory: Any) -> tuple[str, ...]:
+    return tuple(name for name in inspect.signature(factory).parameters if name not in INTERNAL)
