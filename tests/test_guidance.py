@@ -153,7 +153,7 @@ def test_every_method_brings_the_prior_closer_to_the_truth(guidance):
     """A law for the list of methods: with accurate observations, the error at observed rows falls by half."""
     prior, case = some_cells(count=60, error=0.1)
     # The paper's constants are those of a coarse grid, far from these observations.
-    own = {"sigma_y": "stated", "gamma": 0.3} if guidance == "multimodal" else {}
+    own = {"sigma_y": "stated", "gamma": 1.0, "half": True} if guidance == "multimodal" else {}
     method = Method(guidance, "dpm++2m-sde", 32, "noise", 50, guidance_options=own)
     noise = NoiseStream(0, range(16), [0])
     x = sample_posterior(prior, prior, case, noise, SHAPE, method)
