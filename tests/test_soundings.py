@@ -213,6 +213,15 @@ def test_a_steady_wind_carries_the_balloon_as_far_as_it_blows(climbing, lat):
     np.testing.assert_allclose(north["at_lon"], 16)
 
 
+def test_a_balloon_from_the_pole_goes_where_the_wind_says(climbing):
+    # At the pole north is along the station's meridian; after the first step the wind is along the local one.
+    for lat, away in ((90.0, -1), (-90.0, 1)):
+        path = drifted(climbing.assign(lat=lat, u=0.0, v=away * 20.0))
+        metres = 20 * path["since"]
+        np.testing.assert_allclose(path["at_lat"] - lat, away * np.rad2deg(metres / EARTH_RADIUS), atol=1e-6)
+        np.testing.assert_allclose(path["at_lon"], 16, atol=1e-6)
+
+
 def test_elapsed_times_win_over_the_ascent_and_fill_in_between(climbing):
     elapsed = np.full(len(climbing), np.nan)
     elapsed[[0, 10, 50]] = [0, 400, 3000]

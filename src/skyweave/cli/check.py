@@ -51,6 +51,8 @@ def describe(settings: ReconstructConfig, prior: LearntPrior, inputs: Inputs) ->
     lines = [f"prior         {settings.prior}", *describe_prior(prior)]
     if inputs.like is not None:
         lines += [f"target        {settings.like}", *describe_dataset(inputs.like)]
-    for source in inputs.observations:
+    for number, source in enumerate(inputs.observations):
         lines += [f"observations  {source.label}", *describe_source(source)]
+        if number in inputs.reports:
+            lines += [f"  {line}" for line in str(inputs.reports[number]).splitlines()]
     return lines

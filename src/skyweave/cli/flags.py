@@ -26,6 +26,8 @@ class Flags:
         Gridded source PATH:VARIABLE[=ERROR], as in obs.nc:t2m=0.5; may be given again.
     points
         Table of points PATH[=ERROR], as in stations.csv; may be given again.
+    soundings
+        IGRA radiosonde files PATH, or a folder of them; may be given again.
     like
         File whose grid, and times if it has them, the fields take; the first gridded source by default.
     out
@@ -35,7 +37,7 @@ class Flags:
     seed
         Seed of the noise (0); a member is the same field whatever the batch.
     method
-        Guidance: covariance (default), mmps, sda, pigdm or dps.
+        Guidance: covariance (default), mmps, sda, multimodal (the paper's whole sampler), pigdm or dps.
     sampler
         dpm++2m, dpm++2m-sde (default), heun, ancestral; daps, daps-exact or dps as in AODDiff.
     steps
@@ -55,6 +57,7 @@ class Flags:
     prior: str | None = None
     grid: Annotated[list[str] | None, Repeated] = None
     points: Annotated[list[str] | None, Repeated] = None
+    soundings: Annotated[list[str] | None, Repeated] = None
     like: str | None = None
     out: Path | None = None
     members: int | None = None

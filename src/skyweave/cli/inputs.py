@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from skyweave.cli.settings import ErrorSection, GridSource, PointSource, ReconstructConfig
+from skyweave.cli.settings import ErrorSection, GridSource, PointSource, ReconstructConfig, SoundingSource
 from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.tables import read_stations
 from skyweave.observe.errors import ErrorModel
 from skyweave.observe.observation import GridObservation, PointObservation
+from skyweave.observe.sounding_report import SoundingReport
+from skyweave.state import time_dim
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a reconstruction is given."""
+    """What a reconstruction is given, and what became of soundings, by the number of their source."""
 
     observations: list[GridObservation | PointObservation]
     like: xr.Dataset | None
     domain_mask: xr.DataArray | None
+    reports: dict[int, SoundingReport] = field(default_factory=dict)
 
 
 def open_inputs(settings: ReconstructConfig) -> Inputs:
     """Open the target and the observations that the settings name; gridded data stay lazy.
+
+    Soundings are brought to the levels of the prior, which is opened for them.
 
     Raises:
         SkyweaveError: a file or a variable in it cannot be used.
@@ -42,15 +48,28 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
     if settings.domain_mask is not None:
         field = settings.domain_mask
         mask = open_fields(field.path, [field.variable])[field.variable]
-    return Inputs([_open(source, cut) for source in settings.observations], like, mask)
+    observations: list[GridObservation | PointObservation] = []
+    reports = {}
+    for number, source in enumerate(settings.observations):
+        if isinstance(source, SoundingSource):
+            found, reports[number] = _soundings(source, settings, like)
+            observations.append(found)
+        else:
+            observations.append(_open(source, cut))
+    return Inputs(observations, like, mask, reports)
 
 
 def input_paths(settings: ReconstructConfig) -> list[str]:
     """Every file that a reconstruction reads, as it was named."""
     found: list[Any] = [settings.prior, settings.like]
     for source in settings.observations:
-        own = source.points if isinstance(source, PointSource) else source.grid
-        found += own if isinstance(own, list) else [own]
+        parts: list[Any]
+        if isinstance(source, SoundingSource):
+            parts = [source.soundings, source.stations, source.background and source.background.path]
+        else:
+            parts = [source.points if isinstance(source, PointSource) else source.grid]
+        for own in parts:
+            found += own if isinstance(own, list) else [own]
     return [str(path) for path in found if path is not None]
 
 
@@ -82,6 +101,49 @@ def _points(source: PointSource, shared: dict[str, Any]) -> PointObservation:
     return PointObservation(
         table, interpolation=source.interpolation, superob=source.superob, thin=source.thin, **shared
     )
+
+
+def _soundings(
+    source: SoundingSource, settings: ReconstructConfig, like: xr.Dataset | None
+) -> tuple[PointObservation, SoundingReport]:
+    from skyweave.io.igra import read_igra
+    from skyweave.observe.soundings import QualityControl, sounding_observations
+    from skyweave.prior.storage import open_prior
+
+    table = read_igra(source.soundings, stations=source.stations, period=_around(source, settings, like))
+    background = source.background
+    first = source.soundings if isinstance(source.soundings, str) else source.soundings[0]
+    keys = ("drift", "ascent_rate", "maximum_gap", "interpolation", "weight", "time", "time_window")
+    return sounding_observations(
+        table,
+        open_prior(settings.prior).spec,
+        variables=source.variables,
+        errors=source.errors,
+        quality=None if source.quality is None else QualityControl(**dict(source.quality)),
+        background=None if background is None else open_fields(background.path),
+        background_error=None if background is None else background.error,
+        name=source.name or first,
+        **{key: getattr(source, key) for key in keys},
+    )
+
+
+def _around(
+    source: SoundingSource, settings: ReconstructConfig, like: xr.Dataset | None
+) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+    """The time of launches that can matter, so that long records are not read whole; ``None`` if it is not known."""
+    time = None if like is None else time_dim(like)
+    stamps: Any = settings.times
+    if stamps is None and like is not None and time is not None and time in like.coords:
+        stamps = like[time].values
+    if stamps is None or np.asarray(stamps).dtype.kind not in "MO" or len(stamps) == 0:
+        return None
+    try:
+        dates = pd.DatetimeIndex(stamps)
+        # A balloon is up for some hours, and released before the hour that it is for.
+        margin = pd.Timedelta("1D") + pd.Timedelta(source.time_window or 0)
+    except (TypeError, ValueError):
+        return None
+    return dates.min() - margin, dates.max() + margin
 
 
 def _grid(source: GridSource, shared: dict[str, Any], cut: dict[str, Any]) -> GridObservation:

@@ -36,6 +36,8 @@ def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) ->
     check_output(settings.out, settings.overwrite)
     inputs = open_inputs(settings)
     chosen = options(settings, inputs)
+    for report in inputs.reports.values():
+        print(report)
     print(plan(settings.prior, inputs.observations, **chosen), flush=True)
     run(settings.prior, inputs.observations, out=settings.out, overwrite=settings.overwrite, **chosen)
     print(f"wrote {settings.out}")

@@ -13,7 +13,7 @@ from skyweave.errors import SkyweaveError, did_you_mean
 if TYPE_CHECKING:
     from skyweave.cli.flags import Flags
 
-METHODS = ("covariance", "mmps", "sda", "pigdm", "dps")
+METHODS = ("covariance", "mmps", "sda", "multimodal", "pigdm", "dps")
 OPERATORS = (
     "auto",
     "mask",
@@ -127,13 +127,58 @@ class PointSource(SourceSection):
     thin: Literal["cell"] | Positive | None = None
 
 
+class QualitySection(Section):
+    """Checks of soundings, see `skyweave.observe.sounding_checks.QualityControl`; null leaves one out."""
+
+    ranges: dict[str, dict[float, tuple[float, float]]] | None = {}
+    hypsometric: Positive | None = 3.0
+    superadiabatic: Positive | None = 1.0
+    shear: tuple[NotNegative, NotNegative] | None = (20.0, 0.05)
+    humidity_top: Positive | None = 100.0
+    departure: Positive | None = 4.0
+
+
+class BackgroundSection(Section):
+    """Fields that soundings are compared with; `error` is theirs, by variable or for all."""
+
+    path: str | list[str]
+    error: Positive | dict[str, Positive] | None = None
+
+
+class SoundingSource(Section):
+    """Radiosondes, as IGRA files: see `skyweave.observe.soundings.sounding_observations`.
+
+    `variables` are names of the prior's, or each with its quantity; `errors` replace the documented ones by variable
+    or quantity, a number or numbers by pressure in hPa. `quality: null` makes no checks.
+    """
+
+    soundings: str | list[str]
+    stations: str | None = None
+    variables: list[str] | dict[str, str] | None = None
+    errors: dict[str, Positive | dict[float, Positive]] = {}
+    drift: bool = True
+    ascent_rate: Positive = 5.0
+    maximum_gap: Annotated[float, Field(ge=1)] = 1.5
+    quality: QualitySection | None = QualitySection()
+    background: BackgroundSection | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    weight: Positive = 1.0
+    name: str | None = None
+    time_window: str | float | None = None
+    time: Literal["nearest", "interpolate"] = "nearest"
+
+
 def _kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
+    if "soundings" in keys:
+        return "soundings"
     return "a table of points" if "points" in keys else "a grid"
 
 
 Source = Annotated[
-    Annotated[GridSource, Tag("a grid")] | Annotated[PointSource, Tag("a table of points")],
+    Annotated[GridSource, Tag("a grid")]
+    | Annotated[PointSource, Tag("a table of points")]
+    | Annotated[SoundingSource, Tag("soundings")],
     Discriminator(_kind),
 ]
 
@@ -236,6 +281,7 @@ def settings_from(config: Path | None, flags: Flags | None) -> ReconstructConfig
     given = {} if flags is None else {k: v for k, v in flags.given().items() if v is not None}
     sources = [grid_flag(text) for text in given.pop("grid", ())]
     sources += [points_flag(text) for text in given.pop("points", ())]
+    sources += [{"soundings": text} for text in given.pop("soundings", ())]
     if sources:
         values["observations"] = sources
     values |= given

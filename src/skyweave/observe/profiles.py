@@ -201,8 +201,8 @@ def drift(levels: pd.DataFrame, ascent_rate: float = ASCENT_RATE) -> pd.DataFram
         before = lat[here - 1]
         sine = np.sin(before) * np.cos(angle) + np.cos(before) * np.sin(angle) * np.cos(bearing)
         lat[here] = np.arcsin(np.clip(sine, -1, 1))
-        east = np.sin(bearing) * np.sin(angle) * np.cos(before)
-        lon[here] = lon[here - 1] + np.arctan2(east, np.cos(angle) - np.sin(before) * sine)
+        ahead = np.cos(before) * np.cos(angle) - np.sin(before) * np.sin(angle) * np.cos(bearing)
+        lon[here] = lon[here - 1] + np.arctan2(np.sin(bearing) * np.sin(angle), ahead)
     return levels.assign(since=since, at_lat=np.rad2deg(lat), at_lon=np.rad2deg(lon))
 
 

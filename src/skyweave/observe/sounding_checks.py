@@ -115,6 +115,10 @@ def check_mass(levels: pd.DataFrame, quality: QualityControl, count: Count) -> p
     """
     levels = levels.copy()
     p = levels["pressure"].to_numpy()
+    if quality.humidity_top is not None:
+        cold = p < quality.humidity_top
+        _reject(levels, cold, HUMIDITY, "too high for humidity", "specific_humidity", count)
+        _reject(levels, cold, ("relative_humidity",), "too high for humidity", "relative_humidity", count)
     for quantity, columns in MEASURED.items():
         low, high = plausible_range(quality, quantity, p)
         if low is not None and high is not None:
@@ -123,10 +127,6 @@ def check_mass(levels: pd.DataFrame, quality: QualityControl, count: Count) -> p
             _reject(levels, bad, columns, "implausible", quantity, count)
             if quantity == "air_temperature":
                 _reject(levels, bad, HUMIDITY, "implausible", "specific_humidity", count)
-    if quality.humidity_top is not None:
-        cold = p < quality.humidity_top
-        _reject(levels, cold, HUMIDITY, "too high for humidity", "specific_humidity", count)
-        _reject(levels, cold, ("relative_humidity",), "too high for humidity", "relative_humidity", count)
     if quality.superadiabatic is not None:
         bad = _superadiabatic(levels, quality.superadiabatic)
         _reject(levels, bad, ("temperature",), "superadiabatic", "air_temperature", count)
