@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +16,14 @@ import torch
 import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.observe.assemble import ObservationSet, assemble, no_observations
 from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background, bind, error_covariance
 from skyweave.posterior.calibration import recalibrate_members, stored_factor
 from skyweave.posterior.execute import available_memory, limit_members
+from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.posterior.methods import find_method, with_options
 from skyweave.posterior.noise import NoiseStream
@@ -29,6 +31,7 @@ from skyweave.posterior.output import provenance, to_physical
 from skyweave.posterior.plan import Plan, Unit, make_units, member_bytes
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.samplers import STEPS
+from skyweave.posterior.sources import SourceEstimates, adjusted, estimation
 from skyweave.posterior.target import Target, resolve_target
 from skyweave.prior.covariance import StationaryCovariance
 from skyweave.prior.space_time import SpaceTimeCovariance
@@ -38,6 +41,8 @@ from skyweave.prior.windows import check_times
 __all__ = ["Job", "Settings", "prepare"]
 
 LARGEST_BATCH = 64
+
+WEIGHTS = ("stated", "innovations")
 
 SEGMENT = 48
 """Frames computed together with a prior of windows, besides those on either side of them."""
@@ -67,8 +72,15 @@ class Settings:
     stride: int = 1
     autocast: bool = False
     device: str = "cpu"
+    weights: str = "stated"
+    anchor: Sequence[str] | None = None
+    innovations: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise SkyweaveError(
+                f"weights = {self.weights!r}{did_you_mean(self.weights, WEIGHTS)}; there are {', '.join(WEIGHTS)}"
+            )
         if self.members < 1:
             raise SkyweaveError(f"members = {self.members}: at least one is needed")
         if self.seed < 0:
@@ -77,6 +89,7 @@ class Settings:
             raise SkyweaveError("device = cuda: torch sees no CUDA device here; use cpu or auto")
         if self.stride < 1:
             raise SkyweaveError(f"stride = {self.stride}: at least one frame")
+        estimation(self.innovations)
 
 
 @dataclass(eq=False)
@@ -93,6 +106,7 @@ class Job:
     mask: np.ndarray | None
     factor: float | None
     tile: tuple[int, int] | None
+    estimates: SourceEstimates | None = None
 
     def __post_init__(self) -> None:
         self.solver = KalmanSolver()
@@ -102,17 +116,7 @@ class Job:
 
     def background(self, t0: int, t1: int) -> Background:
         if self._bound is None or self._bound[0] != (t0, t1):
-            times = None if self.target.times is None else self.target.times[t0:t1]
-            made = bind(
-                self.prior,
-                self.target.grid,
-                times,
-                t1 - t0,
-                tile=self.tile,
-                stride=self.settings.stride,
-                autocast=self.settings.autocast,
-                device=self.settings.device,
-            )
+            made = _binder(self.prior, self.target, self.settings, self.tile)(t0, t1)
             self._bound = ((t0, t1), made)
         return self._bound[1]
 
@@ -172,6 +176,7 @@ class Job:
             "method": str(self.method.to_dict()),
             "seed": self.settings.seed,
             "recalibration_factor": 1.0 if self.factor is None else self.factor,
+            **({} if self.estimates is None else {"source_estimates": json.dumps(self.estimates.to_dict())}),
             "extrapolated_means": "further from every observation of the variable than one correlation length "
             "(1/e) of the prior's background error covariance",
         }
@@ -183,8 +188,12 @@ def prepare(
     like: xr.Dataset | xr.DataArray | Grid | None,
     times: Sequence[object] | np.ndarray | None,
     settings: Settings,
+    estimate: bool = True,
 ) -> Job:
     """Open and check everything; without observations the fields are draws of the prior itself.
+
+    With ``estimate`` biases and errors that are asked for are estimated from innovations, which takes network
+    evaluations.
 
     Raises:
         SkyweaveError: inputs that do not fit one another, no usable observation.
@@ -207,6 +216,9 @@ def prepare(
         observed = no_observations(spec, target.grid, target.count, opened.transform)
     channels, (height, width) = len(spec.variables), target.grid.shape
     segments = _segments(observed, spec.window)
+    if observed.n and chosen.sampler not in STEPS:
+        # Built for its checks: an option that names no source is refused before anything is computed.
+        GUIDANCE[chosen.guidance](None, None, observed.segment(*segments[0]), **chosen.guidance_options)
     reach = REACH * spec.window if spec.window > 1 else 0
     longest = min(target.count, max(t1 - t0 for t0, t1 in segments) + 2 * reach)
     each = member_bytes(longest, channels, height, width)
@@ -223,6 +235,22 @@ def prepare(
     if factor is not None:
         # The spread is scaled about the mean of all members, so one unit has to hold them all.
         size = members
+    estimates = None
+    if estimate:
+        bound = _binder(opened, target, settings, tile)
+        observed, estimates = adjusted(
+            observed,
+            sources,
+            bound,
+            weights=settings.weights == "innovations",
+            anchor=settings.anchor,
+            how=estimation(settings.innovations),
+            window=spec.window,
+            seed=settings.seed,
+            identities=target.identities(),
+            batch=size,
+            device=settings.device,
+        )
     depends_on = {
         "prior": opened.fingerprint(),
         "observations": observed.fingerprint(),
@@ -249,7 +277,28 @@ def prepare(
         observed.report,
         depends_on,
     )
-    return Job(opened, name, target, observed, chosen, made, settings, mask, factor, tile)
+    return Job(opened, name, target, observed, chosen, made, settings, mask, factor, tile, estimates)
+
+
+def _binder(
+    prior: LearntPrior, target: Target, settings: Settings, tile: tuple[int, int] | None
+) -> Callable[[int, int], Background]:
+    """The prior bound to frames ``t0:t1``."""
+
+    def bound(t0: int, t1: int) -> Background:
+        times = None if target.times is None else target.times[t0:t1]
+        return bind(
+            prior,
+            target.grid,
+            times,
+            t1 - t0,
+            tile=tile,
+            stride=settings.stride,
+            autocast=settings.autocast,
+            device=settings.device,
+        )
+
+    return bound
 
 
 def _check_plausible(observed: ObservationSet, prior: LearntPrior) -> None:

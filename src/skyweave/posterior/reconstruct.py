@@ -47,6 +47,9 @@ def reconstruct(
     progress: bool = True,
     autocast: bool = False,
     device: str = "cpu",
+    weights: str = "stated",
+    anchor: Sequence[str] | None = None,
+    innovations: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     r"""Draw an ensemble of complete fields from the posterior of a prior given observations.
 
@@ -60,10 +63,10 @@ def reconstruct(
         times: analysis times, instead of those of ``like``.
         members: size of the ensemble.
         seed: of the noise; a member is the same field whatever the batch, the segment or a resume.
-        method: guidance by name, or a complete `Method`.
+        method: guidance by name, "multimodal" for the whole sampler of that paper, or a complete `Method`.
         sampler, steps: other than the method's own. "daps" and "daps-exact" take the place of guidance, "dps" stands
             for the step-wise method that AODDiff compares with.
-        options: of the guidance method, or of a sampler that takes its place.
+        options: of the guidance method, the sampler or the noise schedule, by name.
         batch: members sampled at once; what fits half of the free memory by default.
         domain_mask: true where fields are wanted, on the target grid; elsewhere everything stays missing.
         quantiles: of the ensemble, kept beside mean and spread.
@@ -77,6 +80,11 @@ def reconstruct(
         progress: a bar on a terminal, lines in a log.
         autocast: bfloat16 inside the network.
         device: "cpu", "cuda" or "auto".
+        weights: "stated": errors and weights as the sources state them; "innovations": errors estimated from
+            innovations, which is told and recorded in the attribute ``source_estimates``.
+        anchor: sources that have no bias, against which those with ``bias="estimate"`` are measured; by default
+            all others.
+        innovations: how errors and biases are estimated, see `skyweave.posterior.sources.Estimation`.
 
     Returns:
         For each variable ``v``: ``v (member, time, lat, lon)``, ``v_mean``, ``v_spread``, ``v_quantile`` and
@@ -90,9 +98,11 @@ def reconstruct(
         check_output(Path(out), overwrite)
     settings = Settings(
         members, seed, method, sampler, steps, options, batch, domain_mask, quantiles, recalibrate, tile, stride,
-        autocast, device,
+        autocast, device, weights, anchor, innovations,
     )  # fmt: skip
     job = prepare(prior, observations, like, times, settings)
+    if job.estimates is not None and progress:
+        print(job.estimates, flush=True)
     empty = template(job.prior.spec, job.target, members, quantiles, job.attrs())
     for c, variable in enumerate(job.prior.spec.variables):
         name = f"{variable.name}_provenance"
@@ -108,8 +118,11 @@ def plan(
     times: Sequence[object] | np.ndarray | None = None,
     **settings: Any,
 ) -> Plan:
-    """What `reconstruct` would do with the same arguments: units, evaluations, memory, observations dropped."""
-    return prepare(prior, observations, like, times, Settings(**settings)).plan
+    """What `reconstruct` would do with the same arguments: units, evaluations, memory, observations dropped.
+
+    Nothing is estimated from innovations.
+    """
+    return prepare(prior, observations, like, times, Settings(**settings), estimate=False).plan
 
 
 def sample(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.observe.assemble import ObservationSet
+from skyweave.observe.observation import Observation
 from skyweave.observe.report import Report
 from skyweave.posterior.innovations import (
     BackgroundOf,
@@ -23,7 +24,15 @@ from skyweave.posterior.leave_out import leave_out
 from skyweave.posterior.source_bias import Bias, estimate_bias
 from skyweave.posterior.source_errors import ErrorEstimates, desroziers, maximum_likelihood
 
-__all__ = ["ESTIMATORS", "Estimation", "SourceEstimates", "adjust", "estimate_sources"]
+__all__ = [
+    "ESTIMATORS",
+    "Estimation",
+    "SourceEstimates",
+    "adjust",
+    "adjusted",
+    "estimate_sources",
+    "estimation",
+]
 
 ESTIMATORS = ("leave-out", "likelihood", "desroziers")
 
@@ -141,6 +150,15 @@ class SourceEstimates:
             out.append(one)
         return out
 
+    def __str__(self) -> str:
+        """A line for each source and variable."""
+        width = max(len(g.name) for g in self.groups)
+        lines = ["from innovations:"]
+        for k in sorted({g.source for g in self.groups}):
+            name = next(g.name for g in self.groups if g.source == k)
+            lines += [f"  {name.ljust(width)}  {note}" for note in self.notes(k)]
+        return "\n".join(lines)
+
     def notes(self, source: int) -> list[str]:
         """Lines for the report of one source."""
         out = []
@@ -254,6 +272,43 @@ def _wanted(
         g for g, group in enumerate(groups) if anchor and group.source not in anchors and g not in requested
     }
     return {g: asked.get(groups[g].source, ()) for g in sorted(requested | free)}, requested
+
+
+def estimation(options: Mapping[str, Any] | None) -> Estimation:
+    """How to estimate, from options by name.
+
+    Raises:
+        SkyweaveError: an option is unknown or out of range.
+    """
+    known = [f.name for f in fields(Estimation)]
+    for name in options or {}:
+        if name not in known:
+            raise SkyweaveError(
+                f"innovations: no option {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+            )
+    return Estimation(**(options or {}))
+
+
+def adjusted(
+    observed: ObservationSet,
+    given: Sequence[Observation],
+    background_of: BackgroundOf,
+    *,
+    weights: bool,
+    how: Estimation,
+    **options: Any,
+) -> tuple[ObservationSet, SourceEstimates | None]:
+    """Observations with what their sources ask for (``bias="estimate"``), and with weights where these are wanted.
+
+    Args:
+        given: sources, in the order in which they were assembled.
+        options: of `estimate_sources`.
+    """
+    asked = {k: o.bias_predictors for k, o in enumerate(given) if o.bias == "estimate"}
+    if not weights and not asked:
+        return observed, None
+    found = estimate_sources(observed, background_of, errors=weights, biases=asked, how=how, **options)
+    return adjust(observed, found, weights=weights)
 
 
 def _bias(
