@@ -83,7 +83,7 @@ def world(cycles):
 def cycler(truth, members=64, **options):
     settings = CycleSettings(members=members, reach=1.0, local=False, **options)
     return Cycler(
-        background=PRIOR,
+        prior=lambda k: PRIOR,
         spec=StateSpec((Variable("a", "1"),)),
         transform=StateTransform((Standardise(0.0, 1.0),)),
         model=Shift(),

@@ -1,7 +1,18 @@
 """Forecast, fuse, reinitialise: data assimilation with a diffusion prior inside the analysis."""
 
 from skyweave.cycle.analysis import analyse
+from skyweave.cycle.assimilate import assimilate
 from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, as_source
+from skyweave.cycle.run import Cycle, Cycler, CycleSettings
 
-__all__ = ["GaussianForecast", "analyse", "as_source", "ensemble_covariance"]
+__all__ = [
+    "Cycle",
+    "CycleSettings",
+    "Cycler",
+    "GaussianForecast",
+    "analyse",
+    "as_source",
+    "assimilate",
+    "ensemble_covariance",
+]

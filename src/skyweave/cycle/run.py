@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -91,7 +91,7 @@ class Cycler:
     """A prior, a model, observations and settings, ready to cycle.
 
     Args:
-        background: the prior on the analysis grid, with states ``(1, C, H, W)``.
+        prior: the prior on the analysis grid at the time of a frame, with states ``(1, C, H, W)``.
         spec, transform: of the prior.
         model: the forecaster.
         observed: all observations, one frame per cycle.
@@ -105,7 +105,7 @@ class Cycler:
         periodic: whether latitudes and longitudes are circles.
     """
 
-    background: Background
+    prior: Callable[[int], Background]
     spec: StateSpec
     transform: StateTransform
     model: Model
@@ -119,14 +119,13 @@ class Cycler:
     periodic: tuple[bool, bool] = (False, False)
 
     def __post_init__(self) -> None:
-        V = self.background.covariance(float("inf"))
+        V = self.prior(0).covariance(float("inf"))
         if not isinstance(V, StationaryCovariance):
             raise ValueError("cycling needs a prior of single frames with a stationary covariance")
         shape = V.shape[2:] if self.coarse is None else self.coarse
         self.padded = V.padded if self.down is None else _torus(shape, self.periodic)
         self.climate = aggregated(V, self.down, (shape[0], shape[1]), self.padded)
         self._matrix = None if self.down is None else to_torch_csr(self.down)
-        self._mean: Tensor | None = None
 
     def run(self, start: Tensor | None = None, first: int = 0) -> Iterator[Cycle]:
         """Cycles from frame ``first`` on.
@@ -155,16 +154,16 @@ class Cycler:
     def analysis(self, forecast: Tensor | None, k: int) -> Tensor:
         """Members of the posterior at frame ``k``, physical, ``(M, C, H, W)``; the forecast itself without data."""
         settings, segment = self.settings, self.observed.segment(k, k + 1)
-        source = None if forecast is None else self.source(forecast)
+        source = None if forecast is None else self.source(forecast, k)
         parts, solver = [], FusedSolver()
         for m in range(0, settings.members, settings.batch):
             numbers = range(m, min(m + settings.batch, settings.members))
             noise = NoiseStream(settings.seed, numbers, [self.identities[k]])
-            x = analyse(self.background, source, segment, noise, method=settings.method, solver=solver, key=k)
+            x = analyse(self.prior(k), source, segment, noise, method=settings.method, solver=solver, key=k)
             parts.append(to_physical(x, self.transform, self.spec)[0][:, 0])
         return torch.cat(parts)
 
-    def source(self, forecast: Tensor) -> GaussianForecast:
+    def source(self, forecast: Tensor, k: int) -> GaussianForecast:
         """The forecast of an ensemble as what it adds to the prior."""
         settings = self.settings
         x = self.transform.forward(forecast[:, None])[:, 0]
@@ -180,17 +179,16 @@ class Cycler:
             reach=settings.reach,
             local=settings.local,
         )
-        return as_source(mean, spread, self.climate, self.climate_mean(), self.down)
+        return as_source(mean, spread, self.climate, self.climate_mean(k), self.down)
 
-    def climate_mean(self) -> Tensor:
-        """What the prior expects where nothing is known, normalised, on the model's grid, ``(C, h, w)``."""
-        if self._mean is None:
-            noise = NoiseStream(self.settings.seed, range(8), [0])
-            x = FAR * noise.normal(CLIMATE, self.background.shape[1:])
-            with torch.no_grad():
-                mean = self.background(x, torch.tensor(FAR)).mean(0)[0]
-            self._mean = self._aggregate(mean)
-        return self._mean
+    def climate_mean(self, k: int) -> Tensor:
+        """What the prior expects at frame ``k`` where nothing is known, on the model's grid, ``(C, h, w)``."""
+        prior = self.prior(k)
+        noise = NoiseStream(self.settings.seed, range(4), [0])
+        x = FAR * noise.normal(CLIMATE, prior.covariance(float("inf")).shape[1:])
+        with torch.no_grad():
+            mean = prior(x, torch.tensor(FAR)).mean(0)[0]
+        return self._aggregate(mean)
 
     def _bring_down(self, analysis: Tensor) -> Tensor:
         return self._aggregate(analysis)

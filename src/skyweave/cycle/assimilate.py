@@ -1,0 +1,222 @@
+"""A labelled data-assimilation run: a prior, a model and observations into analyses and forecasts, resumable."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time as clock
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import xarray as xr
+from torch import Tensor
+
+from skyweave.cycle.model_error import model_error_covariance
+from skyweave.cycle.record import CycleRecord
+from skyweave.cycle.run import Cycle, Cycler, CycleSettings
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.observe.assemble import ObservationSet, assemble
+from skyweave.observe.errors import ErrorModel
+from skyweave.observe.observation import Observation
+from skyweave.posterior.background import Background, bind
+from skyweave.posterior.target import Target, resolve_target
+from skyweave.prior.storage import LearntPrior, open_prior
+from skyweave.regrid import conservative
+
+__all__ = ["assimilate"]
+
+
+def assimilate(
+    prior: LearntPrior | str | Path,
+    model: Any,
+    observations: Sequence[Observation] | Observation,
+    *,
+    times: Sequence[object] | np.ndarray | None = None,
+    like: xr.Dataset | xr.DataArray | Grid | None = None,
+    initial: xr.Dataset | None = None,
+    settings: CycleSettings | None = None,
+    model_error: Mapping[str, ErrorModel] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    autocast: bool = False,
+    device: str = "cpu",
+) -> xr.Dataset:
+    r"""Forecast, fuse, reinitialise, repeat: an ensemble of analyses and of forecasts at every time.
+
+    .. math:: x^f_{k} = M(x^a_{k-1}) + \eta, \qquad x^a_k \sim p(x \mid x^f_k, y_k)
+
+    Every member is stepped by itself. An analysis draws each anew from the posterior, given the forecast's ensemble and
+    what was observed; where nothing was observed it is drawn from the forecast's own distribution.
+
+    Args:
+        prior: of single frames, or the path of one.
+        model: a forecaster: ``step(state (M, C, h, w) physical, time)``, `spec`, `grid`, `time_step` (s).
+        observations: any sources; those of one time are used in its cycle, and times without any are forecast only.
+        times: of the analyses, one model step apart; those of ``like`` by default.
+        like: grid of the analyses, the model's by default. It may be finer than the model's.
+        initial: members at the first time (dimension ``member``), physical, on the analysis grid; without it the first
+            analysis is made of the observations and the prior alone.
+        settings: see `CycleSettings`.
+        model_error: what the model adds in one step, by variable; ``None`` where the model is perfect or adds its own
+            (``model.one_step_error`` is used where it has one).
+        out: a ``.zarr`` store that survives a kill and is continued by the same call; ``None`` keeps all in memory.
+        overwrite: replace an output that exists.
+        progress: tell how far it is.
+        autocast, device: of the network.
+
+    Returns:
+        For each variable the analysis ``(member, time, lat, lon)``; its forecast as ``NAME_forecast`` on the model's
+        grid (dimensions ``forecast_lat, forecast_lon`` where that is another), missing where the run begins; and the
+        scaled innovations of each source, ``innovation_mean`` and ``innovation_rms`` ``(time, source)``.
+
+    Raises:
+        SkyweaveError: model and prior of other variables or units, times that are not one model step apart, a grid
+            coarser than the model's, nothing observed at the first time and no initial members.
+    """
+    opened = prior if isinstance(prior, LearntPrior) else open_prior(prior)
+    chosen = settings or CycleSettings()
+    sources = list(observations) if isinstance(observations, Sequence) else [observations]
+    target = resolve_target(opened.spec, sources, like if like is not None else model.grid, times)
+    _check(opened, model, target)
+    observed = assemble(sources, opened.spec, target.grid, target.times, opened.transform)
+    cycler = _cycler(opened, model, target, observed, chosen, model_error, autocast, device)
+    start = None if initial is None else _members(initial, opened, target, chosen.members)
+    if start is None and not observed.segment(0, 1).n:
+        raise SkyweaveError(
+            f"nothing is observed at the first time ({np.atleast_1d(np.asarray(target.times))[0]}), and there are no "
+            "initial members; begin where there are observations, or give `initial`"
+        )
+    sink = CycleRecord(
+        opened, model, target, observed, chosen, out, overwrite, model_error, initial is not None
+    )
+    last = sink.restore()
+    # A run that begins with given members has them as its first analysis.
+    if last is None and start is not None:
+        sink.put(Cycle(0, None, start, {}))
+        last = (0, start)
+    first, members = (0, None) if last is None else (last[0] + 1, last[1])
+    began = spoken = clock.monotonic()
+    for cycle in cycler.run(members, first):
+        sink.put(cycle)
+        now = clock.monotonic()
+        if progress and (now - spoken > 10 or cycle.index == target.count - 1):
+            spoken = now
+            print(
+                f"{now - began:7.0f} s  cycle {cycle.index + 1} of {target.count}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return sink.finish()
+
+
+def _check(prior: LearntPrior, model: Any, target: Target) -> None:
+    spec = prior.spec
+    prior.check_resolution(target.grid)
+    if spec.window > 1:
+        raise SkyweaveError(
+            f"cycling takes a prior of single frames; this one describes windows of {spec.window}"
+        )
+    own, wanted = tuple(model.spec.names), spec.names
+    if own != wanted:
+        raise SkyweaveError(
+            f"the model steps {', '.join(own)}, the prior describes {', '.join(wanted)}; both must be the same and in "
+            "the same order"
+        )
+    for a, b in zip(model.spec.variables, spec.variables, strict=True):
+        if a.units != b.units:
+            raise SkyweaveError(f"{a.name}: the model has it in {a.units!r}, the prior in {b.units!r}")
+    if target.times is None or target.count < 2:
+        raise SkyweaveError("cycling needs two times or more; give `times`, or a `like` file that has them")
+    if np.issubdtype(target.times.dtype, np.datetime64):
+        steps = np.diff(target.times) / np.timedelta64(1, "s")
+        if not np.allclose(steps, model.time_step, rtol=1e-6):
+            wrong = steps[~np.isclose(steps, model.time_step)][0]
+            raise SkyweaveError(
+                f"the model steps {model.time_step:g} s, and two of the times are {wrong:g} s apart; give times one "
+                "step apart (times without observations are forecast only)"
+            )
+    fine, coarse = target.grid.resolution, model.grid.resolution
+    if any(f > 1.01 * c for f, c in zip(fine, coarse, strict=True)):
+        raise SkyweaveError(
+            f"the analysis grid ({fine[0]:g} x {fine[1]:g} degrees) is coarser than the model's ({coarse[0]:g} x "
+            f"{coarse[1]:g}); choose a grid as fine as the model's, or finer"
+        )
+
+
+def _cycler(
+    prior: LearntPrior,
+    model: Any,
+    target: Target,
+    observed: ObservationSet,
+    settings: CycleSettings,
+    model_error: Mapping[str, ErrorModel] | None,
+    autocast: bool,
+    device: str,
+) -> Cycler:
+    same = model.grid.same_as(target.grid)
+    down: sp.csr_array | None = None if same else conservative(target.grid, model.grid)
+    fixed = (
+        None
+        if prior.conditioning.needs_time
+        else bind(prior, target.grid, None, autocast=autocast, device=device)
+    )
+
+    def at(k: int) -> Background:
+        if fixed is not None:
+            return fixed
+        assert target.times is not None
+        return bind(prior, target.grid, target.times[k : k + 1], autocast=autocast, device=device)
+
+    assert target.times is not None
+    made = Cycler(
+        at,
+        prior.spec,
+        prior.transform,
+        model,
+        observed,
+        target.identities(),
+        target.times,
+        settings,
+        down,
+        None if same else model.grid.shape,
+        None,
+        (False, target.grid.periodic),
+    )
+    errors = model_error or getattr(model, "one_step_error", None)
+    if errors:
+        error = model_error_covariance(errors, prior.spec, prior.transform, model.grid, made.padded)
+        made = replace(made, model_error=error)
+    return made
+
+
+def _members(initial: xr.Dataset, prior: LearntPrior, target: Target, count: int) -> Tensor:
+    """Physical members ``(M, C, H, W)`` of a dataset, at the first time where it has several."""
+    missing = [name for name in prior.spec.names if name not in initial]
+    if missing:
+        raise SkyweaveError(
+            f"initial members: no {', '.join(missing)}; found {', '.join(map(str, initial.data_vars))}"
+        )
+    grid = Grid.from_dataset(initial)
+    if not grid.same_as(target.grid):
+        raise SkyweaveError(
+            f"initial members: their grid is {grid.describe()}, the analysis has {target.grid.describe()}"
+        )
+    fields = []
+    for name in prior.spec.names:
+        array = initial[name]
+        for dim in [d for d in array.dims if d not in ("member", *grid.dims_in(array))]:
+            array = array.isel({dim: 0})
+        if "member" not in array.dims or array.sizes["member"] < count:
+            found = array.sizes.get("member", 0)
+            raise SkyweaveError(
+                f"initial members: {name} has {found} of them, {count} are needed (dimension 'member')"
+            )
+        fields.append(array.transpose("member", *grid.dims_in(array)).values[:count])
+    return torch.from_numpy(np.stack(fields, axis=1).astype(np.float32))
