@@ -1,6 +1,15 @@
 """Nature runs: synthetic worlds of which everything is known, cheap enough for tests."""
 
 from skyweave.nature_runs.aerosol import aerosol_tracer, with_gaps
+from skyweave.nature_runs.shallow_water import (
+    ShallowWater,
+    ShallowWaterConfig,
+    shallow_water,
+    shallow_water_chunks,
+)
 from skyweave.nature_runs.world import AerosolPhysics
 
-__all__ = ["AerosolPhysics", "aerosol_tracer", "with_gaps"]
+__all__ = [
+    "AerosolPhysics", "ShallowWater", "ShallowWaterConfig", "aerosol_tracer", "shallow_water", "shallow_water_chunks",
+    "with_gaps",
+]  # fmt: skip

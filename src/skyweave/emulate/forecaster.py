@@ -1,0 +1,168 @@
+"""What a forecaster is: state in, state out, one time step on; and the register of those that need no training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from torch import Tensor
+
+from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.grid import Grid
+from skyweave.state import StateSpec
+
+__all__ = [
+    "FORECASTERS", "Forecaster", "check_fits", "check_state", "fit_forecaster", "later", "register", "seconds_of",
+]  # fmt: skip
+
+
+@runtime_checkable
+class Forecaster(Protocol):
+    """Whatever carries states forward in time.
+
+    `skyweave.nature_runs.ShallowWater`, a trained `Emulator` and the forecasters of `FORECASTERS` are such.
+    """
+
+    @property
+    def spec(self) -> StateSpec:
+        """Variables and units of the states."""
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the states."""
+
+    @property
+    def time_step(self) -> float:
+        """Seconds from a state to the next."""
+
+    def step(self, state: Tensor, time: Any, members: Sequence[int] | None = None) -> Tensor:
+        """The state one time step later.
+
+        Args:
+            state: ``(member, channel, lat, lon)``, physical units of `spec`, on `grid`.
+            time: of `state`: datetime64, cftime, or a number of seconds; None where it is not known.
+            members: identity of each member, ``0 .. M - 1`` by default: what is random depends on the forecaster's
+                own seed, the member and the time, not on the batch.
+
+        Returns:
+            The same shape, type and device.
+
+        Raises:
+            SkyweaveError: a state of another shape, or a time that is needed or out of reach.
+        """
+
+
+Factory = TypeVar("Factory", bound=Callable[..., Forecaster])
+FORECASTERS: dict[str, Callable[..., Forecaster]] = {}
+"""Forecasters that are fitted in a moment, by name: ``factory(dataset, spec, **options)`` of training data."""
+
+
+def register(name: str) -> Callable[[Factory], Factory]:
+    """Enter a factory under `name` in `FORECASTERS`."""
+
+    def enter(factory: Factory) -> Factory:
+        FORECASTERS[name] = factory
+        return factory
+
+    return enter
+
+
+def fit_forecaster(name: str, data: xr.Dataset, spec: StateSpec, **options: Any) -> Forecaster:
+    """A forecaster of `FORECASTERS`, fitted on training data.
+
+    Args:
+        name: such as "persistence", "climatology", "linear".
+        data: training data, at equal time steps, in order.
+        spec: variables and units of the states.
+
+    Raises:
+        SkyweaveError: an unknown name, or data it cannot be fitted to.
+    """
+    import skyweave.emulate.linear
+    import skyweave.emulate.simple  # noqa: F401  (both enter what they have)
+
+    if name not in FORECASTERS:
+        known = ", ".join(FORECASTERS)
+        raise SkyweaveError(
+            f"no forecaster {name!r}{did_you_mean(name, list(FORECASTERS))}; there are {known}"
+        )
+    return FORECASTERS[name](data, spec, **options)
+
+
+def later(time: Any, seconds: float) -> Any:
+    """A time `seconds` after another, of the same kind; None stays None.
+
+    Args:
+        time: datetime64, cftime, or a number of seconds.
+        seconds: may be negative.
+    """
+    if time is None:
+        return None
+    if isinstance(time, (np.datetime64, pd.Timestamp)):
+        return pd.Timestamp(time).to_datetime64() + np.timedelta64(round(seconds * 1e9), "ns")
+    if hasattr(time, "calendar"):
+        import datetime
+
+        return time + datetime.timedelta(seconds=seconds)
+    return time + seconds
+
+
+def seconds_of(time: Any) -> int:
+    """A time as whole seconds since 1970 in its own calendar, for what is random; None counts as zero."""
+    if time is None:
+        return 0
+    if isinstance(time, (np.datetime64, pd.Timestamp)):
+        return int(pd.Timestamp(time).value // 10**9)
+    if hasattr(time, "calendar"):
+        import cftime
+
+        return round(cftime.date2num(time, "seconds since 1970-01-01", time.calendar))
+    return round(float(time))
+
+
+def check_state(state: Tensor, spec: StateSpec, grid: Grid, what: str) -> None:
+    """Refuse a state of another shape than ``(member, channel, lat, lon)`` of a forecaster.
+
+    Raises:
+        SkyweaveError: with both shapes.
+    """
+    expected = (len(spec.variables), *grid.shape)
+    if state.ndim != 4 or tuple(state.shape[1:]) != expected:
+        channels, rows, columns = expected
+        raise SkyweaveError(
+            f"{what} steps states of shape (member, {channels}, {rows}, {columns}), the channels being "
+            f"{', '.join(spec.names)}; found {tuple(state.shape)}"
+        )
+
+
+def check_fits(
+    forecaster: Forecaster, spec: StateSpec, grid: Grid | None = None, what: str = "state"
+) -> None:
+    """Refuse a forecaster of other variables or units than a state has, or, where `grid` is given, of another grid.
+
+    Raises:
+        SkyweaveError: naming what differs.
+    """
+    own = forecaster.spec
+    if own.names != spec.names:
+        absent = [n for n in spec.names if n not in own.names]
+        extra = [n for n in own.names if n not in spec.names]
+        parts = [f"it has no {', '.join(absent)}"] if absent else []
+        parts += [f"it needs {', '.join(extra)}"] if extra else []
+        raise SkyweaveError(
+            f"the forecaster is one of {', '.join(own.names)}, the {what} holds {', '.join(spec.names)}: "
+            + ("; ".join(parts) or "the order differs")
+        )
+    for mine, theirs in zip(own.variables, spec.variables, strict=True):
+        if mine.units != theirs.units:
+            raise SkyweaveError(
+                f"{mine.name}: the forecaster has it in {mine.units!r}, the {what} in {theirs.units!r}; convert one"
+            )
+    if grid is not None and not forecaster.grid.same_as(grid):
+        raise SkyweaveError(
+            f"the forecaster's grid ({forecaster.grid.describe()}) is not that of the {what} ({grid.describe()}); "
+            "regrid one of them"
+        )

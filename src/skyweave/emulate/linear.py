@@ -1,0 +1,135 @@
+"""A linear inverse model: the state's principal components, stepped by a regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from skyweave.emulate.forecaster import check_state, later, register, seconds_of
+from skyweave.emulate.simple import Climatology, complete, fit_climatology
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.posterior.noise import NoiseStream
+from skyweave.prior.data import regular
+from skyweave.state import StateSpec, time_dim, to_tensor
+
+__all__ = ["LinearForecaster", "fit_linear"]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearForecaster:
+    r"""Anomalies from climatology, stepped in the space of their leading empirical orthogonal functions (EOFs).
+
+    .. math:: z(t) = E^T\,\frac{x(t) - \bar x(t)}{s}\sqrt{w}, \qquad
+              z(t + \Delta t) = G z(t) + L\,n
+
+    What the EOFs leave out decays at once. With `noise` the residual of the regression, of covariance
+    :math:`L L^T`, is drawn anew at every step.
+
+    Args:
+        climatology: :math:`\bar x`.
+        scale: :math:`s`, of each channel, physical units, ``(C,)``.
+        eofs: :math:`E`, ``(C H W, K)``, orthonormal.
+        weight: :math:`\sqrt w`, of each row, ``(H,)``.
+        propagator: :math:`G`, ``(K, K)``.
+        residual: :math:`L`, ``(K, K)``.
+        noise: draw the residual.
+        seed: of what is drawn.
+
+    Reference: Penland and Magorian (1993), doi 10.1175/1520-0442(1993)006<1067:PONSST>2.0.CO;2.
+    """
+
+    climatology: Climatology
+    scale: Tensor
+    eofs: Tensor
+    weight: Tensor
+    propagator: Tensor
+    residual: Tensor
+    noise: bool = False
+    seed: int = 0
+
+    @property
+    def spec(self) -> StateSpec:
+        return self.climatology.spec
+
+    @property
+    def grid(self) -> Grid:
+        return self.climatology.grid
+
+    @property
+    def time_step(self) -> float:
+        return self.climatology.time_step
+
+    def step(self, state: Tensor, time: Any = None, members: Sequence[int] | None = None) -> Tensor:
+        """The state one time step later; see `Forecaster`."""
+        check_state(state, self.spec, self.grid, "the linear forecaster")
+        if time is None and any(self.climatology.harmonics):
+            raise SkyweaveError("the linear forecaster needs the time of the state, and none was given")
+        factor = self.weight[:, None] / self.scale[:, None, None]
+        times = [time, later(time, self.time_step)]
+        before, after = self.climatology.at(times if any(self.climatology.harmonics) else [0, 0]).unbind(0)
+        z = ((state.double() - before) * factor).nan_to_num().flatten(1) @ self.eofs
+        z = z @ self.propagator.T
+        if self.noise:
+            labels = range(len(state)) if members is None else members
+            draws = NoiseStream(self.seed, tuple(labels), (seconds_of(time),)).normal(0, (z.shape[1],))
+            z = z + draws[:, 0].double() @ self.residual.T
+        anomaly = (z @ self.eofs.T).reshape(state.shape) / factor
+        return (after + anomaly).to(state)
+
+
+@register("linear")
+def fit_linear(
+    data: xr.Dataset,
+    spec: StateSpec,
+    *,
+    components: int = 40,
+    ridge: float = 1e-3,
+    noise: bool = False,
+    seed: int = 0,
+) -> LinearForecaster:
+    """A linear inverse model of training data.
+
+    Args:
+        data: training data in order of time; pairs are taken where times follow at the record's own step.
+        spec: variables of the states.
+        components: EOFs kept, at most.
+        ridge: added to the covariance of the components, as a share of its mean diagonal.
+        noise: make the forecaster draw the residual.
+        seed: of what it draws.
+
+    Raises:
+        SkyweaveError: gaps, or fewer pairs of times than components.
+    """
+    climatology = fit_climatology(data, spec)
+    times = data[str(time_dim(data))].values
+    values = complete(to_tensor(data, spec), spec)
+    anomaly = values.double() - climatology.at(times)
+    scale = anomaly.nan_to_num().square().mean((0, 2, 3)).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    rows = torch.from_numpy(np.sqrt(climatology.grid.area.mean(1) / climatology.grid.area.mean()))
+    flat = (anomaly * (rows[:, None] / scale[:, None, None])).nan_to_num().flatten(1)
+    count = min(components, len(flat) - 1, flat.shape[1])
+    _, _, vectors = torch.svd_lowrank(flat, q=min(count + 10, min(flat.shape)), niter=4)
+    eofs = vectors[:, :count]
+    z = flat @ eofs
+    follows = np.flatnonzero(regular(times))
+    if len(follows) <= count:
+        raise SkyweaveError(
+            f"the linear forecaster: {len(follows)} pairs of times for {count} components; give a longer record or "
+            "fewer components"
+        )
+    x, y = z[follows], z[follows + 1]
+    covariance = x.T @ x / len(x)
+    covariance += ridge * covariance.diagonal().mean() * torch.eye(count, dtype=x.dtype)
+    propagator = torch.linalg.solve(covariance, x.T @ y / len(x)).T
+    left = y - x @ propagator.T
+    spread = left.T @ left / len(left)
+    values_, basis = torch.linalg.eigh(spread)
+    residual = basis * values_.clamp(min=0).sqrt()
+    return LinearForecaster(climatology, scale, eofs, rows, propagator, residual, noise, seed)
