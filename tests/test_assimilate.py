@@ -6,6 +6,7 @@ import pytest
 import torch
 import xarray as xr
 
+from skyweave.cli import main
 from skyweave.cycle import CycleSettings, assimilate
 from skyweave.cycle.record import CycleRecord
 from skyweave.errors import SkyweaveError
@@ -15,7 +16,7 @@ from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.posterior.sample import Method
 from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.prior.storage import LearntPrior, build_network, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 
@@ -192,3 +193,34 @@ def test_nothing_to_begin_with_is_refused(prior):
     table = pd.DataFrame({"time": TIMES[2:3], "lat": [0.5], "lon": [3.0], "variable": "a", "value": [280.0]})
     with pytest.raises(SkyweaveError, match="nothing is observed at the first time"):
         run(prior, observations=PointObservation(table, error=1.0))
+
+
+def test_the_command_line(prior, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_prior(prior, "p.safetensors")
+    half().data.to_dataset().to_netcdf("west.nc", engine="h5netcdf")
+    field().to_dataset().to_netcdf("record.nc", engine="h5netcdf")
+    text = (
+        "prior: p.safetensors\nmembers: 4\nsteps: 8\nlike: record.nc\nout: c.zarr\n"
+        "model: {fitted: {name: persistence, data: record.nc}}\n"
+        "model_error: {a: {absolute: 3.0}}\n"
+        "observations: [{grid: west.nc, variable: a, error: 0.5}]\n"
+    )
+    (tmp_path / "c.yaml").write_text(text)
+    assert main(["cycle", "c.yaml"]) == 0
+    assert "wrote c.zarr" in capsys.readouterr().out
+    with xr.open_zarr("c.zarr") as made:
+        assert dict(made.a.sizes) == {"member": 4, "time": 5, "lat": 12, "lon": 16}
+    assert main(["cycle", "c.yaml"]) == 2
+    assert "c.zarr" in capsys.readouterr().err
+    for old, new, message in (
+        ("{fitted: {name: persistence, data: record.nc}}", "{}", "one of emulator, fitted, shallow_water"),
+        ("name: persistence", "name: persistance", "persistence"),
+        ("members: 4", "members: 2", "members"),
+        ("steps: 8", "stepz: 8", "steps"),
+    ):
+        (tmp_path / "bad.yaml").write_text(text.replace(old, new).replace("c.zarr", "d.zarr"))
+        assert main(["cycle", "bad.yaml"]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
