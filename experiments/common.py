@@ -128,11 +128,11 @@ def mean_of(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-def emit(title: str, rows: Sequence[dict[str, Any]], note: str = "") -> None:
+def emit(title: str, rows: Sequence[dict[str, Any]], note: str = "", page: Path = PAGE) -> None:
     """Print a table and put it on the page of results, in place of an older one of the same title."""
     text = f"## {title}\n\n{note + chr(10) + chr(10) if note else ''}{table(rows)}\n"
     print("\n" + text, flush=True)
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    parts = PAGE.read_text().split("\n## ") if PAGE.exists() else ["# AODDiff\n"]
+    page.parent.mkdir(parents=True, exist_ok=True)
+    parts = page.read_text().split("\n## ") if page.exists() else [f"# {page.stem}\n"]
     kept = [part for part in parts[1:] if not part.startswith(title + "\n")]
-    PAGE.write_text("\n## ".join([parts[0].rstrip() + "\n", *[k.rstrip() + "\n" for k in kept], text[3:]]))
+    page.write_text("\n## ".join([parts[0].rstrip() + "\n", *[k.rstrip() + "\n" for k in kept], text[3:]]))
