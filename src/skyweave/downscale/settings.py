@@ -108,7 +108,7 @@ class InferenceSection(Section):
     members: int = Field(default=16, ge=1)
     seed: int = Field(default=0, ge=0)
     sampler: Literal["dpm++2m", "dpm++2m-sde", "ddim", "ddpm", "heun"] = "dpm++2m-sde"
-    steps: int = Field(default=20, ge=2)
+    steps: int = Field(default=16, ge=2)
     batch: int = Field(default=1024, ge=1, description="patches that pass the network at once")
 
 
