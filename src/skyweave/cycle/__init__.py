@@ -4,6 +4,7 @@ from skyweave.cycle.analysis import analyse
 from skyweave.cycle.assimilate import assimilate
 from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, as_source
+from skyweave.cycle.lead_time import LeadTimeSkill, fuse_forecasts
 from skyweave.cycle.run import Cycle, Cycler, CycleSettings
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "CycleSettings",
     "Cycler",
     "GaussianForecast",
+    "LeadTimeSkill",
     "analyse",
     "as_source",
     "assimilate",
     "ensemble_covariance",
+    "fuse_forecasts",
 ]

@@ -1,0 +1,363 @@
+r"""Precomputed forecasts fused with observations at each lead time, with an error that grows as the forecast's does.
+
+Hindcasts tell what is left of a forecast at each lead time and scale: the regression of the truth on the forecast and
+what it leaves unexplained, per wavenumber,
+
+.. math:: m = \mu + G_\ell\,(x_f - \mu - b_\ell), \qquad
+          P_\ell = \mathrm{diag}(q)\, C^{1/2} p_\ell\, C^{1/2}\, \mathrm{diag}(q), \qquad
+          p_\ell = \hat C^{-1/2} \hat P_\ell\, \hat C^{-1/2},
+
+with the climate ``N(\mu, C)`` of the prior. The residual's covariance is kept relative to that of the same truths,
+estimated in the same way, so that sampling noise, windows and edges cancel: a forecast without skill has ``p = 1``,
+``G = 0``, and adds nothing to the prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from skyweave.cycle.ensemble import local_deviation
+from skyweave.cycle.forecast import GaussianForecast, _like, _modes, _reflected, as_source
+from skyweave.cycle.run import Cycle, Cycler, CycleSettings, _torus
+from skyweave.cycle.spectra import SmoothedSpectra, relative, root
+from skyweave.errors import SkyweaveError
+from skyweave.observe.assemble import ObservationSet
+from skyweave.posterior.background import Background
+from skyweave.posterior.kalman import innovation_variance
+from skyweave.prior.covariance import StationaryCovariance
+from skyweave.state import StateSpec
+from skyweave.transform import StateTransform
+
+__all__ = ["LeadTimeSkill", "fuse_forecasts"]
+
+LEAST = 1e-6
+"""Least power of a scale, in units of the truths' own, that is divided by."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeadTimeSkill:
+    """What forecasts of each lead time are worth, by scale; made by `fit`.
+
+    Args:
+        gain: ``G`` of each variable, ``(L, C, ky, kx)``, complex: a forecast may be in the wrong place.
+        residual: ``p``, blocks ``(L, C, C, ky, kx)``, complex.
+        bias: ``b``, ``(L, C, h, w)``, normalised units.
+        deviation: ``q``, ``(L, C, h, w)``: where forecasts are worse than elsewhere, and where better.
+        explained: share of the truth's variance that the regression explains, ``(L, C)``; for hindcasts that the
+            regression was not fitted to.
+        padded: size of the torus of the wavenumbers.
+    """
+
+    gain: Tensor
+    residual: Tensor
+    bias: Tensor
+    deviation: Tensor
+    explained: Tensor
+    padded: tuple[int, int]
+
+    @property
+    def leads(self) -> int:
+        return len(self.gain)
+
+    @classmethod
+    def fit(
+        cls,
+        forecasts: Tensor,
+        truths: Tensor,
+        *,
+        climate_mean: Tensor | None = None,
+        periodic: tuple[bool, bool] = (False, False),
+        padded: tuple[int, int] | None = None,
+        smoothing: float = 0.7,
+        folds: int = 5,
+        local: bool = True,
+    ) -> LeadTimeSkill:
+        r"""Skill from hindcasts of data that the prior and the model were not trained on.
+
+        Spectra are averaged over hindcasts and smoothed over wavenumbers: their lag covariances are tapered by a
+        Gaussian. Before, they are divided by the power of the truths, so that a steep spectrum does not leak. The
+        residuals of each stretch of hindcasts are those of the regression fitted to the others, so that ``P`` holds
+        what the regression is uncertain by.
+
+        Args:
+            forecasts: ``(N, L, C, h, w)``, normalised units; of ensembles their means. Neighbours among the ``N`` may
+                depend on one another.
+            truths: the same shape, valid at the same times.
+            climate_mean: ``mu``, broadcastable to them, as the prior has it; the mean of the truths by default.
+            periodic: whether latitudes and longitudes are circles.
+            padded: torus of the climate's covariance, where forecasts are on the prior's grid.
+            smoothing: standard deviation of the smoothing, in cycles per domain.
+            folds: stretches of hindcasts.
+            local: whether the residual's standard deviation varies in space.
+
+        Raises:
+            SkyweaveError: too few hindcasts, shapes that differ, missing values.
+
+        Reference: DelSole and Tippett 2007, doi 10.1029/2006RG000202: what a forecast is worth beyond the climate.
+        """
+        _check(forecasts, truths, folds)
+        N, L, C, h, w = forecasts.shape
+        own = padded or _torus((h, w), periodic)
+        mu = truths.mean((0, 1)) if climate_mean is None else climate_mean
+        mu = torch.as_tensor(mu, dtype=truths.dtype).expand_as(truths)
+        spectra = SmoothedSpectra((h, w), own, periodic, smoothing)
+        anomalies = (truths[:, i] - mu[:, i] for i in range(L))
+        power = torch.stack([spectra.transform(a).abs().square().mean(0) for a in anomalies]).mean(0)
+        power = power.clamp_min(LEAST**2 * float(power.mean()))
+        stretches = torch.arange(N).tensor_split(folds)
+        rows = []
+        for i in range(L):
+            t, f = (a[:, i] - mu[:, i] for a in (truths, forecasts))
+            t_hat, f_hat = (spectra.transform(a) / power.sqrt() for a in (t, f))
+            residual = torch.empty_like(t)
+            for held in stretches:
+                rest = torch.ones(N, dtype=torch.bool)
+                rest[held] = False
+                bias, gain = _regression(t[rest], f[rest], t_hat[rest], f_hat[rest], spectra, power)
+                residual[held] = t[held] - _filter(f[held] - bias, gain, own)
+            bias, gain = _regression(t, f, t_hat, f_hat, spectra, power)
+            q = torch.ones(C, h, w, dtype=t.dtype)
+            if local:
+                q = (local_deviation(residual, periodic) / local_deviation(t, periodic)).to(t.dtype)
+            r_hat = spectra.transform(residual / q) / power.sqrt()
+            p = relative(spectra.covariance(r_hat, r_hat), spectra.covariance(t_hat, t_hat), power)
+            explained = 1 - residual.square().mean((0, 2, 3)) / t.square().mean((0, 2, 3)).clamp_min(1e-30)
+            rows.append((gain, p, bias, q, explained))
+        gain, p, bias, q, explained = (torch.stack(part) for part in zip(*rows, strict=True))
+        return cls(
+            gain.to(torch.complex64), p.to(torch.complex64), bias.float(), q.float(), explained.float(), own
+        )
+
+    def predictive(
+        self,
+        forecast: Tensor,
+        lead: int,
+        climate: StationaryCovariance,
+        climate_mean: Tensor | float = 0.0,
+    ) -> tuple[Tensor, StationaryCovariance]:
+        """The distribution ``N(m, P)`` of the state given a forecast and the climate.
+
+        Args:
+            forecast: ``x_f``, ``(C, h, w)``, normalised units.
+            lead: place of its lead time among those of the skill.
+            climate: ``C`` on the forecast's grid, on the torus of the skill.
+            climate_mean: ``mu``, broadcastable to ``forecast``.
+
+        Raises:
+            SkyweaveError: a lead time or a grid that the skill does not have, missing values.
+        """
+        if not 0 <= lead < self.leads:
+            raise SkyweaveError(f"lead time number {lead}: the skill of {self.leads} is known, from 0 on")
+        if forecast.shape != self.bias.shape[1:] or climate.shape[1:] != forecast.shape:
+            raise SkyweaveError(
+                f"forecast {tuple(forecast.shape)} and climate {climate.shape[1:]}: the skill is that of forecasts "
+                f"{tuple(self.bias.shape[1:])} (variables, latitudes, longitudes)"
+            )
+        if climate.padded != self.padded:
+            raise SkyweaveError(
+                f"the climate's covariance lives on a torus of {climate.padded}, the skill on {self.padded}; fit it "
+                f"with padded={climate.padded}"
+            )
+        if not bool(torch.isfinite(forecast).all()):
+            raise SkyweaveError(f"the forecast of lead time number {lead} has missing values")
+        anomaly = (forecast - climate_mean - self.bias[lead])[None].float()
+        mean = climate_mean + _filter(anomaly, self.gain[lead], self.padded)[0]
+        half = root(_modes(climate.spectrum))
+        P = _like(half @ _modes(self.residual[lead]) @ half, climate.spectrum)
+        scale = self.deviation[lead][None, None]
+        return mean.to(forecast.dtype), StationaryCovariance(P, climate.shape, climate.padded, scale)
+
+    def source(
+        self,
+        forecast: Tensor,
+        lead: int,
+        climate: StationaryCovariance,
+        climate_mean: Tensor | float = 0.0,
+        aggregate: sp.csr_array | None = None,
+    ) -> GaussianForecast:
+        """What a forecast adds to a prior of that climate; see `predictive` and `skyweave.cycle.forecast.as_source`."""
+        mean, spread = self.predictive(forecast, lead, climate, climate_mean)
+        return as_source(mean, spread, climate, climate_mean, aggregate)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Real tensors, for safetensors."""
+        out = {"lead_time.padded": torch.tensor(self.padded)}
+        for name in (f.name for f in fields(self) if f.name != "padded"):
+            value: Tensor = getattr(self, name)
+            out[f"lead_time.{name}"] = (
+                torch.view_as_real(value) if value.is_complex() else value
+            ).contiguous()
+        return out
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> LeadTimeSkill | None:
+        """What `to_tensors` gave, or ``None`` where there is none."""
+        if "lead_time.gain" not in tensors:
+            return None
+        own = {f.name: tensors[f"lead_time.{f.name}"] for f in fields(cls)}
+        height, width = own.pop("padded").tolist()
+        for name in ("gain", "residual"):
+            own[name] = torch.view_as_complex(own[name].contiguous())
+        return cls(**own, padded=(height, width))
+
+
+def fuse_forecasts(
+    prior: Callable[[int], Background],
+    spec: StateSpec,
+    transform: StateTransform,
+    forecast: Tensor,
+    observed: ObservationSet,
+    identities: list[int],
+    skill: LeadTimeSkill,
+    *,
+    leads: Sequence[int] | None = None,
+    settings: CycleSettings | None = None,
+    down: sp.csr_array | None = None,
+    coarse: tuple[int, int] | None = None,
+    periodic: tuple[bool, bool] = (False, False),
+) -> Iterator[Cycle]:
+    r"""Members of the posterior at every frame of a precomputed forecast, given what was observed at its time.
+
+    .. math:: x_k \sim p(x \mid z_k, y_k) \propto p(x)\, \mathcal N(z_k; x, F_k)\, \mathcal N(y_k; H(x), R_k)
+
+    Nothing is handed on from frame to frame, so that the model need not be run: ``z_k, F_k`` are what the forecast of
+    this lead time adds to the prior. Frames without observations are drawn from forecast and prior.
+
+    Args:
+        prior: on the analysis grid at the time of a frame, with states ``(1, C, H, W)``.
+        spec, transform: of the prior.
+        forecast: physical units, ``(K, C, h, w)``, or of an ensemble ``(M, K, C, h, w)``, of which the mean is used
+            (the skill must be that of such means).
+        observed: one frame for each of the forecast.
+        identities: a number for each frame, which its noise depends on.
+        skill: of forecasts such as this one.
+        leads: lead time of each frame, by number in `skill`; ``0, 1, ...`` by default.
+        settings: `members`, `seed`, `method` and `batch` are used.
+        down, coarse, periodic: as in `skyweave.cycle.run.Cycler`.
+
+    Yields:
+        A `Cycle` per frame; innovations are those of the predictive distribution, on one grid.
+
+    Raises:
+        SkyweaveError: as many frames as there are not lead times or identities, a forecast that does not fit the skill.
+    """
+    frames = (forecast if forecast.ndim == 5 else forecast[None]).transpose(0, 1)
+    numbers = list(range(len(frames)) if leads is None else leads)
+    if not len(frames) == len(numbers) == len(identities):
+        raise SkyweaveError(
+            f"the forecast has {len(frames)} frames, there are {len(numbers)} lead times and {len(identities)} times; "
+            "give a forecast for each, without missing steps"
+        )
+    fusion = _Fusion(
+        prior,
+        spec,
+        transform,
+        _Stored(frames),
+        observed,
+        identities,
+        np.arange(len(frames)),
+        settings or CycleSettings(),
+        down,
+        coarse,
+        None,
+        periodic,
+        skill,
+        tuple(numbers),
+    )
+    # The next stored frame follows whatever the analysis before it was.
+    return fusion.run(torch.zeros(1, *fusion.prior(0).covariance(float("inf")).shape[1:]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """Frames of a forecast, as a model whose times are their numbers."""
+
+    frames: Tensor
+
+    def step(self, state: Tensor, time: Any) -> Tensor:
+        return self.frames[0 if time is None else int(time) + 1]
+
+
+@dataclass(eq=False)
+class _Fusion(Cycler):
+    skill: LeadTimeSkill | None = None
+    leads: tuple[int, ...] = ()
+
+    def source(self, forecast: Tensor, k: int) -> GaussianForecast:
+        mu = self.climate_mean(k)
+        return as_source(*self._predictive(forecast, k, mu), self.climate, mu, self.down)
+
+    def _predictive(self, forecast: Tensor, k: int, mu: Tensor) -> tuple[Tensor, StationaryCovariance]:
+        assert self.skill is not None
+        mean = self.transform.forward(forecast[:, None])[:, 0].mean(0)
+        return self.skill.predictive(mean, self.leads[k], self.climate, mu)
+
+    def _innovation(self, forecast: Tensor | None, k: int) -> dict[str, tuple[float, float]]:
+        segment = self.observed.segment(k, k + 1)
+        if forecast is None or not segment.n or self.down is not None:
+            return {}
+        mean, P = self._predictive(forecast, k, self.climate_mean(k))
+        x = mean[None, None].float()
+        expected = innovation_variance(x, P, segment).sqrt()
+        d = ((segment.y - segment.operator(x)) / expected)[0].double().numpy()
+        groups = {s.name: d[segment.source == i] for i, s in enumerate(self.observed.sources)}
+        return {n: (float(v.mean()), float(np.sqrt(np.mean(v**2)))) for n, v in groups.items() if len(v)}
+
+
+def _regression(
+    t: Tensor, f: Tensor, t_hat: Tensor, f_hat: Tensor, spectra: SmoothedSpectra, power: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Bias ``(C, h, w)`` and gain ``(C, ky, kx)``."""
+    bias = _shrunk(f - t)
+    centred = f_hat - spectra.transform(bias[None]) / power.sqrt()
+    cross = spectra.smooth((t_hat * centred.conj()).mean(0))
+    own = spectra.smooth(centred.abs().square().mean(0).to(cross.dtype)).real
+    return bias, cross / own.clamp_min(LEAST)
+
+
+def _shrunk(difference: Tensor) -> Tensor:
+    """Mean over hindcasts of each cell, drawn to that of the domain by what sampling alone makes cells differ."""
+    mean = difference.mean(0)
+    noise = (difference.var(0) / len(difference)).mean((-2, -1), keepdim=True)
+    common = mean.mean((-2, -1), keepdim=True)
+    seen = (mean - common).square().mean((-2, -1), keepdim=True)
+    weight = (1 - noise / seen.clamp_min(1e-30)).clamp(0, 1)
+    return common + weight * (mean - common)
+
+
+def _filter(x: Tensor, gain: Tensor, padded: tuple[int, int]) -> Tensor:
+    """A gain ``(C, ky, kx)`` applied to each variable of ``(N, C, h, w)``."""
+    one = (1, 1, *x.shape[-2:])
+    parts = []
+    for c in range(x.shape[1]):
+        blocks = gain[c][None, None].to(torch.complex64)
+        parts.append(
+            _reflected(x[:, None, c : c + 1].float(), blocks, StationaryCovariance(blocks, one, padded))
+        )
+    return torch.cat(parts, 2)[:, 0].to(x.dtype)
+
+
+def _check(forecasts: Tensor, truths: Tensor, folds: int) -> None:
+    if forecasts.ndim != 5 or forecasts.shape != truths.shape:
+        raise SkyweaveError(
+            f"hindcasts: forecasts {tuple(forecasts.shape)} and truths {tuple(truths.shape)} must both be "
+            "(hindcast, lead time, variable, latitude, longitude)"
+        )
+    if not 2 <= folds <= len(forecasts) // 2:
+        raise SkyweaveError(
+            f"{len(forecasts)} hindcasts in {folds} stretches: give two hindcasts or more to each, in two stretches "
+            "or more"
+        )
+    for name, values in (("forecasts", forecasts), ("truths", truths)):
+        if not bool(torch.isfinite(values).all()):
+            bad = int((~torch.isfinite(values)).flatten(2).any(2).sum())
+            raise SkyweaveError(
+                f"hindcasts: {bad} of the {name} have missing values; leave these hindcasts out"
+            )
