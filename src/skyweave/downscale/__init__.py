@@ -1,0 +1,1 @@
+"""Transfer downscaling: a long fine record from a long coarse one and a short overlap."""
