@@ -31,6 +31,8 @@ FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "compressed by gzip; decompress it with `gunzip`"),
     (b"PK\x03\x04", "a zip archive; unpack it, or give `zip::FILE` as URL"),
     (b"BZh", "compressed by bzip2; decompress it with `bunzip2`"),
+    (b"II*\x00", "TIFF; convert it with `gdal_translate -of netCDF IN OUT.nc`"),
+    (b"MM\x00*", "TIFF; convert it with `gdal_translate -of netCDF IN OUT.nc`"),
     (b"<", "a web page or XML, not data; perhaps a login page saved by a download that was refused"),
     (b"{", "JSON text"),
 )
