@@ -11,6 +11,7 @@ from skyweave.verify.features import EXTRACTORS, field_features
 from skyweave.verify.scorecard import scorecard, scorecards, table
 from skyweave.verify.scores import bias, crps, crps_field, mae, nrmse, rmse, weighted_mean
 from skyweave.verify.spectra import melr, power_spectrum, rapsd, zonal_spectrum
+from skyweave.verify.spherical import kinetic_energy_spectrum, largest_degree, spherical_spectrum
 from skyweave.verify.temporal import (
     moment_maps,
     seam_ratio,
@@ -28,6 +29,8 @@ __all__ = [
     "crps_field",
     "field_features",
     "frechet_distance",
+    "kinetic_energy_spectrum",
+    "largest_degree",
     "mae",
     "melr",
     "moment_maps",
@@ -41,6 +44,7 @@ __all__ = [
     "scorecard",
     "scorecards",
     "seam_ratio",
+    "spherical_spectrum",
     "spread",
     "spread_skill_ratio",
     "step_differences",
