@@ -1,6 +1,7 @@
 """Precomputed forecasts by lead time: exact in a linear world, worthless where they have no skill, never harmful."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from safetensors.torch import load, save
 
-from skyweave.cycle.forecast import GaussianForecast, aggregated
+from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver
 from skyweave.cycle.lead_time import LeadTimeSkill, fuse_forecasts
 from skyweave.cycle.run import CycleSettings
@@ -260,6 +261,26 @@ def test_several_variables_on_an_open_domain():
     error = (mean - truths[0, 0])[:, inner, inner].square().mean((-2, -1))
     assert bool((error < 2 * want.diagonal()).all())
     torch.testing.assert_close(skill.explained[0], 1 - want.diagonal(), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_source_times_prior_is_the_forecast_up_to_open_edges(local):
+    spectrum = torch.einsum("cd,yx->cdyx", BOTH, red_spectrum(LARGE, LARGE, corner=6.0).float())
+    climate = StationaryCovariance(spectrum.to(torch.complex64), (1, 2, HALF, HALF), (LARGE, LARGE))
+    ramp = torch.linspace(0.8, 1.1, HALF)[:, None].expand(1, 1, 2, HALF, HALF)
+    P = climate.scaled(ramp if local else None)
+    # Large scales are known best.
+    k = torch.hypot(
+        torch.fft.fftfreq(LARGE, d=1 / LARGE)[:, None].expand(LARGE, LARGE // 2 + 1),
+        torch.fft.rfftfreq(LARGE, d=1 / LARGE)[None],
+    )
+    P = replace(P, spectrum=(0.1 + 0.6 * k / (k + 5)) * P.spectrum, _cache={})
+    mean = coloured(1, BOTH, 12)[0, 0] + 1.0
+    source = as_source(mean, P, climate, 1.0)
+    cells = torch.arange(2 * HALF**2)
+    C, F = climate.dense(cells).double(), source.error.dense(cells).double()
+    got = C @ torch.linalg.solve(C + F, source.mean.reshape(-1).double() - 1)
+    assert relative_error(got.reshape(mean.shape) + 1, mean, P.variance().mean()) < 0.01
 
 
 def test_forecasts_of_other_days_tell_nothing_whatever_the_climate():

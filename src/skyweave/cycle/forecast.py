@@ -16,12 +16,17 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skyweave.prior.covariance import StationaryCovariance, apply_blocks
+from skyweave.posterior.kalman import conjugate_gradients
+from skyweave.prior.covariance import StationaryCovariance
 
-__all__ = ["GaussianForecast", "aggregated", "as_source"]
+__all__ = ["GaussianForecast", "added_error", "aggregated", "as_source", "observed_mean"]
 
 LEAST = 0.02
 """Information of a forecast about a wavenumber, in units of the climate's, below which it is taken as that much."""
+FLOOR = 1e-8
+"""Least variance of a wavenumber of the climate, in units of the mean one."""
+TOLERANCE = 3e-3
+"""Error of the mean that prior and source give together, in units of its departure from the climate's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,25 +71,65 @@ def as_source(
         raise ValueError(
             f"spread on {spread.shape} {spread.padded}, climate on {climate.shape} {climate.padded}"
         )
+    error = added_error(spread, climate)
+    return GaussianForecast(observed_mean(mean, error, climate, climate_mean), error, aggregate)
+
+
+def added_error(spread: StationaryCovariance, climate: StationaryCovariance) -> StationaryCovariance:
+    """``F`` of `as_source`."""
     P, C = _modes(spread.spectrum), _modes(climate.spectrum)
     values, vectors = torch.linalg.eigh(C)
-    values = values.clamp_min(1e-8 * float(values.mean()))
+    values = values.clamp_min(FLOOR * float(values.mean()))
     root = (vectors * values.sqrt()[..., None, :]) @ vectors.mH
     inverse = (vectors * values.rsqrt()[..., None, :]) @ vectors.mH
     p, U = torch.linalg.eigh(_hermitian(inverse @ P @ inverse))
     f = 1 / (1 / p.clamp_min(1e-8) - 1).clamp_min(LEAST)
     half = root @ U
     F = (half * f[..., None, :].to(half.dtype)) @ half.mH
-    # z = m + F C^{-1} (m - mu), and F C^{-1} = C^{1/2} U f U^H C^{-1/2}.
-    gain = (half * f[..., None, :].to(half.dtype)) @ U.mH @ inverse
     error = replace(spread, spectrum=_like(F, spread.spectrum), scale=None, _cache={})
     local = _local_factor(spread, climate)
-    difference = (mean - climate_mean).expand_as(mean)[None, None].float()
-    filtered = _reflected(difference, _like(gain, spread.spectrum), error)
-    if local is not None:
-        error = error.scaled(local)
-        filtered = filtered * local**2
-    return GaussianForecast(mean + filtered[0, 0].to(mean.dtype), error, aggregate)
+    return error if local is None else error.scaled(local)
+
+
+def observed_mean(
+    mean: Tensor,
+    error: StationaryCovariance,
+    climate: StationaryCovariance,
+    climate_mean: Tensor | float = 0.0,
+) -> Tensor:
+    r"""What has to be observed with an error ``F`` for the mean given it to be ``m``, whatever ``F`` is.
+
+    .. math:: z = m + F C^{-1} (m - \mu) \quad\Rightarrow\quad \mu + C (C + F)^{-1} (z - \mu) = m
+
+    ``C`` is that of the domain: a filter by wavenumber is its inverse on a torus alone, and wrong by a good part of the
+    forecast's error within a correlation length of an open end, or where a local standard deviation varies.
+
+    Args:
+        mean: ``m``, shape ``(C, h, w)``.
+        error: ``F``.
+        climate: ``C`` on the same grid.
+        climate_mean: ``mu``, broadcastable to ``mean``.
+    """
+    d = (mean - climate_mean).expand_as(mean).double().reshape(1, -1)
+    values, vectors = torch.linalg.eigh(_modes(climate.spectrum))
+    values = values.clamp_min(FLOOR * float(values.mean()))
+    exact = replace(climate, spectrum=climate.spectrum.to(_double(climate.spectrum)), _cache={})
+    inverse = _like((vectors / values[..., None, :]) @ vectors.mH, exact.spectrum)
+    around = replace(
+        exact, spectrum=inverse, scale=None if climate.scale is None else 1 / climate.scale, _cache={}
+    )
+
+    def by(V: StationaryCovariance, u: Tensor) -> Tensor:
+        return (V @ u.reshape(len(u), *V.shape)).reshape(len(u), -1)
+
+    u, _ = conjugate_gradients(
+        lambda u: by(exact, u),
+        d,
+        precondition=lambda r: by(around, r),
+        tolerance=TOLERANCE,
+        iterations=500,
+    )
+    return mean + by(error, u).reshape(mean.shape).to(mean.dtype)
 
 
 def _local_factor(spread: StationaryCovariance, climate: StationaryCovariance) -> Tensor | None:
@@ -130,22 +175,6 @@ def aggregated(
     return StationaryCovariance(spectrum, (1, C, h, w), padded)
 
 
-def _reflected(field: Tensor, blocks: Tensor, like: StationaryCovariance) -> Tensor:
-    """A filter applied to a field that is continued by reflection into the margin of the torus."""
-    H, W = field.shape[-2:]
-    for axis, n in ((-2, like.padded[0]), (-1, like.padded[1])):
-        size = field.shape[axis]
-        if n > size:
-            place = torch.arange(n)
-            # The margin is shared: its first half reflects the end, its second half the beginning.
-            beyond = place - size
-            back = torch.where(beyond < (n - size + 1) // 2, size - 1 - beyond, n - 1 - place)
-            field = field.index_select(axis, torch.where(beyond >= 0, back.clamp(0, size - 1), place))
-    hat = torch.fft.rfft2(field.reshape(field.shape[0], -1, *like.padded))
-    out = torch.fft.irfft2(apply_blocks(blocks, hat), s=like.padded)
-    return out.reshape(field.shape[0], *like.shape[:2], *like.padded)[..., :H, :W]
-
-
 def _modes(blocks: Tensor) -> Tensor:
     return _hermitian(blocks.to(torch.complex128).permute(2, 3, 0, 1))
 
@@ -157,3 +186,7 @@ def _hermitian(modes: Tensor) -> Tensor:
 def _like(modes: Tensor, blocks: Tensor) -> Tensor:
     out = modes.permute(2, 3, 0, 1)
     return (out if blocks.is_complex() else out.real).to(blocks.dtype)
+
+
+def _double(blocks: Tensor) -> torch.dtype:
+    return torch.complex128 if blocks.is_complex() else torch.float64

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from skyweave.cycle.ensemble import local_deviation
-from skyweave.cycle.forecast import GaussianForecast, _like, _modes, _reflected, as_source
+from skyweave.cycle.forecast import GaussianForecast, _like, _modes, added_error, observed_mean
 from skyweave.cycle.run import Cycle, Cycler, CycleSettings, _torus
-from skyweave.cycle.spectra import SmoothedSpectra, relative, root
+from skyweave.cycle.spectra import SmoothedSpectra, filtered, relative, root
 from skyweave.errors import SkyweaveError
 from skyweave.observe.assemble import ObservationSet
 from skyweave.posterior.background import Background
@@ -121,7 +121,7 @@ class LeadTimeSkill:
                 rest = torch.ones(N, dtype=torch.bool)
                 rest[held] = False
                 bias, gain = _regression(t[rest], f[rest], t_hat[rest], f_hat[rest], spectra, power)
-                residual[held] = t[held] - _filter(f[held] - bias, gain, own)
+                residual[held] = t[held] - filtered(f[held] - bias, gain, own)
             bias, gain = _regression(t, f, t_hat, f_hat, spectra, power)
             q = torch.ones(C, h, w, dtype=t.dtype)
             if local:
@@ -168,7 +168,7 @@ class LeadTimeSkill:
         if not bool(torch.isfinite(forecast).all()):
             raise SkyweaveError(f"the forecast of lead time number {lead} has missing values")
         anomaly = (forecast - climate_mean - self.bias[lead])[None].float()
-        mean = climate_mean + _filter(anomaly, self.gain[lead], self.padded)[0]
+        mean = climate_mean + filtered(anomaly, self.gain[lead], self.padded)[0]
         half = root(_modes(climate.spectrum))
         P = _like(half @ _modes(self.residual[lead]) @ half, climate.spectrum)
         scale = self.deviation[lead][None, None]
@@ -182,9 +182,11 @@ class LeadTimeSkill:
         climate_mean: Tensor | float = 0.0,
         aggregate: sp.csr_array | None = None,
     ) -> GaussianForecast:
-        """What a forecast adds to a prior of that climate; see `predictive` and `skyweave.cycle.forecast.as_source`."""
-        mean, spread = self.predictive(forecast, lead, climate, climate_mean)
-        return as_source(mean, spread, climate, climate_mean, aggregate)
+        """What a forecast adds to a prior of that climate; see `predictive` and `skyweave.cycle.forecast`."""
+        mean, P = self.predictive(forecast, lead, climate, climate_mean)
+        # Where the error is small it is that of the forecast; where it is not, its place matters little.
+        error = added_error(P.scaled(None), climate).scaled(P.scale)
+        return GaussianForecast(observed_mean(mean, error, climate, climate_mean), error, aggregate)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Real tensors, for safetensors."""
@@ -291,19 +293,19 @@ class _Fusion(Cycler):
     leads: tuple[int, ...] = ()
 
     def source(self, forecast: Tensor, k: int) -> GaussianForecast:
-        mu = self.climate_mean(k)
-        return as_source(*self._predictive(forecast, k, mu), self.climate, mu, self.down)
-
-    def _predictive(self, forecast: Tensor, k: int, mu: Tensor) -> tuple[Tensor, StationaryCovariance]:
         assert self.skill is not None
-        mean = self.transform.forward(forecast[:, None])[:, 0].mean(0)
-        return self.skill.predictive(mean, self.leads[k], self.climate, mu)
+        mean, mu = self._mean(forecast), self.climate_mean(k)
+        return self.skill.source(mean, self.leads[k], self.climate, mu, self.down)
+
+    def _mean(self, forecast: Tensor) -> Tensor:
+        return self.transform.forward(forecast[:, None])[:, 0].mean(0)
 
     def _innovation(self, forecast: Tensor | None, k: int) -> dict[str, tuple[float, float]]:
         segment = self.observed.segment(k, k + 1)
-        if forecast is None or not segment.n or self.down is not None:
+        if self.skill is None or forecast is None or not segment.n or self.down is not None:
             return {}
-        mean, P = self._predictive(forecast, k, self.climate_mean(k))
+        mu = self.climate_mean(k)
+        mean, P = self.skill.predictive(self._mean(forecast), self.leads[k], self.climate, mu)
         x = mean[None, None].float()
         expected = innovation_variance(x, P, segment).sqrt()
         d = ((segment.y - segment.operator(x)) / expected)[0].double().numpy()
@@ -330,18 +332,6 @@ def _shrunk(difference: Tensor) -> Tensor:
     seen = (mean - common).square().mean((-2, -1), keepdim=True)
     weight = (1 - noise / seen.clamp_min(1e-30)).clamp(0, 1)
     return common + weight * (mean - common)
-
-
-def _filter(x: Tensor, gain: Tensor, padded: tuple[int, int]) -> Tensor:
-    """A gain ``(C, ky, kx)`` applied to each variable of ``(N, C, h, w)``."""
-    one = (1, 1, *x.shape[-2:])
-    parts = []
-    for c in range(x.shape[1]):
-        blocks = gain[c][None, None].to(torch.complex64)
-        parts.append(
-            _reflected(x[:, None, c : c + 1].float(), blocks, StationaryCovariance(blocks, one, padded))
-        )
-    return torch.cat(parts, 2)[:, 0].to(x.dtype)
 
 
 def _check(forecasts: Tensor, truths: Tensor, folds: int) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skyweave.cycle.forecast import _modes
 
-__all__ = ["SmoothedSpectra", "relative", "root"]
+__all__ = ["SmoothedSpectra", "filtered", "relative", "root"]
 
 LEAST = 1e-6
 """Least power of a combination of variables at one scale, in units of the largest one's there."""
@@ -73,3 +73,17 @@ def root(blocks: Tensor, exponent: float = 0.5) -> Tensor:
     # Relative to the scale itself: powers differ by many orders of magnitude between scales.
     values = values.clamp_min(LEAST * values[..., -1:].clamp_min(1e-30))
     return (vectors * values[..., None, :] ** exponent) @ vectors.mH
+
+
+def filtered(x: Tensor, gain: Tensor, padded: tuple[int, int]) -> Tensor:
+    """A gain by wavenumber of the torus, ``(C, ky, kx)``, applied to ``(N, C, h, w)`` continued by reflection."""
+    dtype, shape = x.dtype, x.shape
+    for axis, n in ((-2, padded[0]), (-1, padded[1])):
+        size = shape[axis]
+        place = torch.arange(n)
+        # The margin is shared: its first half reflects the end, its second half the beginning.
+        beyond = place - size
+        back = torch.where(beyond < (n - size + 1) // 2, size - 1 - beyond, n - 1 - place)
+        x = x.index_select(axis, torch.where(beyond >= 0, back.clamp(0, size - 1), place))
+    out = torch.fft.irfft2(torch.fft.rfft2(x.float()) * gain, s=padded)
+    return out[..., : shape[-2], : shape[-1]].to(dtype)
