@@ -37,6 +37,7 @@ def spectra_figure(
     units: str,
     length_km: float | None = None,
     reference: str | None = "truth",
+    wavenumber: str = "wavenumber (cycles per longest side)",
     title: str = "",
     caption: str = "",
     path: str | Path | None = None,
@@ -49,6 +50,7 @@ def spectra_figure(
         units: of the field.
         length_km: length of the side to which the wavenumbers refer; adds wavelengths above.
         reference: the label that others are divided by; None leaves the lower panel out.
+        wavenumber: what the wavenumbers are.
         title, caption, path: as in `skyweave.report.map_figure`.
 
     Raises:
@@ -96,7 +98,7 @@ def spectra_figure(
             lower.set_ylim(max(low, 0.01), min(high, 100.0))
             lower.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 3.0), numticks=5))
             _plain_ticks(lower, "y")
-        last.set_xlabel("wavenumber (cycles per longest side)")
+        last.set_xlabel(wavenumber)
         _plain_ticks(last, "x")
         for ax in (upper, lower):
             if ax is not None:
