@@ -13,7 +13,7 @@ from skyweave.errors import SkyweaveError
 
 __all__ = ["COMMANDS", "build_app", "main"]
 
-COMMANDS = ("train", "calibrate", "reconstruct", "sample", "check", "info", "data", "demo", "version")
+COMMANDS = ("train", "calibrate", "reconstruct", "sample", "cycle", "check", "tune", "info", "data", "demo", "version")
 
 
 def build_app() -> App:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,9 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
     for number, source in enumerate(settings.observations):
         if isinstance(source, SoundingSource):
             found, reports[number] = _soundings(source, settings, like)
-            observations.append(found)
+            observations.append(
+                replace(found, bias=source.bias, bias_predictors=tuple(source.bias_predictors))
+            )
         else:
             observations.append(_open(source, cut))
     return Inputs(observations, like, mask, reports)
@@ -76,7 +78,16 @@ def input_paths(settings: ReconstructConfig) -> list[str]:
 def _open(source: GridSource | PointSource, cut: dict[str, Any]) -> GridObservation | PointObservation:
     shared: dict[str, Any] = {
         key: getattr(source, key)
-        for key in ("weight", "name", "time_window", "time", "units", "valid_range")
+        for key in (
+            "weight",
+            "name",
+            "time_window",
+            "time",
+            "units",
+            "valid_range",
+            "bias",
+            "bias_predictors",
+        )
         if getattr(source, key) is not None
     }
     if source.error is not None:
@@ -93,6 +104,7 @@ def _points(source: PointSource, shared: dict[str, Any]) -> PointObservation:
         constants=source.constants,
         missing=source.missing,
         time_format=source.time_format,
+        keep=[name for name in source.bias_predictors if name != "latitude"],
     )
     if table["error"].isna().all():
         # Without it the source says itself that it has no errors; with it every report would be dropped.
@@ -181,6 +193,9 @@ def options(settings: ReconstructConfig, inputs: Inputs) -> dict[str, Any]:
         "quantiles": tuple(settings.quantiles),
         "recalibrate": settings.recalibrate,
         "options": settings.options,
+        "weights": settings.weights,
+        "anchor": settings.anchor,
+        "innovations": settings.innovations.model_dump(exclude_none=True),
         "autocast": settings.autocast,
         "device": settings.device,
     }

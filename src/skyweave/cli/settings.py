@@ -78,7 +78,14 @@ Error = Annotated[ErrorSection, BeforeValidator(parse_error)]
 Range = tuple[float | None, float | None]
 
 
-class SourceSection(Section):
+class BiasSection(Section):
+    """The bias of a source: `estimate` it from innovations, as a constant and linear in predictors."""
+
+    bias: Literal["estimate"] | None = None
+    bias_predictors: list[str] = []
+
+
+class SourceSection(BiasSection):
     """What sources of either kind share: see `skyweave.GridObservation` and `skyweave.PointObservation`."""
 
     error: Error | None = None
@@ -145,7 +152,7 @@ class BackgroundSection(Section):
     error: Positive | dict[str, Positive] | None = None
 
 
-class SoundingSource(Section):
+class SoundingSource(BiasSection):
     """Radiosondes, as IGRA files: see `skyweave.observe.soundings.sounding_observations`.
 
     `variables` are names of the prior's, or each with its quantity; `errors` replace the documented ones by variable
@@ -197,12 +204,29 @@ class RegionSection(Section):
     lon: tuple[float, float] | None = None
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
+class InnovationSection(Section):
+    """How errors and biases are estimated from innovations: see `skyweave.posterior.sources.Estimation`."""
+
+    method: Literal["leave-out", "likelihood", "desroziers"] | None = None
+    times: Count | None = None
+    enough: Count | None = None
+    leave: Literal["rows", "sources"] | None = None
+    folds: Annotated[int, Field(ge=2)] | None = None
+    members: Annotated[int, Field(ge=4)] | None = None
+    steps: Annotated[int, Field(ge=4)] | None = None
+    iterations: Count | None = None
+    trust: Annotated[float, Field(gt=1)] | None = None
+
+
 class ReconstructConfig(Section):
     """Everything a reconstruction depends on.
 
     `like` is a file whose grid (and times, if it has them) the fields take; without it they take those of the
     first gridded source. `region` and `period` cut that file, or the gridded sources where there is none.
-    `domain_mask` is true where fields are wanted.
+    `domain_mask` is true where fields are wanted. `weights: innovations` estimates the errors of the sources.
     """
 
     prior: str
@@ -221,6 +245,9 @@ class ReconstructConfig(Section):
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = [0.05, 0.5, 0.95]
     recalibrate: bool = False
     options: dict[str, Any] = {}
+    weights: Literal["stated", "innovations"] = "stated"
+    anchor: list[str] | None = None
+    innovations: InnovationSection = InnovationSection()
     autocast: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     out: Path | None = None
@@ -277,7 +304,7 @@ def settings_from(config: Path | None, flags: Flags | None) -> ReconstructConfig
     """
     from skyweave.config import parse_config
 
-    values: dict[str, Any] = {} if config is None else _read(config)
+    values: dict[str, Any] = {} if config is None else read_yaml(config)
     given = {} if flags is None else {k: v for k, v in flags.given().items() if v is not None}
     sources = [grid_flag(text) for text in given.pop("grid", ())]
     sources += [points_flag(text) for text in given.pop("points", ())]
@@ -288,7 +315,7 @@ def settings_from(config: Path | None, flags: Flags | None) -> ReconstructConfig
     return parse_config(values, ReconstructConfig, source=str(config) if config else "command line")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:

@@ -65,6 +65,7 @@ def read_stations(
     constants: Mapping[str, Any] | None = None,
     missing: Sequence[float] = (),
     time_format: str | None = None,
+    keep: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read point observations as a table of time, lat, lon, variable, value, error.
 
@@ -80,11 +81,12 @@ def read_stations(
         constants: values for columns that the table lacks, such as ``{"lat": -30.2, "lon": -70.7}``.
         missing: numbers that mean "no value", such as -999.
         time_format: format of dates that are not ISO 8601, as of ``datetime.strptime``.
+        keep: further columns of numbers to keep, such as a scan angle.
 
     Returns:
         One row per observation: time (datetime64[ns], UTC), lat and lon (degrees), variable, value (physical
         units), error (standard deviation, NaN where not given), then station, elevation, units if there are
-        any.
+        any, and what is to be kept.
 
     Raises:
         SkyweaveError: no such file, a needed column missing (the columns found are listed), text where a
@@ -111,6 +113,14 @@ def read_stations(
     data = pd.DataFrame(index=frame.index)
     for role, column in found.items():
         data[role] = frame[column]
+    for name in keep:
+        if name not in frame.columns and name not in ALIASES:
+            names = [str(c) for c in frame.columns]
+            raise SkyweaveError(
+                f"{where}: no column {name!r}{did_you_mean(name, names)}; it has: {', '.join(names)}"
+            )
+        if name not in ALIASES:
+            data[name] = _numbers(frame[name], f"{where}: column {name!r}")
     for role, constant in (constants or {}).items():
         if role not in ALIASES:
             raise SkyweaveError(
@@ -127,11 +137,12 @@ def read_stations(
     if "value" in data:
         long = _long(data, frame, wanted, where)
     else:
-        long = _melt(data, frame, list(found.values()), wanted, where)
+        long = _melt(data, frame, [*found.values(), *keep], wanted, where)
     if missing:
         long["value"] = long["value"].mask(long["value"].isin(list(missing)))
         long["error"] = long["error"].mask(long["error"].isin(list(missing)))
-    extra = [c for c in ("station", "elevation", "units") if c in long]
+    extra = [c for c in dict.fromkeys(("station", "elevation", "units", *keep)) if c in long]
+    extra = [c for c in extra if c not in COLUMNS]
     return long[[*COLUMNS, *extra]].reset_index(drop=True)
 
 

@@ -27,7 +27,7 @@ from skyweave.observe.rows import Frame, Rows
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
-__all__ = ["ObservationSet", "SegmentObservations", "Source", "assemble", "no_observations"]
+__all__ = ["ObservationSet", "SegmentObservations", "Source", "assemble", "is_called", "no_observations"]
 
 
 @dataclass(frozen=True)
@@ -339,6 +339,11 @@ def _wanted(
         return np.broadcast_to(values, shape).reshape(-1)
     except ValueError:
         raise SkyweaveError(f"domain mask: shape {values.shape} does not fit {shape}") from None
+
+
+def is_called(key: str, name: str) -> bool:
+    """Whether a source has that name, or is one of several of that name, which are numbered."""
+    return name == key or (name.startswith(f"{key} (") and name.endswith(")"))
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -8,10 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from scipy.stats import chi2
 
 from skyweave.posterior.innovations import Innovations
 
-__all__ = ["BOUND", "TRUST", "ErrorEstimates", "consistency", "desroziers", "diagnose", "maximum_likelihood"]
+__all__ = [
+    "BOUND",
+    "TRUST",
+    "Diagnosis",
+    "ErrorEstimates",
+    "chi_square",
+    "consistency",
+    "desroziers",
+    "diagnose",
+    "maximum_likelihood",
+]
 
 TRUST = 3.0
 """Factor within which a stated error is believed before any innovation is seen, one standard deviation."""
@@ -164,6 +175,21 @@ def _departures(
         own = block.block == number
         background[own] = np.linalg.solve(inverse[np.ix_(own, own)], u[own])
     return error @ u, background, np.diag(error), np.diag(error) * np.diag(inverse)
+
+
+def chi_square(blocks: Sequence[Innovations], theta: np.ndarray) -> tuple[float, float]:
+    r"""``d^T S^{-1} d / n`` over all innovations, one if ``E[d d^T] = H C H^T + R``, and the probability of chance.
+
+    The probability is two-sided, that of a value as far out for ``n`` degrees of freedom.
+
+    Reference: Menard and Chang 2000, doi 10.1175/1520-0493(2000)128<2672:AOSCTO>2.0.CO;2, Section 3.
+    """
+    total, n = 0.0, 0
+    for block in blocks:
+        total += float(block.d @ np.linalg.solve(block.covariance(theta), block.d))
+        n += block.n
+    tail = float(chi2.cdf(total, n))
+    return total / n, 2 * min(tail, 1 - tail)
 
 
 def consistency(blocks: Sequence[Innovations], theta: np.ndarray, groups: int) -> np.ndarray:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from skyweave.errors import SkyweaveError, did_you_mean
-from skyweave.observe.assemble import ObservationSet
+from skyweave.observe.assemble import ObservationSet, is_called
 from skyweave.observe.observation import Observation
 from skyweave.observe.report import Report
 from skyweave.posterior.innovations import (
@@ -159,6 +159,26 @@ class SourceEstimates:
             lines += [f"  {name.ljust(width)}  {note}" for note in self.notes(k)]
         return "\n".join(lines)
 
+    def explanation(self) -> str:
+        """What the columns of the table are."""
+        lines = []
+        if self.errors is not None:
+            lines += [
+                f"errors by {self.method}; weight = (stated / estimated error)^2; z2: mean square of standardised "
+                "innovations, one where errors are right"
+            ]
+        if self.biases:
+            against = (
+                "the other sources" if self.anchored else "the prior's climatology (name anchors for others)"
+            )
+            lines.append(f"biases against {against}; significant at 95 %")
+            lines += [
+                f"  {self.groups[g].name}, {self.groups[g].variable}: {bias} {self.groups[g].units}"
+                for g, bias in self.biases.items()
+                if bias.slopes
+            ]
+        return "\n".join(lines)
+
     def notes(self, source: int) -> list[str]:
         """Lines for the report of one source."""
         out = []
@@ -186,7 +206,7 @@ def estimate_sources(
     window: int = 1,
     errors: bool = True,
     biases: Mapping[int, Sequence[str]] | None = None,
-    remove: bool = True,
+    removable: Collection[int] | None = None,
     anchor: Sequence[str] | None = None,
     how: Estimation | None = None,
     seed: int = 0,
@@ -202,7 +222,8 @@ def estimate_sources(
         window: frames of the prior's window.
         errors: estimate them.
         biases: sources whose bias is wanted, by number, with the names of predictors.
-        remove: take significant ones off, which errors are then estimated without.
+        removable: sources whose bias, where it is significant, is taken off before errors are estimated; by default
+            all whose bias is wanted.
         anchor: sources that are held to have no bias; by default all whose bias is not wanted.
         how: see `Estimation`.
         seed, identities, batch, device: as in `skyweave.posterior.leave_out.leave_out`.
@@ -215,13 +236,15 @@ def estimate_sources(
     asked = dict(biases or {})
     wanted, requested = _wanted(groups, asked, anchor, [s.name for s in observed.sources])
     found: dict[int, Bias] = {}
+    free = asked if removable is None else removable
+    requested_free = {g for g in requested if groups[g].source in free}
     blocks, removed = [], frozenset[int]()
     numbers = range(len(groups))
     if wanted:
         everything = choose_stretches(observed, number, window, how.times, observed.n)
         blocks = climatological_innovations(observed, number, background_of, everything, compact=False)
         found = estimate_bias(blocks, numbers, wanted, observed.predictors)
-        removed = frozenset(g for g in requested if remove and g in found and found[g].significant)
+        removed = frozenset(g for g in requested_free if g in found and found[g].significant)
     estimates = None
     if errors:
         clean = replace(observed, value=observed.value - _bias(observed, number, found, removed))
@@ -241,7 +264,7 @@ def estimate_sources(
             )
         if wanted:
             found = estimate_bias(blocks, numbers, wanted, observed.predictors, estimates.log_factor)
-            removed = frozenset(g for g in requested if remove and g in found and found[g].significant)
+            removed = frozenset(g for g in requested_free if g in found and found[g].significant)
     # Groups that were estimated only to free the others of them are no one's concern.
     kept = {g: bias for g, bias in found.items() if g in requested}
     anchored = len({g for g in numbers if g not in wanted}) > 0
@@ -259,7 +282,7 @@ def _wanted(
         return {}, set()
     anchors: set[int] = set()
     for name in anchor or ():
-        own = {k for k, n in enumerate(names) if n == name or n.startswith(f"{name} (")}
+        own = {k for k, n in enumerate(names) if is_called(name, n)}
         if not own:
             raise SkyweaveError(
                 f"anchor: there is no source {name!r}{did_you_mean(name, list(names))}; there are {', '.join(names)}"

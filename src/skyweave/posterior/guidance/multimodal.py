@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skyweave.errors import SkyweaveError, did_you_mean
-from skyweave.observe.assemble import Source
+from skyweave.observe.assemble import Source, is_called
 from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.guidance.sda import SDAGuidance
 from skyweave.posterior.kalman import Observed
@@ -89,7 +89,7 @@ def _by_source(
         return [_variance(given, what, stated)] * len(sources)
     names = [s.name for s in sources]
     for key in given:
-        if sources and key not in paper and not any(_means(key, name) for name in names):
+        if sources and key not in paper and not any(is_called(key, name) for name in names):
             hint = did_you_mean(key, [*names, *paper])
             raise SkyweaveError(
                 f"option {what}: there is no source {key!r}{hint}; there are {', '.join(names)}, "
@@ -97,15 +97,10 @@ def _by_source(
             )
     out = []
     for source in sources:
-        keys = [source.name, *[k for k in given if _means(k, source.name)], source.kind]
+        keys = [source.name, *[k for k in given if is_called(k, source.name)], source.kind]
         value = next((given[k] for k in keys if k in given), paper[source.kind])
         out.append(_variance(value, what, stated))
     return out
-
-
-def _means(key: str, name: str) -> bool:
-    """Whether a key names a source, or the first of several of one name."""
-    return name == key or (name.startswith(f"{key} (") and name.endswith(")"))
 
 
 def _single(given: Constant, paper: Mapping[str, float]) -> float:

@@ -1,0 +1,119 @@
+"""``skyweave tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+
+    from skyweave.cli.tune_settings import TuneConfig
+
+
+def tune(config: Path, /, *, innovations: bool = False, overwrite: bool = False) -> None:
+    """Tune sources and methods: a grid of settings against known truth, or errors and biases from innovations.
+
+    The grid prints scores of every setting and writes the best as YAML; the same command resumes. Innovations need
+    no truth: CONFIG is then that of a reconstruction.
+
+    Parameters
+    ----------
+    config
+        YAML file with the settings.
+    innovations
+        Print stated and estimated error, weight and bias of each source instead.
+    overwrite
+        Begin the grid anew.
+    """
+    if innovations:
+        _from_innovations(config)
+    else:
+        _grid(config, overwrite)
+
+
+def _grid(config: Path, overwrite: bool) -> None:
+    from skyweave.cli.tune_settings import TuneConfig, base_of, checked
+    from skyweave.config import load_config
+    from skyweave.tuning.settings import expand
+
+    settings = load_config(config, TuneConfig)
+    combinations = expand(settings.grid)
+    base = base_of(settings.reconstruct)
+    plain, *rest = checked(base, combinations, str(config))
+
+    from skyweave import open_prior
+    from skyweave import reconstruct as run
+    from skyweave.cli.inputs import open_inputs, options
+    from skyweave.io.read import open_fields
+    from skyweave.tuning.cases import case_of, deviations
+    from skyweave.tuning.search import best, search, table_of
+
+    prior = open_prior(plain.prior)
+    deviation = deviations(prior, settings.variable)
+    inputs = open_inputs(plain)
+    chosen = options(plain, inputs)
+    like, times = chosen.pop("like"), chosen.pop("times", None)
+    truth = open_fields(settings.truth, list(deviation))
+    identity, truth = case_of(prior, inputs.observations, like, times, truth, list(deviation), chosen)
+
+    def one(values: Mapping[str, Any]) -> xr.Dataset:
+        own = rest[combinations.index(dict(values))]
+        opened = open_inputs(own)
+        return run(prior, opened.observations, progress=False, **options(own, opened))
+
+    results = search(
+        one,
+        combinations,
+        truth,
+        deviation,
+        identity=identity,
+        out=settings.out,
+        overwrite=overwrite or settings.overwrite,
+        report=lambda text: print(text, flush=True),
+    )
+    variable = next(iter(deviation)) if len(deviation) == 1 else None
+    unit = (
+        "climatological standard deviations"
+        if variable is None
+        else prior.spec.variables[prior.spec.names.index(variable)].units
+    )
+    print(f"\nRMSE and CRPS in {unit}\n\n{table_of(results, variable)}\n")
+    _write_best(best(results, settings.score, variable), base, settings, prior.spec.names)
+
+
+def _write_best(result: Any, base: dict[str, Any], settings: TuneConfig, names: Any) -> None:
+    import yaml
+
+    from skyweave.tuning.settings import with_values
+
+    whole = with_values(base, result.setting)
+    touched = {key.strip().split(".")[0] for keys in result.setting for key in keys.split(",")}
+    label = ", ".join(f"{k} {v}" for k, v in result.setting.items())
+    scores = ", ".join(f"{k} {v:.4g}" for k, v in result.card.overall.items())
+    text = yaml.safe_dump({key: whole[key] for key in sorted(touched)}, sort_keys=False)
+    settings.best.parent.mkdir(parents=True, exist_ok=True)
+    settings.best.write_text(f"# best of {settings.out}: {label}\n# {scores}\n{text}")
+    print(f"best: {label}\nwrote {settings.out} and {settings.best}")
+
+
+def _from_innovations(config: Path) -> None:
+    from skyweave.cli.settings import ReconstructConfig, read_yaml
+    from skyweave.cli.tune_settings import base_of
+    from skyweave.config import parse_config
+
+    values = read_yaml(config)
+    # The configuration of a grid names that of a reconstruction.
+    settings = parse_config(base_of(values.get("reconstruct", values)), ReconstructConfig, source=str(config))
+
+    from skyweave.cli.inputs import open_inputs, options
+    from skyweave.posterior.diagnose import diagnose_sources
+    from skyweave.verify import table
+
+    inputs = open_inputs(settings)
+    chosen = options(settings, inputs)
+    found = diagnose_sources(settings.prior, inputs.observations, **chosen)
+    print(table(found.rows()))
+    print(found.explanation())
