@@ -113,7 +113,7 @@ class InferenceSection(Section):
 
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "default": {"encoder": {}, "model": {}, "inference": {}},
+    "default": {"encoder": {"training": {"epochs": 30}}, "model": {}, "inference": {}},
     "paper": {
         # Section 2.3: Adam, 1e-6, 30 epochs, MAE. Not in the paper: batch, decay, patience, factor, network sizes.
         "encoder": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -269,8 +268,3 @@ def train_network(
     with torch.random.fork_rng(devices=[]):
         run = _Run(module, loss, training, validation, settings, checkpoint, digest, speak)
         return run.go()
-
-
-def write_history(progress: Progress, path: Path) -> None:
-    """Losses by epoch, one JSON object a line."""
-    path.write_text("".join(json.dumps(line) + "\n" for line in progress.history))
