@@ -7,9 +7,10 @@ from skyweave.nature_runs.shallow_water import (
     shallow_water,
     shallow_water_chunks,
 )
+from skyweave.nature_runs.two_records import DustPhysics, TwoRecords, two_records
 from skyweave.nature_runs.world import AerosolPhysics
 
 __all__ = [
-    "AerosolPhysics", "ShallowWater", "ShallowWaterConfig", "aerosol_tracer", "shallow_water", "shallow_water_chunks",
-    "with_gaps",
+    "AerosolPhysics", "DustPhysics", "ShallowWater", "ShallowWaterConfig", "TwoRecords", "aerosol_tracer",
+    "shallow_water", "shallow_water_chunks", "two_records", "with_gaps",
 ]  # fmt: skip
