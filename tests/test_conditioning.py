@@ -7,6 +7,7 @@ import pytest
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.prior.conditioning import CONDITIONING, Conditioning, StaticField, clock
+from skyweave.prior.insolation import insolation
 
 GRID = Grid(np.array([-30.0, 0.0, 30.0, 60.0]), np.array([0.0, 90.0, 180.0, 270.0]))
 
@@ -74,3 +75,26 @@ def test_a_static_field_that_does_not_cover_the_grid_is_refused():
 def test_channels_of_time_need_times():
     with pytest.raises(SkyweaveError, match="conditioned on hour"):
         channels("hour")
+
+
+def test_the_sun_stands_where_it_should():
+    equinox = np.array(["2021-03-20T12:00", "2021-03-20T00:00"], dtype="datetime64[ns]")
+    noon, midnight = channels("insolation", times=equinox)[:, 0]
+    assert noon[1, 0] == pytest.approx(1.0, abs=0.03)  # overhead at the equator, at Greenwich
+    assert noon[2, 0] == pytest.approx(np.cos(np.pi / 6), abs=0.03)
+    assert noon[1, 2] == 0
+    assert midnight[1, 2] == pytest.approx(1.0, abs=0.03)
+    june, december = channels(
+        "insolation", times=np.array(["2021-06-21T12:00", "2021-12-21T12:00"], dtype="datetime64[ns]")
+    )[:, 0]
+    # Noon at 30 N: 6.6 degrees from the zenith in June, 53.4 in December; the sun is nearest in January.
+    assert june[2, 0] == pytest.approx(np.cos(np.deg2rad(30 - 23.44)) * 0.968, abs=0.005)
+    assert december[2, 0] == pytest.approx(np.cos(np.deg2rad(30 + 23.44)) * 1.033, abs=0.005)
+
+
+def test_the_year_of_sunlight_is_a_quarter_of_the_solar_constant():
+    hours, days = np.meshgrid(np.arange(0, 24, 2.0), np.arange(365.0))
+    lat = np.arange(-85, 90, 10.0)
+    mean = insolation(hours.ravel(), days.ravel(), lat[:, None], 0.0).mean(1)
+    weights = np.cos(np.deg2rad(lat))
+    assert (mean * weights).sum() / weights.sum() == pytest.approx(0.25, abs=0.002)

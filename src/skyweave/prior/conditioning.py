@@ -13,6 +13,7 @@ from torch import Tensor
 from skyweave import regrid
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.prior.insolation import insolation
 
 CONDITIONING: dict[str, int] = {
     "latitude": 1,
@@ -21,13 +22,14 @@ CONDITIONING: dict[str, int] = {
     "land_sea_mask": 1,
     "hour": 2,
     "day_of_year": 2,
+    "insolation": 1,
 }
 """Channels by the name asked for in a configuration, with how many each adds."""
 
 STATIC = ("elevation", "land_sea_mask")
 """Those read from a file and stored in the prior."""
 
-NEEDS_TIME = ("hour", "day_of_year")
+NEEDS_TIME = ("hour", "day_of_year", "insolation")
 
 _STATIC_SCALE = {"elevation": 1e-3, "land_sea_mask": 1.0}
 
@@ -102,7 +104,8 @@ class BoundConditioning:
         """Channels (T, K, H, W) at `times`, or for `count` equal frames where nothing depends on time.
 
         ``latitude``: sine. ``longitude``: sine and cosine. ``hour``: sine and cosine of local solar time,
-        ``2 pi (UTC hour / 24 + lon / 360)``. ``day_of_year``: sine and cosine. Elevation in km.
+        ``2 pi (UTC hour / 24 + lon / 360)``. ``day_of_year``: sine and cosine. ``insolation``: see
+        `skyweave.prior.insolation`. Elevation in km.
 
         Args:
             times: datetime64 or cftime (T,), or None.
@@ -128,6 +131,10 @@ class BoundConditioning:
                 if times is None:
                     raise SkyweaveError(f"this prior is conditioned on {name}: times are needed")
                 hours, days = clock(times)
+                if name == "insolation":
+                    hours, days = hours[:, None, None], days[:, None, None]
+                    planes += [insolation(hours, days, self.lat[i][:, None], self.lon[j])]
+                    continue
                 if name == "hour":
                     angle = 2 * np.pi * hours[:, None, None] / 24 + lon
                 else:
