@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from safetensors.torch import load, save
 
+from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver
 from skyweave.cycle.lead_time import LeadTimeSkill, fuse_forecasts
@@ -281,6 +282,17 @@ def test_source_times_prior_is_the_forecast_up_to_open_edges(local):
     C, F = climate.dense(cells).double(), source.error.dense(cells).double()
     got = C @ torch.linalg.solve(C + F, source.mean.reshape(-1).double() - 1)
     assert relative_error(got.reshape(mean.shape) + 1, mean, P.variance().mean()) < 0.01
+
+
+def test_an_ensemble_of_the_climate_tells_little_even_where_the_climate_varies():
+    spectrum = red_spectrum(LARGE, LARGE, corner=6.0)[None, None].float()
+    climate = StationaryCovariance(spectrum, (1, 1, HALF, HALF), (LARGE, LARGE))
+    members = coloured(64, BOTH, 13)[:, 0, :1] * torch.linspace(0.5, 1.36, HALF)[:, None]
+    P = ensemble_covariance(members - members.mean(0), (LARGE, LARGE), reach=1.0)
+    source = as_source(torch.zeros(1, HALF, HALF), P, climate)
+    C, F = (V.dense(torch.arange(HALF**2)).double() for V in (climate, source.error))
+    left = (C - C @ torch.linalg.solve(C + F, C)).diagonal().mean() / C.diagonal().mean()
+    assert float(left) > 0.85
 
 
 def test_forecasts_of_other_days_tell_nothing_whatever_the_climate():

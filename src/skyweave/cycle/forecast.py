@@ -19,7 +19,7 @@ from torch import Tensor
 from skyweave.posterior.kalman import conjugate_gradients
 from skyweave.prior.covariance import StationaryCovariance
 
-__all__ = ["GaussianForecast", "added_error", "aggregated", "as_source", "observed_mean"]
+__all__ = ["GaussianForecast", "aggregated", "as_source", "observed_mean"]
 
 LEAST = 0.02
 """Information of a forecast about a wavenumber, in units of the climate's, below which it is taken as that much."""
@@ -71,12 +71,6 @@ def as_source(
         raise ValueError(
             f"spread on {spread.shape} {spread.padded}, climate on {climate.shape} {climate.padded}"
         )
-    error = added_error(spread, climate)
-    return GaussianForecast(observed_mean(mean, error, climate, climate_mean), error, aggregate)
-
-
-def added_error(spread: StationaryCovariance, climate: StationaryCovariance) -> StationaryCovariance:
-    """``F`` of `as_source`."""
     P, C = _modes(spread.spectrum), _modes(climate.spectrum)
     values, vectors = torch.linalg.eigh(C)
     values = values.clamp_min(FLOOR * float(values.mean()))
@@ -88,7 +82,8 @@ def added_error(spread: StationaryCovariance, climate: StationaryCovariance) -> 
     F = (half * f[..., None, :].to(half.dtype)) @ half.mH
     error = replace(spread, spectrum=_like(F, spread.spectrum), scale=None, _cache={})
     local = _local_factor(spread, climate)
-    return error if local is None else error.scaled(local)
+    error = error if local is None else error.scaled(local)
+    return GaussianForecast(observed_mean(mean, error, climate, climate_mean), error, aggregate)
 
 
 def observed_mean(
@@ -133,14 +128,20 @@ def observed_mean(
 
 
 def _local_factor(spread: StationaryCovariance, climate: StationaryCovariance) -> Tensor | None:
-    """Local standard deviation of ``F`` over that of its stationary part, from the total variances of each cell."""
+    """Local standard deviation of ``F`` over that of its stationary part, from the total variances of each cell.
+
+    Where little is known on the whole it is that of the spread itself: ``F`` is then large, and two neighbours of one
+    error, one of them scaled by much more, would tell the state between them.
+    """
     if spread.scale is None:
         return None
+    own, C = spread.scale**2, climate.variance()
     P0 = spread.scaled(None).variance()
-    C = climate.variance()
-    P = (P0 * spread.scale**2).minimum(C / (1 + LEAST))
+    known = (2 * (1 - P0 / C)).clamp(0, 1)
+    P = (P0 * own).minimum(C / (1 + LEAST))
     P0 = P0.minimum(C / (1 + LEAST))
-    return (P * (C - P0) / (P0 * (C - P))).clamp(1e-3, 1e3).sqrt()
+    ratio = (P * (C - P0) / (P0 * (C - P))).clamp(1e-3, 1e3)
+    return (own * (ratio / own) ** known).sqrt()
 
 
 def aggregated(

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from skyweave.cycle.ensemble import local_deviation
-from skyweave.cycle.forecast import GaussianForecast, _like, _modes, added_error, observed_mean
+from skyweave.cycle.forecast import GaussianForecast, _like, _modes, as_source
 from skyweave.cycle.run import Cycle, Cycler, CycleSettings, _torus
 from skyweave.cycle.spectra import SmoothedSpectra, filtered, relative, root
 from skyweave.errors import SkyweaveError
@@ -183,10 +183,8 @@ class LeadTimeSkill:
         aggregate: sp.csr_array | None = None,
     ) -> GaussianForecast:
         """What a forecast adds to a prior of that climate; see `predictive` and `skyweave.cycle.forecast`."""
-        mean, P = self.predictive(forecast, lead, climate, climate_mean)
-        # Where the error is small it is that of the forecast; where it is not, its place matters little.
-        error = added_error(P.scaled(None), climate).scaled(P.scale)
-        return GaussianForecast(observed_mean(mean, error, climate, climate_mean), error, aggregate)
+        mean, spread = self.predictive(forecast, lead, climate, climate_mean)
+        return as_source(mean, spread, climate, climate_mean, aggregate)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Real tensors, for safetensors."""
