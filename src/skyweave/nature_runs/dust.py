@@ -202,8 +202,9 @@ class Dust:
         gusts = p.small_speed if self.eddies is None else 0.0
         emitted = self._emission(np.sqrt(v**2 + u**2 + gusts**2), swing, large.slow) * (1 - rain)
         emitted = along(emitted, origin)
-        decay = np.exp(-loss * hours)
-        self.tracer = moved * decay + emitted * (1 - decay) / loss
+        # Exactly, for constant E and L: c e^-Lt + E (1 - e^-Lt) / L.
+        supply = np.where(loss > 0, -np.expm1(-loss * hours) / np.where(loss > 0, loss, 1.0), hours)
+        self.tracer = moved * np.exp(-loss * hours) + emitted * supply
 
     def _rain(self, large: Large) -> Floats:
         return np.fft.irfft2(refine(large.rain, self.shape, self.factor), self.shape)
