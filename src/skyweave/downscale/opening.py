@@ -80,6 +80,7 @@ def pair_records(
     notes: list[str] = []
     both = []
     for which, ds, share in (("coarse", coarse, least[0]), ("fine", fine, least[1])):
+        _has_time(ds, which)
         if step != "native":
             source = ds.encoding.get("source", which)
             ds, coverage = step_means(ds, step, share)
@@ -127,6 +128,13 @@ def _around(ds: xr.Dataset, grid: Grid) -> xr.Dataset:
     cut = select_region(ds, region, str(source))
     cut.encoding["source"] = source
     return cut
+
+
+def _has_time(ds: xr.Dataset, which: str) -> None:
+    where, name = ds.encoding.get("source", f"the {which} record"), find_time(ds)
+    for variable, field in ds.data_vars.items():
+        if name is None or name not in field.dims:
+            raise SkyweaveError(f"{where}: {variable!r} has no time; a record is made of fields that change")
 
 
 def _axis(ds: xr.Dataset) -> NDArray[np.datetime64]:
