@@ -154,7 +154,7 @@ def test_fused_updates_are_exact_in_two_iterations():
     truth = world(1)
     observed = Stations(truth).segment(0, 1)
     source = as_source(0.5 * truth[0, 0], stationary(0.3 * SPECTRUM), CLIMATE)
-    fused, solver = FusedObserved(source, SHAPE, observed), FusedSolver(tolerance=1e-4)
+    fused, solver = FusedObserved(source, SHAPE, observed), FusedSolver(tolerance=1e-4, limit=0)
     x = torch.zeros(2, *SHAPE)
     got = solver.update(x, CLIMATE, fused, key=0)
     H = torch.cat([torch.eye(N * N), torch.from_numpy(observed.operator.matrix.toarray()).float()])
@@ -169,7 +169,7 @@ def test_fused_updates_are_exact_in_two_iterations():
 def test_a_local_standard_deviation_is_solved_too():
     scale = torch.linspace(0.5, 2, N)[:, None].expand(N, N)[None, None]
     source = GaussianForecast(world(1)[0, 0], stationary(0.3 * SPECTRUM).scaled(scale))
-    fused, solver = FusedObserved(source, SHAPE, None), FusedSolver(tolerance=1e-3)
+    fused, solver = FusedObserved(source, SHAPE, None), FusedSolver(tolerance=1e-3, limit=0)
     got = solver.update(torch.zeros(1, *SHAPE), CLIMATE, fused, key=0)
     C, F = CLIMATE.dense(CELLS).double(), source.error.dense(CELLS).double()
     want = C @ torch.linalg.solve(C + F, fused.y.double())
@@ -204,7 +204,7 @@ def test_the_model_on_a_coarser_grid():
     torch.testing.assert_close(coarse.dense(torch.arange(n * n)).double(), dense, atol=2e-3, rtol=0)
     source = GaussianForecast(torch.randn(1, n, n), StationaryCovariance(
         0.2 * coarse.spectrum, (1, 1, n, n), (n, n)), G)  # fmt: skip
-    fused, solver = FusedObserved(source, SHAPE, None), FusedSolver(tolerance=1e-3)
+    fused, solver = FusedObserved(source, SHAPE, None), FusedSolver(tolerance=1e-3, limit=0)
     got = solver.update(torch.zeros(1, *SHAPE), CLIMATE, fused, key=0)
     want = (CLIMATE.dense(CELLS).double() @ torch.from_numpy(G.toarray()).T) @ torch.linalg.solve(
         1.2 * dense, fused.y.double()

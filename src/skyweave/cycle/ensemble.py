@@ -9,7 +9,14 @@ from torch import Tensor
 
 from skyweave.prior.covariance import StationaryCovariance
 
-__all__ = ["ensemble_covariance", "lag_covariance", "local_deviation", "on_torus", "positive_blocks"]
+__all__ = [
+    "ensemble_covariance",
+    "lag_covariance",
+    "local_deviation",
+    "on_torus",
+    "positive_blocks",
+    "tapered",
+]
 
 FLOOR = 1e-5
 """Least eigenvalue of a wavenumber's block, in units of the mean one."""
@@ -50,12 +57,9 @@ def on_torus(
     """
     for axis, (n, circle) in enumerate(zip(padded, periodic, strict=True)):
         length = kernel.shape[-2 + axis]
-        lag = torch.fft.fftfreq(length, d=1 / length, dtype=torch.float64).abs()
         # Half of a circle is as far as one gets; the lags of a line are known to its whole length.
-        end = reach * length / 2
-        if not (circle and reach >= 1):
-            weight = 0.5 * (1 + torch.cos(torch.pi * ((2 * lag / end) - 1).clamp(0, 1)))
-            kernel = kernel * (weight[:, None] if axis == 0 else weight)
+        weight = _taper(length, length / 2, circle, reach)
+        kernel = kernel * (weight[:, None] if axis == 0 else weight)
         if circle:
             continue
         reachable = min(length // 2 - 1, (n - 1) // 2)
@@ -68,6 +72,26 @@ def on_torus(
             out[..., lags % n] = kernel[..., lags % length]
         kernel = out
     return positive_blocks(torch.fft.rfft2(kernel))
+
+
+def _taper(count: int, farthest: float, circle: bool, reach: float) -> Tensor:
+    """Weights of ``count`` lags of a torus: one to half of the reach, then a cosine to zero at it."""
+    lag = torch.fft.fftfreq(count, d=1 / count, dtype=torch.float64).abs()
+    if circle and reach >= 1:
+        return torch.ones_like(lag)
+    return 0.5 * (1 + torch.cos(torch.pi * (2 * lag / (reach * farthest) - 1).clamp(0, 1)))
+
+
+def tapered(V: StationaryCovariance, periodic: tuple[bool, bool], reach: float) -> StationaryCovariance:
+    """A covariance whose correlations are cut off as those of an ensemble are, to be compared with one."""
+    kernel = V.kernel.double()
+    for axis, (count, circle) in enumerate(zip(V.padded, periodic, strict=True)):
+        n = V.shape[2 + axis]
+        weight = _taper(count, n / 2 if circle else n, circle, reach)
+        kernel = kernel * (weight[:, None] if axis == 0 else weight)
+    blocks = positive_blocks(torch.fft.rfft2(kernel))
+    spectrum = blocks if V.spectrum.is_complex() else blocks.real
+    return StationaryCovariance(spectrum.to(V.spectrum.dtype), V.shape, V.padded)
 
 
 def positive_blocks(blocks: Tensor) -> Tensor:

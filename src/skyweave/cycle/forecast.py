@@ -21,6 +21,9 @@ from skyweave.prior.covariance import StationaryCovariance
 
 __all__ = ["GaussianForecast", "aggregated", "as_source", "observed_mean"]
 
+MOST = 1e-3
+"""Least variance of a forecast at any scale, in units of the climate's: no model is better than that for long."""
+
 LEAST = 0.02
 """Information of a forecast about a wavenumber, in units of the climate's, below which it is taken as that much."""
 FLOOR = 1e-8
@@ -51,11 +54,13 @@ def as_source(
     climate: StationaryCovariance,
     climate_mean: Tensor | float = 0.0,
     aggregate: sp.csr_array | None = None,
+    reference: StationaryCovariance | None = None,
 ) -> GaussianForecast:
     r"""What a forecast ``N(m, P)`` adds to a prior whose climate is ``N(\mu, C)``; see the module.
 
     Per wavenumber, with ``P`` and ``C`` whitened by ``C`` and eigenvalues ``p`` of ``C^{-1/2} P C^{-1/2}``:
-    ``f = 1 / max(1 / p - 1, LEAST)``. Scales at which the forecast has no skill are left to the prior.
+    ``f = 1 / max(1 / p - 1, LEAST)``. Scales at which the forecast has no skill are left to the prior; none is taken as
+    known better than to `MOST` of the climate's variance.
 
     Args:
         mean: ``m``, shape ``(C, h, w)``.
@@ -63,6 +68,8 @@ def as_source(
         climate: ``C`` on the same grid and torus.
         climate_mean: ``mu``, broadcastable to ``mean``.
         aggregate: ``G`` of `GaussianForecast`.
+        reference: the climate's covariance as it would have been estimated in the way that ``P`` was (tapered, say);
+            ``p`` is that of ``P`` relative to it. ``C`` itself by default.
 
     Raises:
         ValueError: the two covariances live on different tori.
@@ -71,14 +78,10 @@ def as_source(
         raise ValueError(
             f"spread on {spread.shape} {spread.padded}, climate on {climate.shape} {climate.padded}"
         )
-    P, C = _modes(spread.spectrum), _modes(climate.spectrum)
-    values, vectors = torch.linalg.eigh(C)
-    values = values.clamp_min(FLOOR * float(values.mean()))
-    root = (vectors * values.sqrt()[..., None, :]) @ vectors.mH
-    inverse = (vectors * values.rsqrt()[..., None, :]) @ vectors.mH
-    p, U = torch.linalg.eigh(_hermitian(inverse @ P @ inverse))
-    f = 1 / (1 / p.clamp_min(1e-8) - 1).clamp_min(LEAST)
-    half = root @ U
+    inverse = _power(_modes((reference or climate).spectrum), -0.5)
+    p, U = torch.linalg.eigh(_hermitian(inverse @ _modes(spread.spectrum) @ inverse))
+    f = 1 / (1 / p.clamp_min(MOST) - 1).clamp_min(LEAST)
+    half = _power(_modes(climate.spectrum), 0.5) @ U
     F = (half * f[..., None, :].to(half.dtype)) @ half.mH
     error = replace(spread, spectrum=_like(F, spread.spectrum), scale=None, _cache={})
     local = _local_factor(spread, climate)
@@ -174,6 +177,12 @@ def aggregated(
     blocks = positive_blocks(torch.fft.rfft2(kernel.double()))
     spectrum = blocks.real.float() if C == 1 else blocks.to(torch.complex64)
     return StationaryCovariance(spectrum, (1, C, h, w), padded)
+
+
+def _power(C: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(C)
+    values = values.clamp_min(FLOOR * float(values.mean()))
+    return (vectors * values[..., None, :] ** exponent) @ vectors.mH
 
 
 def _modes(blocks: Tensor) -> Tensor:

@@ -164,7 +164,23 @@ class FusedSolver(KalmanSolver):
     def _exact(
         self, x_hat: Tensor, V: StateCovariance, observed: Observed
     ) -> Callable[[Tensor], Tensor] | None:
-        return None if isinstance(observed, FusedObserved) else super()._exact(x_hat, V, observed)
+        if not isinstance(observed, FusedObserved):
+            return super()._exact(x_hat, V, observed)
+        op, F = observed.operator, observed.forecast.error
+        cells = torch.arange(x_hat[0].numel())
+        if op.n > self.limit or observed.forecast.aggregate is not None:
+            return None
+        C, own = V.dense(cells), F.dense(cells)
+        if C is None or own is None:
+            return None
+        matrix = C.double() + own.double()
+        if op.inner is not None:
+            J = torch.from_numpy(op.inner.jacobian(x_hat.mean(0)).toarray()).double()
+            across = J @ C.double()
+            D = across @ J.T + observed.R.inner.dense().double()
+            matrix = torch.cat([torch.cat([matrix, across.T], 1), torch.cat([across, D], 1)])
+        chol = cholesky(matrix)
+        return lambda r: torch.cholesky_solve(r.T.to(chol.dtype), chol).T.to(r.dtype)
 
     def _approximate(
         self, x_hat: Tensor, V: StateCovariance, observed: Observed

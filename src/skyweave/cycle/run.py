@@ -13,7 +13,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from skyweave.cycle.analysis import analyse
-from skyweave.cycle.ensemble import ensemble_covariance
+from skyweave.cycle.ensemble import ensemble_covariance, tapered
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedSolver
 from skyweave.observe.assemble import ObservationSet
@@ -125,6 +125,7 @@ class Cycler:
         shape = V.shape[2:] if self.coarse is None else self.coarse
         self.padded = V.padded if self.down is None else _torus(shape, self.periodic)
         self.climate = aggregated(V, self.down, (shape[0], shape[1]), self.padded)
+        self.reference = tapered(self.climate, self.periodic, self.settings.reach)
         self._matrix = None if self.down is None else to_torch_csr(self.down)
 
     def run(self, start: Tensor | None = None, first: int = 0) -> Iterator[Cycle]:
@@ -179,7 +180,8 @@ class Cycler:
             reach=settings.reach,
             local=settings.local,
         )
-        return as_source(mean, spread, self.climate, self.climate_mean(k), self.down)
+        climate_mean = self.climate_mean(k)
+        return as_source(mean, spread, self.climate, climate_mean, self.down, self.reference)
 
     def climate_mean(self, k: int) -> Tensor:
         """What the prior expects at frame ``k`` where nothing is known, on the model's grid, ``(C, h, w)``."""
