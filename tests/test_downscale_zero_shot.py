@@ -1,0 +1,123 @@
+"""The record that cannot drift: a law between the records, and a posterior for each day by itself."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import downscale_case as case
+from skyweave.downscale.opening import pair_records
+from skyweave.downscale.zero_shot import (
+    coarse_observations,
+    fit_coarse_law,
+    prior_settings,
+    reconstruct_days,
+    train_prior,
+)
+from skyweave.errors import SkyweaveError
+from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
+from skyweave.prior.presets import find_preset
+from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.state import StateSpec, Variable
+from skyweave.transform import Log10Standardise, StateTransform
+
+ERROR, BIAS = 0.1, 0.8  # of the records in downscale_case, natural logarithm and factor
+
+
+@pytest.fixture(scope="module")
+def record():
+    coarse, fine, _ = case.records()
+    return pair_records(coarse, fine, step="native")
+
+
+def test_the_law_between_the_records_is_found(record):
+    law = fit_coarse_law(record, np.arange(60))
+    assert law.logarithmic
+    assert law.slope == pytest.approx(1, abs=0.03)
+    assert law.error * np.log(10) == pytest.approx(ERROR, rel=0.1)
+    assert law.error_model().relative == pytest.approx(ERROR, rel=0.1)
+    inside = law.cells
+    assert inside.sum() == (case.FINE[0] // case.FACTOR) * (case.FINE[1] // case.FACTOR)
+    np.testing.assert_allclose(law.offset[inside] - law.slope, np.log10(BIAS) - 1, atol=0.03)
+    assert law.correlation_length_km is None or law.correlation_length_km < 40, "errors were drawn apart"
+    # Days that it was not fitted on: expected means, without bias and with the stated error.
+    expected = law.mean(record.coarse.read(np.arange(60, 70))[:, 0].astype(float))
+    fine = record.fine.read(np.arange(60, 70))[:, 0]
+    means = fine.reshape(10, 3, 4, 4, 4).mean((2, 4))
+    left = np.log(expected[:, inside].reshape(means.shape) / means)
+    assert abs(left.mean()) < 3 * ERROR / np.sqrt(left.size)
+    assert left.std() == pytest.approx(ERROR, rel=0.2)
+
+
+def test_the_coarse_days_become_observations(record):
+    law = fit_coarse_law(record, np.arange(60))
+    (source,) = coarse_observations(record, np.array([75, 80]), [law])
+    assert source.operator == "mean"
+    assert source.data.dims == ("time", "lat", "lon")
+    assert source.data.attrs["units"] == "1"
+    assert int(source.data.notnull().sum()) == 2 * law.cells.sum()
+    np.testing.assert_array_equal(source.data.time, record.days[[75, 80]])
+
+
+@pytest.fixture(scope="module")
+def white():
+    """A prior whose cells are independent: the last layer of an untrained network is zero."""
+    network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+    levels = default_levels()
+    kernels = torch.zeros(len(levels), 1, 1, 8, 8)
+    kernels[:, 0, 0, 0, 0] = 1
+    return LearntPrior(
+        StateSpec((Variable("dust", "1"),), resolution=(0.25, 0.25)),
+        StateTransform((Log10Standardise(-1.0, 0.3, 1e-4),)),
+        (8, 8),
+        network,
+        attachments=ErrorCovarianceModel(levels, kernels).to_tensors(),
+    )
+
+
+def test_days_are_independent_posteriors_given_their_coarse_fields(record, white):
+    law = fit_coarse_law(record, np.arange(60))
+    days = np.array([72, 73, 89])
+    how = {"members": 8, "progress": False, "steps": 16}
+    out = reconstruct_days(white, record, days, [law], **how)
+    assert out.dust.dims == ("member", "time", "lat", "lon")
+    np.testing.assert_array_equal(out.time, record.days[days])
+    means = out.dust_mean.values.reshape(3, 3, 4, 4, 4).mean((2, 4))
+    expected = law.mean(record.coarse.read(days)[:, 0].astype(float))[:, law.cells].reshape(means.shape)
+    apart = np.log(means / expected)
+    assert np.sqrt((apart**2).mean()) < 1.5 * ERROR
+    alone = reconstruct_days(white, record, days[2:], [law], **how)
+    np.testing.assert_allclose(alone.dust[:, 0], out.dust[:, 2], rtol=2e-2)
+
+
+@pytest.mark.slow
+def test_a_prior_trained_on_fine_days_follows_the_coarse_record(record, tmp_path):
+    config = case.config(tmp_path)
+    settings = prior_settings(
+        config, record, np.arange(50), np.arange(50, 62), tmp_path / "prior",
+        steps=80, batch=8, patch=8, network={"preset": "tiny", "base": 8, "multipliers": [1, 1], "norm": "cell"},
+        validate_every=40, validation_patches=8, checkpoint_every=1000, ema_half_life=20,
+    )  # fmt: skip
+    file = xr.open_dataset(settings.data.paths[0])
+    assert file.sizes["time"] == 62
+    assert file.time.values.max() < record.days[62], "the prior sees no test day"
+    prior = train_prior(settings)
+    law = fit_coarse_law(record, np.arange(50))
+    days = np.array([72, 73, 89])
+    out = reconstruct_days(prior, record, days, [law], members=4, progress=False, steps=8)
+    means = out.dust_mean.values.reshape(3, 3, 4, 4, 4).mean((2, 4))
+    expected = law.mean(record.coarse.read(days)[:, 0].astype(float))[:, law.cells].reshape(means.shape)
+    spread = np.log(record.fine.read(np.arange(50))[:, 0].reshape(50, 3, 4, 4, 4).mean((2, 4))).std()
+    assert np.sqrt((np.log(means / expected) ** 2).mean()) < 0.6 * spread
+
+
+def test_refusals(record, tmp_path):
+    config = case.config(tmp_path)
+    with pytest.raises(SkyweaveError, match="one after the other"):
+        prior_settings(config, record, np.arange(50), np.arange(40, 60), tmp_path)
+    with pytest.raises(SkyweaveError, match="no training day"):
+        fit_coarse_law(record, np.arange(case.OVERLAP + 2, case.OVERLAP + 6))
+    coarse, fine, _ = case.records()
+    narrow = pair_records(coarse, fine.isel(lat=slice(1, 4)), step="native")
+    with pytest.raises(SkyweaveError, match="no coarse cell lies within"):
+        fit_coarse_law(narrow, np.arange(50))
