@@ -1,9 +1,70 @@
-"""Forecasts: learnt emulators, simple forecasters beside them, and adapters for those of others."""
+"""Forecasts: learnt emulators, simple forecasters beside them, and adapters for those of others.
 
-from skyweave.emulate.forecaster import FORECASTERS, Forecaster, check_fits, fit_forecaster, later
-from skyweave.emulate.simple import Climatology, FunctionForecaster, Persistence
+Names are imported when they are first used.
+"""
 
-__all__ = [
-    "FORECASTERS", "Climatology", "Forecaster", "FunctionForecaster", "Persistence", "check_fits", "fit_forecaster",
-    "later",
-]  # fmt: skip
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skyweave.emulate.config import EmulatorConfig as EmulatorConfig
+    from skyweave.emulate.earth2studio import Earth2StudioForecaster as Earth2StudioForecaster
+    from skyweave.emulate.emulator import Emulator as Emulator
+    from skyweave.emulate.emulator import open_emulator as open_emulator
+    from skyweave.emulate.emulator import save_emulator as save_emulator
+    from skyweave.emulate.files import ForecastFile as ForecastFile
+    from skyweave.emulate.files import open_forecast as open_forecast
+    from skyweave.emulate.forecaster import FORECASTERS as FORECASTERS
+    from skyweave.emulate.forecaster import Forecaster as Forecaster
+    from skyweave.emulate.forecaster import check_fits as check_fits
+    from skyweave.emulate.forecaster import fit_forecaster as fit_forecaster
+    from skyweave.emulate.forecaster import later as later
+    from skyweave.emulate.hindcast import Hindcast as Hindcast
+    from skyweave.emulate.hindcast import hindcast_errors as hindcast_errors
+    from skyweave.emulate.linear import LinearForecaster as LinearForecaster
+    from skyweave.emulate.rollout import forecast as forecast
+    from skyweave.emulate.rollout import forecast_states as forecast_states
+    from skyweave.emulate.scores import score_forecasts as score_forecasts
+    from skyweave.emulate.simple import Climatology as Climatology
+    from skyweave.emulate.simple import FunctionForecaster as FunctionForecaster
+    from skyweave.emulate.simple import Persistence as Persistence
+    from skyweave.emulate.train import train_emulator as train_emulator
+
+_HOME = {
+    "Climatology": "simple",
+    "Earth2StudioForecaster": "earth2studio",
+    "Emulator": "emulator",
+    "EmulatorConfig": "config",
+    "FORECASTERS": "forecaster",
+    "ForecastFile": "files",
+    "Forecaster": "forecaster",
+    "FunctionForecaster": "simple",
+    "Hindcast": "hindcast",
+    "LinearForecaster": "linear",
+    "Persistence": "simple",
+    "check_fits": "forecaster",
+    "fit_forecaster": "forecaster",
+    "forecast": "rollout",
+    "forecast_states": "rollout",
+    "hindcast_errors": "hindcast",
+    "later": "forecaster",
+    "open_emulator": "emulator",
+    "open_forecast": "files",
+    "save_emulator": "emulator",
+    "score_forecasts": "scores",
+    "train_emulator": "train",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'skyweave.emulate' has no attribute {name!r}")
+    return getattr(import_module(f"skyweave.emulate.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,112 @@
+"""The configuration of an emulator's training: what `skyweave emulate train CONFIG.yaml` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from skyweave.errors import did_you_mean
+from skyweave.prior.config import DataConfig, OptimiserConfig, Section, SplitConfig, TrainConfig
+
+__all__ = ["EmulatorConfig", "HindcastConfig", "LossConfig", "NetworkConfig"]
+
+
+class NetworkConfig(Section):
+    """The network that predicts the increment; `auto` is a spherical one on global grids, else a U-Net.
+
+    `layers`, `ratio`, `degrees` and `local` belong to the spherical network (see `skyweave.emulate.sfno.SFNO`),
+    `multipliers`, `blocks` and `dropout` to the U-Net (see `skyweave.prior.network.Architecture`).
+    """
+
+    kind: Literal["auto", "sfno", "unet"] = "auto"
+    width: int = Field(default=32, ge=4)
+    layers: int = Field(default=4, ge=1)
+    ratio: float = Field(default=2.0, gt=0)
+    degrees: int | None = Field(default=None, ge=2)
+    local: bool = True
+    multipliers: tuple[int, ...] = (1, 2, 2)
+    blocks: int = Field(default=1, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class LossConfig(Section):
+    """The mean square error of `rollout` steps, and a weight on the amplitudes of small scales.
+
+    Single steps are learnt first: the rollout begins after the share `rollout_after` of the run. `spectral` is the
+    weight of the amplitudes beyond the share `spectral_from` of the highest wavenumber.
+    """
+
+    rollout: int = Field(default=1, ge=1)
+    rollout_after: float = Field(default=0.6, ge=0, le=1)
+    spectral: float = Field(default=0.1, ge=0)
+    spectral_from: float = Field(default=0.5, ge=0, lt=1)
+
+
+class HindcastConfig(Section):
+    """Forecasts of the validation period from which the emulator's error by lead time is estimated."""
+
+    steps: int = Field(default=20, ge=1)
+    starts: int = Field(default=40, ge=2)
+
+
+class EmulatorConfig(Section):
+    """All that training an emulator depends on; `out` receives checkpoints, `metrics.jsonl`, `emulator.safetensors`.
+
+    `data`, `split`, `transform` and `bounds` are those of a prior's training; `data.conditioning` names the
+    external forcing. `residuals` one-step errors of the validation period are stored for stochastic forecasts.
+    """
+
+    data: DataConfig
+    split: SplitConfig
+    out: Path
+    transform: dict[str, str] = Field(default_factory=dict)
+    bounds: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+    network: NetworkConfig = NetworkConfig()
+    loss: LossConfig = LossConfig()
+    hindcast: HindcastConfig = HindcastConfig()
+    residuals: int = Field(default=32, ge=0)
+    optimiser: OptimiserConfig = OptimiserConfig(name="adamw", lr=3e-3, betas=(0.9, 0.95), weight_decay=1e-4)
+    ema_half_life: float = Field(default=100.0, gt=0, description="steps")
+    batch: int = Field(default=4, ge=1)
+    steps: int = Field(default=20000, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+    log_every: int = Field(default=50, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
+    validate_every: int = Field(default=250, ge=1)
+    validation_starts: int = Field(default=32, ge=1)
+    keep: Literal["last", "best"] = "best"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EmulatorConfig:
+        for section in ("transform", "bounds"):
+            for name in getattr(self, section):
+                if name not in self.data.variables:
+                    raise ValueError(
+                        f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"
+                    )
+        return self
+
+    @property
+    def window(self) -> int:
+        """Consecutive frames that one example needs, an odd number."""
+        return 2 * ((self.loss.rollout + 1) // 2) + 1
+
+    def reading(self, shape: tuple[int, int]) -> TrainConfig:
+        """The settings by which a prior's training would read windows of whole fields of `shape`."""
+        return TrainConfig(
+            data=self.data,
+            split=self.split,
+            out=self.out,
+            transform=self.transform,
+            bounds=self.bounds,
+            patch=shape,
+            window=self.window,
+            batch=self.batch,
+            seed=self.seed,
+            validation_patches=self.validation_starts,
+        )

@@ -1,0 +1,243 @@
+"""A learnt emulator: a forecaster with everything needed to use it, and the safetensors file it lives in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from skyweave.emulate.config import NetworkConfig
+from skyweave.emulate.forecaster import check_state, seconds_of
+from skyweave.emulate.hindcast import Hindcast
+from skyweave.emulate.networks import Integrator, build_integrator
+from skyweave.emulate.simple import Climatology
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.posterior.noise import NoiseStream
+from skyweave.prior.conditioning import Conditioning, StaticField
+from skyweave.prior.storage import CHUNK_CELLS, read_tensors, write_tensors
+from skyweave.state import StateSpec, apply_bounds
+from skyweave.transform import StateTransform
+
+__all__ = ["Emulator", "open_emulator", "save_emulator"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(eq=False)
+class Emulator:
+    """A trained network that steps states on one grid; a `Forecaster`.
+
+    Args:
+        spec: variables, units and bounds of the state.
+        grid: of the states.
+        time_step: seconds.
+        transform: between physical values and the network's.
+        integrator: one step in normalised values, evaluation mode.
+        settings: of its network.
+        conditioning: external forcing.
+        climatology: of the training data.
+        residuals: one-step errors of the validation period over the deviation of the increments, ``(K, C, H, W)``.
+        metadata: training range, files, validation scores, hindcast errors (JSON values).
+        noise: share of a one-step error that is drawn and added at every step; 0 for none.
+        seed: of what is drawn.
+    """
+
+    spec: StateSpec
+    grid: Grid
+    time_step: float
+    transform: StateTransform
+    integrator: Integrator
+    settings: NetworkConfig
+    conditioning: Conditioning
+    climatology: Climatology
+    residuals: Tensor
+    metadata: dict[str, Any] = field(default_factory=dict)
+    noise: float = 0.0
+    seed: int = 0
+
+    @torch.no_grad()
+    def step(self, state: Tensor, time: Any = None, members: Sequence[int] | None = None) -> Tensor:
+        """The state one time step later; see `Forecaster`. Values are kept within the bounds of `spec`.
+
+        Raises:
+            SkyweaveError: another shape, or the forcing depends on time and `time` is None.
+        """
+        check_state(state, self.spec, self.grid, "this emulator")
+        forcing = self._forcing(time).to(state.device)
+        z = self.transform.forward(state.float())
+        size = max(1, CHUNK_CELLS // self.grid.size)
+        stepped = [
+            self.integrator(part, forcing.expand(len(part), -1, -1, -1))
+            for part in (z[first : first + size] for first in range(0, len(z), size))
+        ]
+        after = torch.cat(stepped)
+        if self.noise:
+            after = after + self.noise * self.draw(time, _labels(members, len(state))).to(after)
+        return apply_bounds(self.transform.inverse(after), self.spec)[0].to(state.dtype)
+
+    def draw(self, time: Any, members: Sequence[int], stream: int = 0) -> Tensor:
+        r"""Fields like the errors of one step, ``(M, C, H, W)``, in normalised values.
+
+        .. math:: K^{-1/2} \sum_k n_k\, e_k
+
+        of the stored residuals :math:`e_k`: their covariance between cells and variables is that of the residuals.
+
+        Raises:
+            SkyweaveError: no residuals are stored.
+        """
+        count = len(self.residuals)
+        if count == 0:
+            raise SkyweaveError(
+                "this emulator has no stored residuals to draw from; train it with `residuals` above 0"
+            )
+        noise = NoiseStream(self.seed, tuple(members), (seconds_of(time),)).normal(stream, (count,))[:, 0]
+        fields = torch.einsum("mk,kchw->mchw", noise, self.residuals.float()) / count**0.5
+        return fields * self.integrator.deviation[:, None, None].to(fields)
+
+    def stochastic(self, noise: float = 1.0, seed: int = 0) -> Emulator:
+        """The same emulator with a draw of its one-step error added at every step."""
+        if noise and not len(self.residuals):
+            self.draw(None, [0])
+        return replace(self, noise=noise, seed=seed)
+
+    def perturbed(self, state: Tensor, time: Any, members: Sequence[int], size: float = 1.0) -> Tensor:
+        """One member's worth of `state` ``(1, C, H, W)`` for each of `members`, displaced by `size` one-step errors."""
+        displaced = self.transform.forward(state.float()) + size * self.draw(time, members, stream=1)
+        return apply_bounds(self.transform.inverse(displaced), self.spec)[0]
+
+    @property
+    def hindcast(self) -> Hindcast:
+        """Its errors by lead time.
+
+        Raises:
+            SkyweaveError: none were estimated.
+        """
+        if "hindcast" not in self.metadata:
+            raise SkyweaveError(
+                "this emulator has no hindcast errors; skyweave.emulate.hindcast_errors estimates them"
+            )
+        return Hindcast.from_dict(self.metadata["hindcast"])
+
+    def fingerprint(self) -> str:
+        """A digest of weights, transforms and residuals: equal for emulators that give equal forecasts."""
+        digest = hashlib.sha256(
+            json.dumps([self.spec.to_dict(), self.transform.to_dict(), self.time_step], default=str).encode()
+        )
+        for name, value in sorted(
+            {**self.integrator.state_dict(), "residuals": self.residuals.half()}.items()
+        ):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def to(self, device: str | torch.device) -> Emulator:
+        """The same emulator on another device."""
+        self.integrator.to(device)
+        return self
+
+    def _forcing(self, time: Any) -> Tensor:
+        if self.conditioning.needs_time and time is None:
+            raise SkyweaveError(
+                f"this emulator's forcing ({', '.join(self.conditioning.names)}) depends on time, the state has none"
+            )
+        return self.conditioning.bind(self.grid).channels([time] if self.conditioning.needs_time else None)
+
+
+def _labels(members: Sequence[int] | None, count: int) -> Sequence[int]:
+    return range(count) if members is None else members
+
+
+def save_emulator(emulator: Emulator, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write an emulator as one safetensors file, whose header holds the metadata as JSON.
+
+    Raises:
+        SkyweaveError: the file exists and `overwrite` is false.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise SkyweaveError(f"{path} exists; choose another name or allow overwriting")
+    weights = emulator.integrator.state_dict()
+    tensors = {f"integrator.{k}": v.detach().cpu().contiguous() for k, v in weights.items()}
+    static = {}
+    for name, surface in emulator.conditioning.static.items():
+        static[name] = surface.grid.to_dict()
+        tensors[f"static.{name}"] = torch.from_numpy(np.ascontiguousarray(surface.values, dtype=np.float32))
+    tensors["climatology"] = emulator.climatology.coefficients.float()
+    tensors["residuals"] = emulator.residuals.half()
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "emulator",
+        "spec": emulator.spec.to_dict(),
+        "grid": emulator.grid.to_dict(),
+        "time_step": emulator.time_step,
+        "transform": emulator.transform.to_dict(),
+        "network": emulator.settings.model_dump(mode="json"),
+        "conditioning": {"names": list(emulator.conditioning.names), "static": static},
+        "climatology": list(emulator.climatology.harmonics),
+        "metadata": emulator.metadata,
+    }
+    write_tensors(tensors, header, path)
+
+
+def open_emulator(path: str | Path) -> Emulator:
+    """Read an emulator written by `save_emulator`.
+
+    Raises:
+        SkyweaveError: the file is missing, damaged, not an emulator, or of a newer schema.
+    """
+    path = Path(path)
+    header, tensors = read_tensors(path, "an emulator")
+    if header.get("kind") != "emulator":
+        raise SkyweaveError(f"{path}: not an emulator (kind {header.get('kind')!r})")
+    if header.get("schema_version", 0) > SCHEMA_VERSION:
+        raise SkyweaveError(
+            f"{path}: schema version {header['schema_version']} is newer than this skyweave reads ({SCHEMA_VERSION})"
+        )
+    try:
+        spec, grid = StateSpec.from_dict(header["spec"]), Grid.from_dict(header["grid"])
+        static = {
+            name: StaticField(Grid.from_dict(own), tensors[f"static.{name}"].numpy())
+            for name, own in header["conditioning"]["static"].items()
+        }
+        conditioning = Conditioning(tuple(header["conditioning"]["names"]), static)
+        settings = NetworkConfig.model_validate(header["network"])
+        weights = {
+            k.removeprefix("integrator."): v for k, v in tensors.items() if k.startswith("integrator.")
+        }
+        count = len(spec.variables)
+        integrator = build_integrator(
+            grid, count, conditioning.count, settings, (weights["mean"], weights["deviation"])
+        )
+        integrator.load_state_dict(weights)
+        time_step = float(header["time_step"])
+        days, hours = header["climatology"]
+        climatology = Climatology(spec, grid, time_step, (int(days), int(hours)), tensors["climatology"])
+        transform = StateTransform.from_dict(header["transform"])
+        residuals, metadata = tensors["residuals"].float(), header["metadata"]
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, ValidationError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SkyweaveError(
+            f"{path}: this emulator is incomplete or damaged ({type(error).__name__}: {reason})"
+        ) from None
+    integrator.eval().requires_grad_(False)
+    return Emulator(
+        spec,
+        grid,
+        time_step,
+        transform,
+        integrator,
+        settings,
+        conditioning,
+        climatology,
+        residuals,
+        metadata,
+    )
