@@ -1,13 +1,16 @@
 """Verification: scores, ensemble calibration, spectra, sets and sequences, and the scorecard that gathers them."""
 
+from skyweave.verify.daily import daily_scores, kling_gupta, mean_and_deviation, summarise
 from skyweave.verify.distributions import (
     PrecisionRecall,
     frechet_distance,
     pairwise_distance,
     precision_recall,
 )
+from skyweave.verify.domain import DomainSimilarity, domain_similarity, wasserstein_days, wasserstein_pooled
 from skyweave.verify.ensemble import coverage, rank_histogram, spread, spread_skill_ratio
 from skyweave.verify.features import EXTRACTORS, field_features
+from skyweave.verify.memory import area_mean, lag_scores, series_memory
 from skyweave.verify.scorecard import scorecard, scorecards, table
 from skyweave.verify.scores import bias, crps, crps_field, mae, nrmse, rmse, weighted_mean
 from skyweave.verify.spectra import melr, power_spectrum, rapsd, zonal_spectrum
@@ -19,19 +22,31 @@ from skyweave.verify.temporal import (
     temporal_autocorrelation,
     variance_ratio_extreme,
 )
+from skyweave.verify.variograms import FieldVariogram, Spherical, field_variogram, fit_spherical
 
 __all__ = [
     "EXTRACTORS",
+    "DomainSimilarity",
+    "FieldVariogram",
     "PrecisionRecall",
+    "Spherical",
+    "area_mean",
     "bias",
     "coverage",
     "crps",
     "crps_field",
+    "daily_scores",
+    "domain_similarity",
     "field_features",
+    "field_variogram",
+    "fit_spherical",
     "frechet_distance",
     "kinetic_energy_spectrum",
     "largest_degree",
+    "kling_gupta",
+    "lag_scores",
     "mae",
+    "mean_and_deviation",
     "melr",
     "moment_maps",
     "nrmse",
@@ -44,13 +59,17 @@ __all__ = [
     "scorecard",
     "scorecards",
     "seam_ratio",
+    "series_memory",
     "spherical_spectrum",
     "spread",
     "spread_skill_ratio",
     "step_differences",
+    "summarise",
     "table",
     "temporal_autocorrelation",
     "variance_ratio_extreme",
+    "wasserstein_days",
+    "wasserstein_pooled",
     "weighted_mean",
     "zonal_spectrum",
 ]
