@@ -12,7 +12,7 @@ from skyweave.cycle.analysis import analyse
 from skyweave.cycle.ensemble import ensemble_covariance, lag_covariance, local_deviation
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver
-from skyweave.cycle.run import Cycler, CycleSettings
+from skyweave.cycle.run import Cycler, CycleSettings, adapted
 from skyweave.observe.assemble import SegmentObservations, Source
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
@@ -229,13 +229,35 @@ def test_covariances_of_an_ensemble():
         ensemble_covariance(anomalies[:2], (N, N))
 
 
+def test_inflation_finds_the_factor_that_innovations_ask_for():
+    rng = np.random.default_rng(0)
+    factor, spread, error = 1.0, np.full(50, 0.5), np.full(50, 0.3)
+    found = []
+    for _ in range(300):
+        factor = adapted(factor, rng.normal(0, math.sqrt(3 * 0.5 + 0.3), 50), spread, error)
+        found.append(factor)
+    assert np.mean(found[50:]) == pytest.approx(3.0, rel=0.05)
+    assert adapted(1.7, np.ones(3), np.zeros(3), np.ones(3)) == 1.7
+    # One observation cannot change much.
+    assert adapted(1.0, np.array([9.0]), spread[:1], error[:1]) < 2.5
+
+
+def test_an_overconfident_model_is_inflated_until_innovations_fit():
+    truth = world(30)
+    one = cycler(truth)
+    one.model_error = stationary(0.1 * SPECTRUM * (1 - MEMORY**2))
+    found = list(one.run())[10:]
+    assert np.mean([c.inflation for c in found]) > 1.3
+    assert np.mean([c.innovation["stations"][1] for c in found]) == pytest.approx(1.0, abs=0.15)
+
+
 def test_members_do_not_depend_on_their_batch_and_cycles_can_be_continued():
     truth = world(4)
     whole = list(cycler(truth, members=6).run())
     small = list(cycler(truth, members=6, batch=4).run())
     for a, b in zip(whole, small, strict=True):
         torch.testing.assert_close(a.analysis, b.analysis, atol=2e-3, rtol=0)
-    again = list(cycler(truth, members=6).run(whole[1].analysis, 2))
+    again = list(cycler(truth, members=6).run(whole[1].analysis, 2, whole[1].inflation))
     torch.testing.assert_close(again[-1].analysis, whole[-1].analysis, rtol=0, atol=0)
 
 

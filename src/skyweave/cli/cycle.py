@@ -65,6 +65,7 @@ class CycleConfig(Section):
     reach: Share = 0.5
     local: bool = True
     inflation: Positive = 1.0
+    adaptive: bool = True
     model_error: dict[str, Error] = Field(default_factory=dict)
     batch: int = Field(64, ge=1)
     autocast: bool = False
@@ -106,7 +107,7 @@ def cycle(config: Path, /, *, overwrite: bool = False) -> None:
         print(report)
     prior = open_prior(settings.prior)
     method = Method(sampler=settings.sampler, steps=settings.steps)
-    keys = ("members", "seed", "information", "reach", "local", "inflation", "batch")
+    keys = ("members", "seed", "information", "reach", "local", "inflation", "adaptive", "batch")
     made = assimilate(
         prior,
         open_model(settings.model, prior),

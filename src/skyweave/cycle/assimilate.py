@@ -74,7 +74,8 @@ def assimilate(
     Returns:
         For each variable the analysis ``(member, time, lat, lon)``; its forecast as ``NAME_forecast`` on the model's
         grid (dimensions ``forecast_lat, forecast_lon`` where that is another), missing where the run begins; and the
-        scaled innovations of each source, ``innovation_mean`` and ``innovation_rms`` ``(time, source)``.
+        scaled innovations of each source, ``innovation_mean`` and ``innovation_rms`` ``(time, source)``, with the
+        ``inflation`` of each time.
 
     Raises:
         SkyweaveError: model and prior of other variables or units, times that are not one model step apart, a grid
@@ -99,11 +100,11 @@ def assimilate(
     last = sink.restore()
     # A run that begins with given members has them as its first analysis.
     if last is None and start is not None:
-        sink.put(Cycle(0, None, start, {}))
-        last = (0, start)
-    first, members = (0, None) if last is None else (last[0] + 1, last[1])
+        sink.put(Cycle(0, None, start, {}, chosen.inflation))
+        last = (0, start, chosen.inflation)
+    first, members, inflation = (0, None, None) if last is None else (last[0] + 1, *last[1:])
     began = spoken = clock.monotonic()
-    for cycle in cycler.run(members, first):
+    for cycle in cycler.run(members, first, inflation):
         sink.put(cycle)
         now = clock.monotonic()
         if progress and (now - spoken > 10 or cycle.index == target.count - 1):

@@ -15,7 +15,7 @@ estimated in the same way, so that sampling noise, windows and edges cancel: a f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -263,7 +263,7 @@ def fuse_forecasts(
         observed,
         identities,
         np.arange(len(frames)),
-        settings or CycleSettings(),
+        replace(settings or CycleSettings(), adaptive=False),
         down,
         coarse,
         None,
@@ -290,7 +290,7 @@ class _Fusion(Cycler):
     skill: LeadTimeSkill | None = None
     leads: tuple[int, ...] = ()
 
-    def source(self, forecast: Tensor, k: int) -> GaussianForecast:
+    def source(self, forecast: Tensor, k: int, inflation: float = 1.0) -> GaussianForecast:
         assert self.skill is not None
         mean, mu = self._mean(forecast), self.climate_mean(k)
         return self.skill.source(mean, self.leads[k], self.climate, mu, self.down)
@@ -298,17 +298,17 @@ class _Fusion(Cycler):
     def _mean(self, forecast: Tensor) -> Tensor:
         return self.transform.forward(forecast[:, None])[:, 0].mean(0)
 
-    def _innovation(self, forecast: Tensor | None, k: int) -> dict[str, tuple[float, float]]:
+    def _predicted(self, forecast: Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         segment = self.observed.segment(k, k + 1)
-        if self.skill is None or forecast is None or not segment.n or self.down is not None:
-            return {}
+        if self.skill is None or not segment.n:
+            return None
         mu = self.climate_mean(k)
         mean, P = self.skill.predictive(self._mean(forecast), self.leads[k], self.climate, mu)
         x = mean[None, None].float()
-        expected = innovation_variance(x, P, segment).sqrt()
-        d = ((segment.y - segment.operator(x)) / expected)[0].double().numpy()
-        groups = {s.name: d[segment.source == i] for i, s in enumerate(self.observed.sources)}
-        return {n: (float(v.mean()), float(np.sqrt(np.mean(v**2)))) for n, v in groups.items() if len(v)}
+        error = segment.R.diagonal.double()
+        spread = innovation_variance(x, P, segment)[0].double() - error
+        d = (segment.y - segment.operator(x))[0].double()
+        return d.numpy(), spread.numpy(), error.numpy()
 
 
 def _regression(

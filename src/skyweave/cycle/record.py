@@ -85,7 +85,7 @@ class CycleRecord:
             self._open()
         else:
             for name, var in self.dataset.data_vars.items():
-                self.dataset[name] = (var.dims, np.full(var.shape, np.nan, np.float32), var.attrs)
+                self.dataset[name] = (var.dims, np.full(var.shape, np.nan, var.dtype), var.attrs)
 
     def _template(self, prior: LearntPrior, model: Any, target: Target, shape: tuple[int, int]) -> xr.Dataset:
         def empty(dims: tuple[str, ...], sizes: tuple[int, ...], attrs: dict[str, Any]) -> Any:
@@ -110,6 +110,9 @@ class CycleRecord:
                     "units": "1",
                 },
             )
+        factor = {"long_name": "factor of the forecast's variance in the analysis", "units": "1"}
+        # In double precision: a continued run goes on from it.
+        fields["inflation"] = ((self.time,), da.full(shape[1:], np.nan), factor)
         number = np.arange(len(self.sources), dtype=np.int8)
         meanings = " ".join(name.replace(" ", "_") for name in self.sources)
         named = {"long_name": "source of observations", "flag_values": number, "flag_meanings": meanings}
@@ -136,8 +139,8 @@ class CycleRecord:
         chunks[self.time] = 1
         create_store(self.dataset, self.path, chunks=chunks, overwrite=self.overwrite, message="cycle")
 
-    def restore(self) -> tuple[int, Tensor] | None:
-        """The last cycle that is complete, and its analysis."""
+    def restore(self) -> tuple[int, Tensor, float] | None:
+        """The last cycle that is complete, its analysis and its inflation."""
         if self.path is None:
             return None
         done = [int(name.removeprefix("cycle ")) for name in done_units(self.path, self.digest)]
@@ -148,7 +151,8 @@ class CycleRecord:
             partial_store(self.path), consolidated=False, chunks=None, mask_and_scale=False
         ) as ds:
             fields = [ds[name].isel({self.time: last}).values for name in self.spec.names]
-        return last, torch.from_numpy(np.stack(fields, axis=1))
+            inflation = float(ds["inflation"][last])
+        return last, torch.from_numpy(np.stack(fields, axis=1)), inflation
 
     def put(self, cycle: Cycle) -> None:
         k = cycle.index
@@ -163,6 +167,7 @@ class CycleRecord:
         for i, part in enumerate(("mean", "rms")):
             row = [[cycle.innovation.get(s, (np.nan, np.nan))[i] for s in self.sources]]
             values[f"innovation_{part}"] = ((self.time, "source"), np.asarray(row, np.float32))
+        values["inflation"] = ((self.time,), np.asarray([cycle.inflation]))
         if self.path is None:
             for name, (dims, array) in values.items():
                 place = tuple(slice(k, k + 1) if d == self.time else slice(None) for d in dims)

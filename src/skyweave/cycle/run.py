@@ -54,7 +54,8 @@ class CycleSettings:
             model's stated error, as in the paper.
         reach: share of the domain beyond which the ensemble's correlations are zero.
         local: whether the ensemble's standard deviation varies in space.
-        inflation: factor of the forecast's spread before an analysis.
+        inflation: factor of the forecast's variance before an analysis; where it adapts, the one to begin with.
+        adaptive: let the factor follow the innovations, see `adapted`.
         batch: members computed together.
     """
 
@@ -65,6 +66,7 @@ class CycleSettings:
     reach: float = 0.5
     local: bool = True
     inflation: float = 1.0
+    adaptive: bool = True
     batch: int = 64
 
 
@@ -78,12 +80,14 @@ class Cycle:
         analysis: members on the prior's grid ``(M, C, H, W)``.
         innovation: mean and standard deviation of ``y - H x_f`` per source, in units of what the forecast's spread
             and the observation's error predict; empty without forecast or observations.
+        inflation: factor of the forecast's variance that this analysis took.
     """
 
     index: int
     forecast: Tensor | None
     analysis: Tensor
     innovation: dict[str, tuple[float, float]]
+    inflation: float = 1.0
 
 
 @dataclass(eq=False)
@@ -128,18 +132,27 @@ class Cycler:
         self.reference = tapered(self.climate, self.periodic, self.settings.reach)
         self._matrix = None if self.down is None else to_torch_csr(self.down)
 
-    def run(self, start: Tensor | None = None, first: int = 0) -> Iterator[Cycle]:
+    def run(
+        self, start: Tensor | None = None, first: int = 0, inflation: float | None = None
+    ) -> Iterator[Cycle]:
         """Cycles from frame ``first`` on.
 
         Args:
             start: members of the analysis before it, physical, ``(M, C, H, W)``; ``None`` to begin with an analysis of
                 the observations alone.
+            inflation: that of the cycle before it, where a run is continued.
         """
-        members = start
+        members, factor = start, self.settings.inflation if inflation is None else inflation
         for k in range(first, len(self.identities)):
             forecast = None if members is None else self.forecast(members, k)
-            members = self.analysis(forecast, k)
-            yield Cycle(k, forecast, members, self._innovation(forecast, k))
+            seen = None if forecast is None or self.down is not None else self._predicted(forecast, k)
+            if seen is not None and self.settings.adaptive:
+                factor = adapted(factor, *seen)
+            # Where nothing is observed the forecast is kept as it is, not inflated once more.
+            members = self.analysis(forecast, k, factor if self.observed.segment(k, k + 1).n else 1.0)
+            yield Cycle(
+                k, forecast, members, {} if seen is None else self._innovation(k, factor, *seen), factor
+            )
 
     def forecast(self, analysis: Tensor, k: int) -> Tensor:
         """Members one step on, at frame ``k``, with the model's own error added; physical, on the model's grid."""
@@ -152,10 +165,10 @@ class Cycler:
         moved = self.transform.forward(stepped[:, None]) + error
         return to_physical(moved, self.transform, self.spec)[0][:, 0]
 
-    def analysis(self, forecast: Tensor | None, k: int) -> Tensor:
+    def analysis(self, forecast: Tensor | None, k: int, inflation: float = 1.0) -> Tensor:
         """Members of the posterior at frame ``k``, physical, ``(M, C, H, W)``; the forecast itself without data."""
         settings, segment = self.settings, self.observed.segment(k, k + 1)
-        source = None if forecast is None else self.source(forecast, k)
+        source = None if forecast is None else self.source(forecast, k, inflation)
         parts, solver = [], FusedSolver()
         for m in range(0, settings.members, settings.batch):
             numbers = range(m, min(m + settings.batch, settings.members))
@@ -164,7 +177,7 @@ class Cycler:
             parts.append(to_physical(x, self.transform, self.spec)[0][:, 0])
         return torch.cat(parts)
 
-    def source(self, forecast: Tensor, k: int) -> GaussianForecast:
+    def source(self, forecast: Tensor, k: int, inflation: float = 1.0) -> GaussianForecast:
         """The forecast of an ensemble as what it adds to the prior."""
         settings = self.settings
         x = self.transform.forward(forecast[:, None])[:, 0]
@@ -174,7 +187,7 @@ class Cycler:
                 raise ValueError("information='stated' needs the model's error")
             return GaussianForecast(mean, self.model_error, self.down)
         spread = ensemble_covariance(
-            settings.inflation * (x - mean),
+            inflation**0.5 * (x - mean),
             self.padded,
             periodic=self.periodic,
             reach=settings.reach,
@@ -201,19 +214,51 @@ class Cycler:
         flat = field_.reshape(-1, field_.shape[-2] * field_.shape[-1])
         return (self._matrix @ flat.T).T.reshape(*field_.shape[:-2], *self.coarse)
 
-    def _innovation(self, forecast: Tensor | None, k: int) -> dict[str, tuple[float, float]]:
+    def _predicted(self, forecast: Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Innovations ``y - H x_f``, variance of ``H x_f`` among members, and error variance of the observations."""
         segment = self.observed.segment(k, k + 1)
-        if forecast is None or not segment.n or self.down is not None:
-            return {}
-        predicted = segment.operator(self.transform.forward(forecast[:, None]))
-        expected = (predicted.var(0) + segment.R.diagonal).sqrt()
-        d = ((segment.y - predicted.mean(0)) / expected).double().numpy()
-        names = [s.name for s in self.observed.sources]
+        if not segment.n:
+            return None
+        predicted = segment.operator(self.transform.forward(forecast[:, None])).double()
+        d = segment.y.double() - predicted.mean(0)
+        return d.numpy(), predicted.var(0).numpy(), segment.R.diagonal.double().numpy()
+
+    def _innovation(
+        self, k: int, factor: float, d: np.ndarray, spread: np.ndarray, error: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        scaled = d / np.sqrt(factor * spread + error)
+        source = self.observed.segment(k, k + 1).source
         return {
-            name: (float(d[segment.source == i].mean()), float(np.sqrt(np.mean(d[segment.source == i] ** 2))))
-            for i, name in enumerate(names)
-            if (segment.source == i).any()
+            s.name: (float(scaled[source == i].mean()), float(np.sqrt(np.mean(scaled[source == i] ** 2))))
+            for i, s in enumerate(self.observed.sources)
+            if (source == i).any()
         }
+
+
+def adapted(factor: float, d: np.ndarray, spread: np.ndarray, error: np.ndarray) -> float:
+    r"""The inflation of the forecast's variance, drawn towards what the innovations of this cycle say.
+
+    .. math:: \hat\lambda = \frac{\sum_i d_i^2 / r_i - n}{\sum_i s_i / r_i}, \qquad
+              v_o = \frac2n \Big(1 + \frac{n}{\lambda \sum_i s_i / r_i}\Big)^2 \lambda^2
+
+    weighted with the value so far by ``v_o`` and by how much a factor may change in a cycle, a fifth of itself.
+
+    Args:
+        factor: so far.
+        d: innovations of the mean, shape ``(n,)``.
+        spread: ``s``, variance of the predicted observations among members.
+        error: ``r``, error variance of the observations.
+
+    Reference: Li, Kalnay and Miyoshi 2009, doi 10.1002/qj.371, Eq. 6 and 13; Miyoshi 2011, Eq. 9, for the variance.
+    """
+    n, total = len(d), float((spread / error).sum())
+    if total <= 1e-6 * n:
+        return factor
+    found = (float((d**2 / error).sum()) - n) / total
+    # Correlated errors of the forecast make neighbouring innovations tell less than as many independent ones.
+    uncertain = 2 / n * (1 + n / (factor * total)) ** 2 * factor**2
+    allowed = (0.2 * factor) ** 2
+    return float(np.clip(factor + allowed / (allowed + uncertain) * (found - factor), 0.25, 25.0))
 
 
 def _torus(shape: tuple[int, ...], periodic: tuple[bool, bool]) -> tuple[int, int]:
