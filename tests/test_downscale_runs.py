@@ -7,13 +7,13 @@ import pytest
 import torch
 import xarray as xr
 
-import downscale_case as case
+import downscale_files as case
 from skyweave.downscale import area_models, fitting, pretraining
 from skyweave.downscale import train as train_module
 from skyweave.downscale.area_models import AreaModels
 from skyweave.downscale.config import parse_downscaling
+from skyweave.downscale.extension import area_days, predict, predict_days, rollout, rollout_area
 from skyweave.downscale.fitting import fit, model_path
-from skyweave.downscale.rollout import area_days, predict, predict_days, rollout, rollout_area
 from skyweave.downscale.settings import merge
 from skyweave.downscale.storage import open_downscaler, open_encoder
 from skyweave.errors import SkyweaveError

@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-import downscale_case as case
+import downscale_files as case
 from skyweave.downscale.opening import pair_records
 from skyweave.downscale.zero_shot import (
     coarse_observations,
@@ -21,7 +21,7 @@ from skyweave.prior.storage import LearntPrior, build_network
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Log10Standardise, StateTransform
 
-ERROR, BIAS = 0.1, 0.8  # of the records in downscale_case, natural logarithm and factor
+ERROR, BIAS = 0.1, 0.8  # of the records in downscale_files, natural logarithm and factor
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,10 @@ from skyweave.errors import SkyweaveError
 
 __all__ = ["COMMANDS", "build_app", "main"]
 
-COMMANDS = ("train", "calibrate", "reconstruct", "sample", "cycle", "check", "tune", "info", "data", "demo", "version")
+COMMANDS = (
+    "train", "calibrate", "reconstruct", "sample", "emulate", "cycle", "downscale", "check", "tune", "info", "data", "demo",
+    "version",
+)  # fmt: skip
 
 
 def build_app() -> App:
@@ -28,8 +31,12 @@ def build_app() -> App:
         suppress_keyboard_interrupt=False,
     )
     for position, name in enumerate(COMMANDS):
-        module = import_module(f"skyweave.cli.{name}")
-        app.command(getattr(module, name), name=name, sort_key=position)
+        command = getattr(import_module(f"skyweave.cli.{name}"), name)
+        if isinstance(command, App):  # a group of commands
+            command.sort_key = position
+            app.command(command)
+        else:
+            app.command(command, name=name, sort_key=position)
     return app
 
 

@@ -1,1 +1,57 @@
-"""Transfer downscaling: a long fine record from a long coarse one and a short overlap."""
+"""Transfer downscaling: a long fine record from a long coarse one and a short overlap.
+
+    import skyweave.downscale as downscale
+    config = downscale.load_downscaling("dust.yaml")
+    downscale.fit(config)
+    downscale.rollout(config, end="2024-12-31")
+
+Names are imported when they are first used; scores are in `skyweave.report.downscaling`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skyweave.downscale.area_models import AreaModels as AreaModels
+    from skyweave.downscale.config import DownscaleConfig as DownscaleConfig
+    from skyweave.downscale.config import load_downscaling as load_downscaling
+    from skyweave.downscale.config import parse_downscaling as parse_downscaling
+    from skyweave.downscale.extension import predict as predict
+    from skyweave.downscale.extension import rollout as rollout
+    from skyweave.downscale.fitting import fit as fit
+    from skyweave.downscale.storage import open_downscaler as open_downscaler
+    from skyweave.downscale.zero_shot import fit_coarse_law as fit_coarse_law
+    from skyweave.downscale.zero_shot import prior_settings as prior_settings
+    from skyweave.downscale.zero_shot import reconstruct_days as reconstruct_days
+    from skyweave.downscale.zero_shot import train_prior as train_prior
+
+_HOME = {
+    "AreaModels": "area_models",
+    "DownscaleConfig": "config",
+    "fit": "fitting",
+    "fit_coarse_law": "zero_shot",
+    "load_downscaling": "config",
+    "open_downscaler": "storage",
+    "parse_downscaling": "config",
+    "predict": "extension",
+    "prior_settings": "zero_shot",
+    "reconstruct_days": "zero_shot",
+    "rollout": "extension",
+    "train_prior": "zero_shot",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'skyweave.downscale' has no attribute {name!r}")
+    value = getattr(import_module(f"skyweave.downscale.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

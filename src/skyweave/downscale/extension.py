@@ -19,7 +19,7 @@ from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.splits import split_days
 from skyweave.errors import SkyweaveError
 
-__all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area"]
+__all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area", "settings_with"]
 
 Indices = NDArray[np.int64]
 BLOCK = 16
@@ -52,7 +52,7 @@ def predict(
     Raises:
         SkyweaveError: no trained model, no such day, an output that exists.
     """
-    settings = _changed(config, changes)
+    settings = settings_with(config, changes)
     label = days if isinstance(days, str) else "_".join(days)
     out: dict[str, Path] = {}
     for area in config.areas or ("all",):
@@ -126,7 +126,7 @@ def rollout(
 
     Reference: downscaling paper, section 2.4, last paragraph.
     """
-    settings = _changed(config, changes)
+    settings = settings_with(config, changes)
     out: dict[str, Path] = {}
     for area in config.areas or ("all",):
         models = AreaModels(config, area, model)
@@ -302,7 +302,7 @@ def _store(
     return DayStore(models.record, days, members, block, path, values, overwrite, attrs)
 
 
-def _changed(config: DownscaleConfig, changes: dict[str, Any]) -> InferenceSection:
+def settings_with(config: DownscaleConfig, changes: dict[str, Any]) -> InferenceSection:
     """Settings of inference with the changes that are not None, checked like those of a file."""
     from skyweave.config import parse_config
 

@@ -1,0 +1,200 @@
+"""``skyweave downscale``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from skyweave.downscale.config import DownscaleConfig
+
+Several = Annotated[list[str] | None, Parameter(consume_multiple=True)]
+
+downscale = App(
+    name="downscale",
+    help="Extend a long coarse record to fine resolution, with models trained on a short overlap.",
+    help_format="markdown",
+    default_parameter=Parameter(negative=()),
+    result_action="return_value",
+)
+
+
+@downscale.command
+def fit(config: Path, /, *, models: Several = None, jobs: int = 1, overwrite: bool = False) -> None:
+    """Train a transfer encoder and a downscaler for every area and season.
+
+    What is finished is skipped and what was interrupted continues, so the same command goes on after a kill.
+
+    Parameters
+    ----------
+    config
+        YAML file with the settings; see docs/downscaling.md.
+    models
+        ddpm, unet, vae, vdm-like; several share their encoders. The one of the file if left out.
+    jobs
+        Areas and seasons trained at a time.
+    overwrite
+        Train anew what was made with other settings or data.
+    """
+    settings = _settings(config)
+
+    from skyweave.downscale.fitting import fit as run
+    from skyweave.report.downscaling import fitted_table
+
+    print(fitted_table(run(settings, models=models, jobs=jobs, overwrite=overwrite)))
+
+
+@downscale.command
+def predict(
+    config: Path,
+    /,
+    *,
+    days: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    model: str | None = None,
+    members: int | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Predict fine days of the overlap, each from the true fine days before it, into a Zarr store for each area.
+
+    Parameters
+    ----------
+    config
+        YAML file with the settings.
+    days
+        test (default), validation, or the first and last day of a period.
+    model
+        A trained model other than that of the file.
+    members
+        Size of the ensemble.
+    steps
+        Network evaluations for each member.
+    sampler
+        dpm++2m-sde, dpm++2m, ddim, ddpm, heun.
+    seed
+        Of the members' noise.
+    overwrite
+        Replace a store that exists.
+    """
+    settings = _settings(config)
+    chosen = _days(days)
+
+    from skyweave.downscale.extension import predict as run
+
+    for path in run(
+        settings, days=chosen, model=model, overwrite=overwrite,
+        members=members, steps=steps, sampler=sampler, seed=seed,
+    ).values():  # fmt: skip
+        print(f"wrote {path}")
+
+
+@downscale.command
+def rollout(
+    config: Path,
+    /,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    model: str | None = None,
+    members: int | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Predict fine days beyond the overlap, each from the predicted days before it, into a Zarr store for each area.
+
+    Parameters
+    ----------
+    config
+        YAML file with the settings.
+    start
+        First day; the day after the fine record if left out.
+    end
+        Last day; the end of the coarse record if left out.
+    model
+        A trained model other than that of the file.
+    members
+        Size of the ensemble.
+    steps
+        Network evaluations for each member and day.
+    sampler
+        dpm++2m-sde, dpm++2m, ddim, ddpm, heun.
+    seed
+        Of the members' noise.
+    overwrite
+        Replace a store that exists.
+    """
+    settings = _settings(config)
+
+    from skyweave.downscale.extension import rollout as run
+
+    for path in run(
+        settings, start=start, end=end, model=model, overwrite=overwrite,
+        members=members, steps=steps, sampler=sampler, seed=seed,
+    ).values():  # fmt: skip
+        print(f"wrote {path}")
+
+
+@downscale.command
+def evaluate(
+    config: Path,
+    /,
+    *,
+    models: Several = None,
+    days: str = "test",
+    members: int | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    most: int | None = None,
+) -> None:
+    """Score trained models on test days beside bicubic interpolation, and print the table.
+
+    Parameters
+    ----------
+    config
+        YAML file with the settings.
+    models
+        Trained models; that of the file if left out.
+    days
+        test (default) or validation.
+    members
+        Size of the ensemble.
+    steps
+        Network evaluations for each member.
+    sampler
+        dpm++2m-sde, dpm++2m, ddim, ddpm, heun.
+    most
+        Days of each area and season at most, evenly chosen.
+    """
+    settings = _settings(config)
+    _days([days])
+
+    from skyweave.report.downscaling import evaluate as run
+    from skyweave.report.downscaling import evaluation_table
+
+    changes: dict[str, Any] = {"members": members, "steps": steps, "sampler": sampler}
+    print(evaluation_table(run(settings, models=models, days=days, most=most, **changes)))
+
+
+def _settings(path: Path) -> DownscaleConfig:
+    from skyweave.downscale.config import load_downscaling
+
+    return load_downscaling(path)
+
+
+def _days(words: list[str] | None) -> Any:
+    """The choice of days: a name, or two dates."""
+    from skyweave.errors import SkyweaveError
+
+    if words is None:
+        return "test"
+    if len(words) == 1 and words[0] in ("test", "validation"):
+        return words[0]
+    if len(words) == 2:
+        return (words[0], words[1])
+    raise SkyweaveError(f"--days {' '.join(words)}: expected test, validation, or a first and a last day")

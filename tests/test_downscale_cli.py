@@ -1,0 +1,125 @@
+"""``skyweave downscale`` from YAML to tables and stores, and its scores by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+import yaml
+
+import downscale_files as case
+import skyweave.downscale as downscale
+from skyweave.cli import main
+from skyweave.downscale.settings import merge
+from skyweave.report import downscaling as report
+from skyweave.report.downscaling import evaluate, evaluation_table
+from skyweave.verify import crps, spread_skill_ratio
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    case.config(folder)
+    path = folder / "dust.yaml"
+    path.write_text(yaml.safe_dump(case.settings(folder)))
+    assert main(["downscale", "fit", str(path), "--models", "ddpm", "unet"]) == 0
+    return path
+
+
+def test_fit_says_what_it_did_and_does_nothing_twice(file, capsys):
+    assert main(["downscale", "fit", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "finished before" in out
+    assert "of persistence" in out
+
+
+def test_evaluate_prints_the_papers_table_with_baselines_beside(file, capsys):
+    assert main(["downscale", "evaluate", str(file), "--models", "ddpm", "unet", "--members", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "all, all, dust: 7 days" in out
+    for word in ("R2", "RMSE", "MAE", "NSE", "KGE", "CRPS", "SSR", "coverage", "ddpm", "unet", "bicubic"):
+        assert word in out, word
+
+
+def test_scores_are_those_of_the_members(file):
+    config = downscale.load_downscaling(file)
+    (own, *_), (again, *rest) = (evaluate(config, members=4) for _ in range(2))
+    assert own == again
+    assert {e.method for e in rest} == {"bicubic", "quantile-mapped", "persistence"}
+    models = downscale.AreaModels(config, "all")
+    from skyweave.downscale.extension import area_days, predict_days
+
+    days = area_days(config, models, "test")
+    how = config.inference.model_copy(update={"members": 4})
+    members = torch.from_numpy(predict_days(models, days, how, progress=False).dust.values).double()
+    truth = torch.from_numpy(models.record.fine.read(days)[:, 0]).double()
+    assert own.ensemble["crps"] == pytest.approx(float(crps(members, truth)), rel=1e-4)
+    assert own.ensemble["ssr"] == pytest.approx(float(spread_skill_ratio(members, truth)), rel=1e-4)
+    errors = (members.mean(0) - truth).square().mean((1, 2)).sqrt()
+    assert own.daily["rmse"] == pytest.approx(
+        (float(errors.mean()), float(errors.std(correction=0))), rel=1e-4
+    )
+    line = evaluation_table([own], digits=4).splitlines()[-1]
+    assert f"{own.daily['rmse'][0]:.4f}({own.daily['rmse'][1]:.4f})" in line
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_next_day(file, monkeypatch):
+    config = downscale.load_downscaling(file)
+    whole = evaluate(config, members=2, seed=5)
+    original, calls = report._day, []
+
+    def counted(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(report, "_day", counted)
+    config = config.model_copy(update={"inference": config.inference.model_copy(update={"seed": 6})})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(config, members=2, baselines=())
+    calls.clear()
+    monkeypatch.setattr(report, "_day", lambda *a: calls.append(1) or original(*a))
+    evaluate(config, members=2, baselines=())
+    assert len(calls) == 4, "three of seven days were known"
+    scores = next(config.out.rglob("scores-ddpm-test.jsonl"))
+    assert len([json.loads(line) for line in scores.read_text().splitlines()]) == 8
+    assert whole[0].ensemble["crps"] == evaluate(config, members=2, seed=5)[0].ensemble["crps"]
+
+
+def test_predict_and_rollout_write_stores(file, capsys):
+    words = ["--members", "2", "--steps", "3"]
+    assert main(["downscale", "predict", str(file), "--days", "2005-08-01", "2005-08-03", *words]) == 0
+    assert main(["downscale", "rollout", str(file), "--end", "2005-08-14", *words]) == 0
+    paths = [line.removeprefix("wrote ") for line in capsys.readouterr().out.splitlines()]
+    assert [xr.open_zarr(p).sizes["time"] for p in paths] == [3, 5]
+    assert np.isfinite(xr.open_zarr(paths[1]).dust_mean).all()
+    assert main(["downscale", "rollout", str(file), "--end", "2005-08-14", *words]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "expected"),
+    [
+        ({"options": {"trainng": {}}}, ["fit"], "did you mean 'training'"),
+        ({"model": "dpm"}, ["fit"], "did you mean 'ddpm'"),
+        ({"out": "nowhere"}, ["evaluate"], "skyweave downscale fit"),
+        ({}, ["evaluate", "--days", "2005"], "expected test, validation"),
+        ({}, ["predict", "--sampler", "euler"], "sampler"),
+        ({"lags": 65}, ["fit", "--models", "unet"], "days can be targets"),
+    ],
+)
+def test_what_cannot_be_used_is_said(file, tmp_path, capsys, changes, words, expected):
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump(merge(case.settings(file.parent), changes)))
+    assert main(["downscale", words[0], str(path), *words[1:]]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_names_of_the_package():
+    assert set(downscale.__all__) <= set(dir(downscale))
+    for name in downscale.__all__:
+        assert getattr(downscale, name) is not None
+    with pytest.raises(AttributeError, match="fitt"):
+        _ = downscale.fitt
