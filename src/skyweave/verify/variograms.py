@@ -182,5 +182,6 @@ def fit_spherical(variogram: FieldVariogram) -> Spherical:
     _, _, r2 = model.fit_variogram(
         h / far, gamma / scale, nugget=True, init_guess=guess, weights=weights, loss="linear", return_r2=True
     )
-    nugget = float(model.nugget) * scale
+    # What the optimiser leaves at its bound is rounding.
+    nugget = float(model.nugget) * scale if model.nugget > 1e-6 else 0.0
     return Spherical(nugget, nugget + float(model.var) * scale, float(model.len_scale) * far, float(r2))
