@@ -13,6 +13,7 @@ from skyweave.grid import Grid, great_circle
 from skyweave.verify.daily import DAILY_SCORES, daily_scores, kling_gupta, mean_and_deviation, summarise
 from skyweave.verify.domain import domain_similarity, wasserstein_days, wasserstein_pooled
 from skyweave.verify.memory import area_mean, lag_scores, series_memory
+from skyweave.verify.seams import seam_jump_ratio
 from skyweave.verify.variograms import FieldVariogram, Spherical, field_variogram, fit_spherical, random_pairs
 
 RNG = np.random.default_rng(0)
@@ -177,13 +178,13 @@ def test_pairs_are_uniform_over_those_within_reach():
 
 
 def test_the_empirical_variogram_is_that_of_all_pairs_and_of_gstools():
-    fields = gaussian_fields(300, 0.0, 3)
+    grid, fields = GRID.isel(slice(12), slice(16)), gaussian_fields(300, 0.0, 3)[:, :12, :16]
     fields[0, :2] = np.nan
-    found = field_variogram(fields, GRID, pairs=30_000, bins=15)
-    assert found.pairs.sum() == 30_000
-    assert found.daily.shape == (3, 15)
-    lat, lon = (part.ravel() for part in GRID.mesh())
-    edges = np.linspace(0, 600, 16)
+    found = field_variogram(fields, grid, pairs=60_000, reach=300, bins=10)
+    assert found.pairs.sum() == 60_000
+    assert found.daily.shape == (3, 10)
+    lat, lon = (part.ravel() for part in grid.mesh())
+    edges = np.linspace(0, 300, 11)
     _, expected = gs.vario_estimate((lat, lon), fields[1].ravel(), edges, latlon=True, geo_scale=gs.KM_SCALE)
     np.testing.assert_allclose(found.daily[1], expected, rtol=0.12)
     assert np.abs(found.daily[1] / expected - 1).mean() < 0.03
@@ -286,6 +287,26 @@ def test_lag_scores_across_gaps_count_true_distances_only():
     np.testing.assert_allclose(found.rmse, [1, 2])
     with pytest.raises(SkyweaveError, match="3 apart"):
         lag_scores(z, 3, days)
+
+
+def test_seams_show_by_their_jumps():
+    """A smooth field with steps of height h at every eighth row: white noise of jumps elsewhere is known."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((20, 64, 64))
+    seams = list(range(8, 64, 8))
+    assert seam_jump_ratio(noise, seams, seams) == pytest.approx(1, abs=0.02)
+    # The jump of white noise has variance (1 + 9 + 9 + 1) / 4 = 5; a step adds its square.
+    height = 3.0
+    steps = noise + height * (np.arange(64) // 8 % 2)[:, None]
+    assert seam_jump_ratio(steps, seams) == pytest.approx(np.sqrt((5 + height**2) / 5), rel=0.02)
+    y, x = np.mgrid[:64, :64] / 10.0
+    curved = y**2 - x * y + 1e-3 * noise[0]
+    assert seam_jump_ratio(curved, seams, seams) == pytest.approx(1, abs=0.1)
+    gappy = steps.copy()
+    gappy[:, :, :5] = np.nan
+    assert np.isfinite(seam_jump_ratio(gappy, seams))
+    with pytest.raises(SkyweaveError, match="some of both"):
+        seam_jump_ratio(noise, [0, 64])
 
 
 def test_area_means_leave_gaps_out():

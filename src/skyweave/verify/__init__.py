@@ -13,6 +13,7 @@ from skyweave.verify.features import EXTRACTORS, field_features
 from skyweave.verify.memory import area_mean, lag_scores, series_memory
 from skyweave.verify.scorecard import scorecard, scorecards, table
 from skyweave.verify.scores import bias, crps, crps_field, mae, nrmse, rmse, weighted_mean
+from skyweave.verify.seams import seam_jump_ratio
 from skyweave.verify.spectra import melr, power_spectrum, rapsd, zonal_spectrum
 from skyweave.verify.spherical import kinetic_energy_spectrum, largest_degree, spherical_spectrum
 from skyweave.verify.temporal import (
@@ -58,6 +59,7 @@ __all__ = [
     "rmse",
     "scorecard",
     "scorecards",
+    "seam_jump_ratio",
     "seam_ratio",
     "series_memory",
     "spherical_spectrum",

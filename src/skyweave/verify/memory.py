@@ -94,7 +94,7 @@ def series_memory(series: ArrayLike, lags: int = 30, days: ArrayLike | None = No
         raise SkyweaveError("the series does not vary, so it has no autocorrelation")
     gaps = not np.isfinite(z).all()
     # With gaps each product is averaged over the pairs that are there.
-    rho = np.asarray(acf(z, nlags=lags, fft=False, adjusted=gaps, missing="conservative" if gaps else "none"))
+    rho = np.asarray(acf(z, nlags=lags, fft=True, adjusted=gaps, missing="conservative" if gaps else "none"))
     partial = np.asarray(levinson_durbin(rho, nlags=lags, isacov=True)[2])
     return SeriesMemory(rho, partial, known)
 
