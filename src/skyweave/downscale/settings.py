@@ -103,7 +103,7 @@ class InferenceSection(Section):
 
     stride: int = Field(default=8, ge=1)
     halo: int = Field(default=2, ge=0)
-    window: Literal["hann", "paper", "flat"] = "hann"
+    window: Literal["hann", "paper", "flat", "nearest"] = "hann"
     blend: Literal["steps", "patches"] = "steps"
     members: int = Field(default=16, ge=1)
     seed: int = Field(default=0, ge=0)

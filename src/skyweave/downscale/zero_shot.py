@@ -215,7 +215,7 @@ def prior_settings(
     record: Record,
     training: Indices,
     validation: Indices,
-    folder: Path,
+    folder: str | Path,
     **changes: Any,
 ) -> TrainConfig:
     """Settings of `skyweave.train` for a prior of fine days that sees no test day.
@@ -240,6 +240,7 @@ def prior_settings(
             f"training days reach to {record.days[training.max()]!s:.10}, validation days begin on "
             f"{record.days[validation.min()]!s:.10}; a prior needs them one after the other: take one season, or 'all'"
         )
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     days = np.concatenate([training, validation])
     lat, lon = record.grid.dims_in(record.fine.dataset)
