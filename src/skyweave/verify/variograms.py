@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,7 +44,7 @@ class Spherical:
         nugget: `n`, squared units of the field.
         sill: `s`, likewise, nugget included.
         range: `a`, km.
-        r2: share of the empirical curve's variance that it explains.
+        r2: share of the empirical curve's variance that it explains, bins weighted by their pairs.
     """
 
     nugget: float
@@ -179,9 +179,10 @@ def fit_spherical(variogram: FieldVariogram) -> Spherical:
     model.set_arg_bounds(len_scale=[1e-3, 4.0], var=[0.0, 10.0], nugget=[0.0, 1.5])
     weights = np.sqrt(variogram.pairs / variogram.pairs.max())
     guess = {"len_scale": 0.4, "var": 0.8, "nugget": 0.05, "default": "current"}
-    _, _, r2 = model.fit_variogram(
-        h / far, gamma / scale, nugget=True, init_guess=guess, weights=weights, loss="linear", return_r2=True
-    )
+    model.fit_variogram(h / far, gamma / scale, nugget=True, init_guess=guess, weights=weights, loss="linear")
     # What the optimiser leaves at its bound is rounding.
     nugget = float(model.nugget) * scale if model.nugget > 1e-6 else 0.0
-    return Spherical(nugget, nugget + float(model.var) * scale, float(model.len_scale) * far, float(r2))
+    fitted = Spherical(nugget, nugget + float(model.var) * scale, float(model.len_scale) * far)
+    w = variogram.pairs / variogram.pairs.sum()
+    left, total = w @ (gamma - fitted(h)) ** 2, w @ (gamma - w @ gamma) ** 2
+    return replace(fitted, r2=float(1 - left / total) if total > 0 else float("nan"))
