@@ -172,7 +172,9 @@ class Samples:
         self.record, self.scaler, self.calendar = record, scaler, calendar
         self.lags, self.fill_days, self.memory_bytes = lags, fill_days, memory_bytes
         self.static = _static(record)
+        self._calendar = calendar.features(record.days)
         self._maps: NDArray[np.float32] | None = None
+        self._fine_maps: dict[int, NDArray[np.float32]] = {}
         self._weights: dict[tuple[int, int, int, int], Any] = {}
 
     @property
@@ -214,7 +216,7 @@ class Samples:
             coarse_lags=coarse[:, :-1],
             driver=coarse[:, -1],
             static=static,
-            calendar=self.calendar.features(self.record.days[index]),
+            calendar=self._calendar[index],
             target=self._fine(index[:, None], places, size, fill=False)[:, 0],
         )
 
@@ -252,9 +254,32 @@ class Samples:
 
     def _fine(self, days: Indices, places: Indices, size: tuple[int, int], fill: bool = True) -> Tensor:
         """Scaled fine fields at ``(B, n)`` days, ``(B, n, C, h, w)``."""
-        unique, inverse = np.unique(days, return_inverse=True)
-        fields = self.record.fine.read(unique, self.fill_days if fill else 0)
-        return self._cut(fields, inverse.reshape(days.shape), places, size, self.scaler.fine)
+        fill_days = self.fill_days if fill else 0
+        held = self._held_fine(fill_days)
+        if held is None:
+            unique, inverse = np.unique(days, return_inverse=True)
+            fields = self.record.fine.read(unique, fill_days)
+            return self._cut(fields, inverse.reshape(days.shape), places, size, self.scaler.fine)
+        fields, first = held
+        at = days - first
+        there = (at >= 0) & (at < len(fields))
+        out = self._cut(fields, np.where(there, at, 0), places, size, None)
+        return (
+            out
+            if there.all()
+            else out.masked_fill(~torch.from_numpy(there)[:, :, None, None, None], torch.nan)
+        )
+
+    def _held_fine(self, fill_days: int) -> tuple[NDArray[np.float32], int] | None:
+        """All scaled fine fields and the index of their first day, where memory holds them."""
+        present = np.flatnonzero(self.record.fine.positions >= 0)
+        last = min(present[-1] + fill_days, len(self.record.days) - 1)
+        days = np.arange(present[0], last + 1)
+        if self.record.fine.frame_bytes * len(days) > self.memory_bytes:
+            return None
+        if fill_days not in self._fine_maps:
+            self._fine_maps[fill_days] = _scaled(self.scaler.fine, self.record.fine.read(days, fill_days))
+        return self._fine_maps[fill_days], int(days[0])
 
     def _coarse(self, days: Indices, places: Indices, size: tuple[int, int]) -> Tensor:
         """Scaled coarse fields on fine cells at ``(B, n)`` days, ``(B, n, Cc, h, w)``."""
@@ -295,7 +320,7 @@ class Samples:
         return torch.from_numpy(cut if transform is None else _scaled(transform, cut))
 
     def _complete(self, fields: Tensor, days: Indices, which: str) -> None:
-        gaps = ~fields.isfinite().flatten(2).all(dim=2).numpy()
+        gaps = ~np.isfinite(fields.numpy()).all(axis=(2, 3, 4))
         if gaps.any():
             named = [f"{self.record.days[d]!s:.16}" for d in np.unique(days[gaps])[:5]]
             raise SkyweaveError(
