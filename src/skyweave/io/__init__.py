@@ -2,7 +2,10 @@
 
 from skyweave.io.aeronet import read_aeronet
 from skyweave.io.axes import find_level, find_time
+from skyweave.io.daily import StepCoverage, step_means
 from skyweave.io.describe import FieldsReport, describe, time_report
+from skyweave.io.elevation import elevation_on
+from skyweave.io.g5nr import open_g5nr
 from skyweave.io.goes import read_goes_aod
 from skyweave.io.igra import read_igra, read_station_list
 from skyweave.io.read import check_not_empty, check_single_fields, open_fields
@@ -23,6 +26,7 @@ from skyweave.io.write import (
 
 __all__ = [
     "FieldsReport",
+    "StepCoverage",
     "bin_to_grid",
     "check_not_empty",
     "check_output",
@@ -31,12 +35,14 @@ __all__ = [
     "describe",
     "discard_partial",
     "done_units",
+    "elevation_on",
     "find_level",
     "find_time",
     "finish_store",
     "grid_swath",
     "mark_done",
     "open_fields",
+    "open_g5nr",
     "partial_store",
     "read_aeronet",
     "read_goes_aod",
@@ -45,6 +51,7 @@ __all__ = [
     "read_stations",
     "select_region",
     "select_time",
+    "step_means",
     "time_report",
     "write",
     "write_region",
