@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from skyweave.downscale.calendar import Calendar
 from skyweave.downscale.records import Record
+from skyweave.downscale.scaling import Scaler
 from skyweave.errors import SkyweaveError
-from skyweave.transform import TRANSFORMS, StateTransform, Transform
+from skyweave.transform import StateTransform
 
 __all__ = ["Calendar", "CoarseWindow", "Record", "Sample", "Samples", "Scaler"]
 
@@ -59,88 +60,6 @@ class CoarseWindow:
 
     lags: Tensor
     target: Tensor
-
-
-@dataclass(frozen=True)
-class Scaler:
-    r"""Transforms of the variables of both records, each fitted on training days only.
-
-    .. math:: z = (\log_{10} \max(x, f) - \mu) / s
-
-    by default (section 2.4 of the downscaling paper). Its [0, 1] scale for a sigmoid output is a further linear
-    step on the target, `skyweave.downscale.target.TargetForm` of kind "unit".
-
-    Args:
-        fine: of the ``C`` fine variables.
-        coarse: of the ``Cc`` coarse variables.
-    """
-
-    fine: StateTransform
-    coarse: StateTransform
-
-    @classmethod
-    def fit(
-        cls,
-        record: Record,
-        days: ArrayLike,
-        kinds: str | Mapping[str, str] = "log10",
-        floors: float | Mapping[str, float] | None = None,
-        memory_bytes: float = 2e9,
-    ) -> Scaler:
-        """Fit on the cells of an area on training days; where these exceed the memory, on evenly chosen ones.
-
-        Args:
-            record: physical fields.
-            days: indices of the training days.
-            kinds: name of a transform for all variables, or by variable ("log10" where absent).
-            floors: what a logarithm takes values at or below zero for, physical units, for all variables or by
-                variable; by default the least positive training value, see `Log10Standardise.fit`.
-            memory_bytes: most that is read at once.
-
-        Raises:
-            SkyweaveError: no training day, a variable that is empty or constant there, or has no positive value.
-        """
-        index = np.asarray(days, np.int64)
-        if index.size == 0:
-            raise SkyweaveError("no training day to fit the scaling on")
-
-        def fitted(frames: Any) -> StateTransform:
-            most = max(1, int(memory_bytes // frames.frame_bytes))
-            chosen = index if len(index) <= most else index[np.linspace(0, len(index) - 1, most).astype(int)]
-            values = frames.read(chosen)
-            return StateTransform(
-                tuple(_fit_one(name, values[:, c], kinds, floors) for c, name in enumerate(frames.names))
-            )
-
-        return cls(fitted(record.fine), fitted(record.coarse))
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Fine fields in physical units of scaled ones, ``(..., C, h, w)``."""
-        return self.fine.inverse(z)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, for JSON."""
-        return {"fine": self.fine.to_dict(), "coarse": self.coarse.to_dict()}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Scaler:
-        """The scaler that `to_dict` described."""
-        return cls(StateTransform.from_dict(values["fine"]), StateTransform.from_dict(values["coarse"]))
-
-
-def _fit_one(
-    name: str,
-    values: NDArray[np.float32],
-    kinds: str | Mapping[str, str],
-    floors: float | Mapping[str, float] | None,
-) -> Transform:
-    kind = kinds if isinstance(kinds, str) else kinds.get(name, "log10")
-    floor = floors.get(name) if isinstance(floors, Mapping) else floors
-    options = {"floor": float(floor)} if kind == "log10" and floor is not None else {}
-    try:
-        return TRANSFORMS[kind].fit(values, **options)
-    except SkyweaveError as error:
-        raise SkyweaveError(f"{name}, on the {len(values)} training days: {error}") from error
 
 
 class Samples:
