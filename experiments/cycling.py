@@ -16,7 +16,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from skyweave.nature_runs.shallow_water import ShallowWater, ShallowWaterConfig,
 from skyweave.observe.assemble import assemble
 from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel
 from skyweave.posterior.background import bind
+from skyweave.posterior.sample import Method
 from skyweave.prior.storage import LearntPrior
 from skyweave.regrid import bilinear
 from skyweave.report.style import heading, new_figure, save, style
@@ -64,6 +65,7 @@ class World:
     model_error: dict[str, ErrorModel] | None
     spin_up: int
     members: int
+    method: Method = field(default_factory=lambda: Method(steps=32))
 
 
 def cycler(world: World, record: xr.Dataset, **settings: Any) -> Cycler:
@@ -79,7 +81,7 @@ def cycler(world: World, record: xr.Dataset, **settings: Any) -> Cycler:
         assemble(world.observe(record), prior.spec, grid, times, prior.transform),
         times.astype("datetime64[s]").astype(int).tolist(),
         times,
-        CycleSettings(members=world.members, **settings),
+        CycleSettings(members=world.members, method=world.method, **settings),
         periodic=(False, grid.periodic),
     )
     if world.model_error:
@@ -117,8 +119,8 @@ def tuned(world: World, quick: bool) -> LETKFSettings:
     own, grid = cycler(world, world.tuning), Grid.from_dataset(world.tuning)
     start = own.analysis(None, 0)
     best = (math.inf, LETKFSettings(radius=2000.0))
-    for radius in (1500.0, 3000.0) if quick else (750.0, 1500.0, 3000.0, 5000.0):
-        for inflation in (1.0, 1.05, 1.15):
+    for radius in (1500.0, 3000.0) if quick else (1500.0, 3000.0):
+        for inflation in (1.0, 1.1):
             settings = LETKFSettings(radius=radius, inflation=inflation)
             errors = scored(world, world.tuning, list(letkf(own, grid, start, settings).run(start, 1)))
             best = min(best, (float(errors[3:, 0].mean()), settings), key=lambda pair: pair[0])
@@ -219,13 +221,13 @@ def ncep(quick: bool) -> None:
     prior = skyweave.open_prior(ROOT / "runs/ncep_slp/prior.safetensors")
     record = open_fields(str(NCEP), ["slp"])
     training = record.sel(time=slice("2001-01-01", "2007-12-31")).load()
-    model = fit_forecaster("linear", training, prior.spec, components=100, noise=True)
-    days = 25 if quick else 80
+    model = fit_forecaster("linear", training, prior.spec, components=400, noise=True)
+    days = 25 if quick else 70
     run(
         World(
             "ncep", prior, model,
             record.sel(time=slice("2009-01-01", None)).isel(time=slice(0, days)).load(),
-            record.sel(time=slice("2008-01-01", None)).isel(time=slice(0, 25)).load(),
+            record.sel(time=slice("2008-01-01", None)).isel(time=slice(0, 16)).load(),
             lambda r: stations(r, "slp", 30, 100.0, 2009), None, 5, 32,
         ),
         quick,
@@ -255,13 +257,14 @@ def shallow(quick: bool) -> None:
     prior = skyweave.open_prior(ROOT / "runs/shallow_water_prior/prior.safetensors")
     record = xr.open_dataset(SHALLOW)
     errors = {"u": 2.0, "v": 2.0, "h": 20.0}
-    frames = 25 if quick else 80
+    frames = 25 if quick else 64
     run(
         World(
             "shallow", prior, ShallowWater(ShallowWaterConfig(seed=1), list(errors)),
             record.sel(time=slice("2000-10-05", None)).isel(time=slice(0, frames)).load(),
             record.sel(time=slice("2000-09-01", None)).isel(time=slice(0, 16)).load(),
-            lambda r: [s for name, error in errors.items() for s in stations(r, name, 100, error)], None, 8, 24,
+            lambda r: [s for name, error in errors.items() for s in stations(r, name, 100, error)], None, 8, 16,
+            Method(sampler="dpm++2m"),
         ),
         quick,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from skyweave.cycle.analysis import analyse
 from skyweave.cycle.ensemble import ensemble_covariance, lag_covariance, local_deviation
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
-from skyweave.cycle.fused import FusedObserved, FusedSolver
+from skyweave.cycle.fused import FusedObserved, FusedSolver, ZonalInverse
 from skyweave.cycle.run import Cycler, CycleSettings, adapted
 from skyweave.observe.assemble import SegmentObservations, Source
 from skyweave.observe.errors import ErrorCovariance
@@ -174,6 +174,23 @@ def test_a_local_standard_deviation_is_solved_too():
     C, F = CLIMATE.dense(CELLS).double(), source.error.dense(CELLS).double()
     want = C @ torch.linalg.solve(C + F, fused.y.double())
     torch.testing.assert_close(got[0].reshape(-1).double(), want, atol=0.01, rtol=0)
+
+
+def test_the_inverse_by_zonal_wavenumber_is_exact_on_a_channel_of_latitudes():
+    h, C = 12, 2
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randn(40, C, h, N, generator=generator).cumsum(2) + torch.randn(
+        40, C, 1, N, generator=generator
+    )
+    V = ensemble_covariance(draws - draws.mean(0), (24, N), periodic=(False, True), local=False)
+    F = ensemble_covariance(draws[:20] - draws[:20].mean(0), (24, N), periodic=(False, True), local=False)
+    F = F.scaled(torch.linspace(0.5, 2, h)[None, None, None, :, None])
+    cells = torch.arange(C * h * N)
+    dense = V.dense(cells).double() + F.dense(cells).double()
+    r = torch.randn(3, 1, C, h, N, generator=generator)
+    got = ZonalInverse.of(V, F)(r).reshape(3, -1).double()
+    want = torch.linalg.solve(dense, r.reshape(3, -1).double().T).T
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3 * float(want.abs().max()))
 
 
 def test_a_single_analysis_is_the_exact_posterior():

@@ -150,16 +150,24 @@ class FusedObserved:
 class FusedSolver(KalmanSolver):
     r"""Conjugate gradients for ``S = J V J^T + R`` with a forecast of the whole state among the observations.
 
-    The preconditioner eliminates the forecast first, by wavenumber, and then the observations given it:
+    The preconditioner eliminates the forecast first, by zonal wavenumber, and then the observations given it:
 
     .. math:: S = \begin{pmatrix} A & B \\ B^T & D \end{pmatrix}, \quad
-              A^{-1} \approx F_k\text{-space } (G V G^T + F)^{-1}, \quad
+              A = G V G^T + F, \quad
               D - B^T A^{-1} B \approx H V' H^T + R, \quad V' = (V^{-1} + F^{-1})^{-1}.
 
     On a periodic domain with stationary covariances it is exact.
     """
 
     _kept: dict = field(default_factory=dict, repr=False)
+
+    def weights(
+        self, x_hat: Tensor, V: StateCovariance, observed: Observed, innovation: Tensor, key: object = None
+    ) -> Tensor:
+        """As `KalmanSolver.weights`, in double precision: a forecast tells scales of very different power apart."""
+        if not isinstance(observed, FusedObserved):
+            return super().weights(x_hat, V, observed, innovation, key)
+        return super().weights(x_hat.double(), V, observed, innovation.double(), key).to(x_hat.dtype)
 
     def _exact(
         self, x_hat: Tensor, V: StateCovariance, observed: Observed
@@ -194,11 +202,11 @@ class FusedSolver(KalmanSolver):
         G = observed.forecast.aggregate
         own = aggregated(V, G, F.shape[2:], F.padded)
         smooth = _plain(F)
-        inverse = StationaryCovariance(_inverse(own.spectrum, smooth), F.shape, F.padded)
+        inverse = ZonalInverse.of(own, F)
         first = op.first
 
         def A(r: Tensor) -> Tensor:
-            return (inverse @ r.reshape(len(r), *F.shape)).reshape(len(r), -1)
+            return inverse(r.reshape(len(r), *F.shape)).reshape(len(r), -1)
 
         if op.inner is None:
             return A
@@ -232,6 +240,48 @@ class FusedSolver(KalmanSolver):
             return made
         scale = op.jvp(x_hat, V.variance().sqrt().expand_as(x_hat)) ** 2 + R.diagonal
         return lambda r: r / scale
+
+
+@dataclass(frozen=True, eq=False)
+class ZonalInverse:
+    r"""``(V + F)^{-1}`` by zonal wavenumber: a dense block over latitudes and variables for each.
+
+    Exact where longitudes are a circle and the local standard deviation of ``F`` does not vary along it; its zonal mean
+    is taken where it does.
+
+    Args:
+        factors: inverse of each block, ``(kx, C h, C h)``, complex.
+        columns: longitudes of the torus.
+    """
+
+    factors: Tensor
+    columns: int
+
+    @classmethod
+    def of(cls, V: StationaryCovariance, F: StationaryCovariance) -> ZonalInverse:
+        """For covariances on one grid and torus."""
+        _, C, h, _ = F.shape
+        matrix = _zonal_blocks(F, h)
+        if F.scale is not None:
+            s = (F.scale**2).mean(-1).sqrt().expand(1, 1, C, h).reshape(-1).to(matrix.dtype)
+            matrix = s[:, None] * matrix * s[None]
+        matrix = matrix + _zonal_blocks(V, h)
+        return cls(torch.linalg.inv(0.5 * (matrix + matrix.mH)), F.padded[1])
+
+    def __call__(self, r: Tensor) -> Tensor:
+        M, T, C, h, w = r.shape
+        hat = torch.fft.rfft(r.reshape(M, C * h, w), n=self.columns)
+        out = torch.einsum("xpq,mqx->mpx", self.factors.to(hat.dtype), hat)
+        return torch.fft.irfft(out, n=self.columns)[..., :w].reshape(r.shape)
+
+
+def _zonal_blocks(V: StationaryCovariance, h: int) -> Tensor:
+    """Covariances between latitudes and variables for each zonal wavenumber, ``(kx, C h, C h)``, complex128."""
+    lags = torch.fft.ifft(V.spectrum.to(torch.complex128), n=V.padded[0], dim=-2)
+    place = (torch.arange(h)[:, None] - torch.arange(h)[None]) % V.padded[0]
+    blocks = lags[:, :, place].permute(4, 0, 2, 1, 3)
+    C = V.shape[1]
+    return blocks.reshape(blocks.shape[0], C * h, C * h)
 
 
 def _plain(F: StationaryCovariance) -> Tensor:

@@ -19,6 +19,7 @@ from skyweave.cycle.fused import FusedSolver
 from skyweave.observe.assemble import ObservationSet
 from skyweave.observe.operator import to_torch_csr
 from skyweave.posterior.background import Background
+from skyweave.posterior.kalman import DIRECT_LIMIT
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.output import to_physical
 from skyweave.posterior.sample import Method
@@ -53,7 +54,8 @@ class CycleSettings:
             tells beyond the climate is used (`skyweave.cycle.forecast`); "stated": the forecast is a source with the
             model's stated error, as in the paper.
         reach: share of the domain beyond which the ensemble's correlations are zero.
-        local: whether the ensemble's standard deviation varies in space.
+        local: whether the ensemble's standard deviation varies in space; on domains too large to be solved directly
+            it varies with latitude alone.
         inflation: factor of the forecast's variance before an analysis; where it adapts, the one to begin with.
         adaptive: let the factor follow the innovations, see `adapted`.
         batch: members computed together.
@@ -191,7 +193,7 @@ class Cycler:
             self.padded,
             periodic=self.periodic,
             reach=settings.reach,
-            local=settings.local,
+            local="zonal" if settings.local and mean.numel() > DIRECT_LIMIT else settings.local,
         )
         climate_mean = self.climate_mean(k)
         return as_source(mean, spread, self.climate, climate_mean, self.down, self.reference)
