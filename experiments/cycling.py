@@ -119,7 +119,7 @@ def tuned(world: World, quick: bool) -> LETKFSettings:
     own, grid = cycler(world, world.tuning), Grid.from_dataset(world.tuning)
     start = own.analysis(None, 0)
     best = (math.inf, LETKFSettings(radius=2000.0))
-    for radius in (1500.0, 3000.0) if quick else (1500.0, 3000.0):
+    for radius in (1500.0, 3000.0):
         for inflation in (1.0, 1.1):
             settings = LETKFSettings(radius=radius, inflation=inflation)
             errors = scored(world, world.tuning, list(letkf(own, grid, start, settings).run(start, 1)))
@@ -260,7 +260,7 @@ def shallow(quick: bool) -> None:
     frames = 25 if quick else 64
     run(
         World(
-            "shallow", prior, ShallowWater(ShallowWaterConfig(seed=1), list(errors)),
+            "shallow", prior, ShallowWater(ShallowWaterConfig(seed=1, substep=600.0), list(errors)),
             record.sel(time=slice("2000-10-05", None)).isel(time=slice(0, frames)).load(),
             record.sel(time=slice("2000-09-01", None)).isel(time=slice(0, 16)).load(),
             lambda r: [s for name, error in errors.items() for s in stations(r, name, 100, error)], None, 8, 16,
