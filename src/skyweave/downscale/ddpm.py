@@ -17,12 +17,13 @@ from skyweave.downscale.target import Channels
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.samplers import DPM2M, DPM2MSDE, Ancestral, Heun, Sampler
+from skyweave.prior.denoiser import Denoiser
 from skyweave.prior.loss import draw_sigma, edm_loss
 from skyweave.prior.network import UNet
 from skyweave.prior.precondition import PreconditionedNetwork, coefficients
 from skyweave.prior.schedule import NoiseSchedule
 
-__all__ = ["SAMPLERS", "DiffusionDownscaler"]
+__all__ = ["SAMPLERS", "DiffusionDownscaler", "sample_from"]
 
 SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "dpm++2m": DPM2M,
@@ -102,12 +103,7 @@ class DiffusionDownscaler(Downscaler):
 
     def draw(self, domain: Domain, noise: Noise, sampling: Sampling) -> Tensor:
         """Sample from pure noise, every step's estimate evaluated on the domain."""
-        if sampling.sampler not in SAMPLERS:
-            hint = did_you_mean(sampling.sampler, list(SAMPLERS))
-            raise SkyweaveError(f"no sampler {sampling.sampler!r}{hint}; there are {', '.join(SAMPLERS)}")
-        sampler = SAMPLERS[sampling.sampler]()
-        sigmas = self.levels(sampling, sampler)
-        start = noise.normal(_START, (self.channels.fine, *domain.shape)).to(self.device)
+        schedule = self.schedule if self.config.formulation == "ddpm" else None
 
         def denoise(x_sigma: Tensor, sigma: Tensor) -> Tensor:
             def patches(fields: Tensor, known: Tensor) -> Tensor:
@@ -115,19 +111,46 @@ class DiffusionDownscaler(Downscaler):
 
             return domain(patches, x_sigma)
 
-        return sampler(denoise, float(sigmas[0]) * start, sigmas, cast(NoiseStream, noise))
+        start = noise.normal(_START, (self.channels.fine, *domain.shape)).to(self.device)
+        return sample_from(denoise, start, noise, sampling, self.config, schedule)
 
-    def levels(self, sampling: Sampling, sampler: Sampler) -> Tensor:
-        """Noise levels for that many network evaluations, decreasing, float64."""
-        count = sampling.steps
-        while count > 2 and sampler.evaluations(count) > sampling.steps:
-            count -= 1
-        if self.config.formulation == "ddpm" and sampling.sampler in ("ddim", "ddpm"):
-            if count > self.config.timesteps:
-                raise SkyweaveError(f"{count} steps of a schedule of {self.config.timesteps}; take fewer")
-            return self.schedule.descending(count)
-        lowest, highest = self.config.sigma_min, self.config.sigma_max
-        if self.config.formulation == "ddpm":
-            own = self.schedule.sigmas()
-            lowest, highest = max(lowest, float(own[0])), min(highest, float(own[-1]))
-        return NoiseSchedule(max(count, 2), highest, lowest).sigmas()
+
+def sample_from(
+    denoiser: Denoiser,
+    start: Tensor,
+    noise: Noise,
+    sampling: Sampling,
+    config: ModelSection,
+    schedule: CosineSchedule | None = None,
+) -> Tensor:
+    """Take white noise to samples with the sampler and the number of steps asked for.
+
+    Args:
+        denoiser: of fields ``(M, B, C, H, W)``.
+        start: white noise of that shape.
+        noise: of the sampler's steps.
+        sampling: sampler and number of network evaluations.
+        config: range of noise levels.
+        schedule: of a network trained with one; its own levels, evenly spaced in t, are those of "ddim" and "ddpm".
+
+    Raises:
+        SkyweaveError: an unknown sampler, or more steps than the schedule has.
+    """
+    if sampling.sampler not in SAMPLERS:
+        hint = did_you_mean(sampling.sampler, list(SAMPLERS))
+        raise SkyweaveError(f"no sampler {sampling.sampler!r}{hint}; there are {', '.join(SAMPLERS)}")
+    sampler = SAMPLERS[sampling.sampler]()
+    count = sampling.steps
+    while count > 2 and sampler.evaluations(count) > sampling.steps:
+        count -= 1
+    lowest, highest = config.sigma_min, config.sigma_max
+    if schedule is not None:
+        if sampling.sampler in ("ddim", "ddpm") and count > schedule.steps:
+            raise SkyweaveError(f"{count} steps of a schedule of {schedule.steps}; take fewer")
+        own = schedule.sigmas()
+        lowest, highest = max(lowest, float(own[0])), min(highest, float(own[-1]))
+    if schedule is not None and sampling.sampler in ("ddim", "ddpm"):
+        sigmas = schedule.descending(count)
+    else:
+        sigmas = NoiseSchedule(max(count, 2), highest, lowest).sigmas()
+    return sampler(denoiser, float(sigmas[0]) * start, sigmas, cast(NoiseStream, noise))

@@ -42,12 +42,15 @@ class Noise(Protocol):
 class Domain(Protocol):
     """Where a function of patches is evaluated: a patch by itself, or a field whose patches are blended.
 
-    Called with the function and fields ``(M, B, c, H, W)`` it returns fields ``(M, B, c', H, W)``.
+    Called with the function and fields ``(M, B, c, H / a, W / a)`` it returns fields ``(M, B, c', H / b, W / b)``; `a`
+    and `b` are ``given`` and ``made``, cells along a cell of what the function takes and returns.
     """
 
     shape: tuple[int, int]
 
-    def __call__(self, function: PatchFunction, fields: Tensor) -> Tensor: ...
+    def __call__(
+        self, function: PatchFunction, fields: Tensor, *, given: int = 1, made: int = 1
+    ) -> Tensor: ...
 
 
 class OnePatch:
@@ -61,7 +64,7 @@ class OnePatch:
         self.known = known
         self.shape = (int(known.shape[-2]), int(known.shape[-1]))
 
-    def __call__(self, function: PatchFunction, fields: Tensor) -> Tensor:
+    def __call__(self, function: PatchFunction, fields: Tensor, *, given: int = 1, made: int = 1) -> Tensor:
         members = fields.shape[0]
         known = self.known.expand(members, *self.known.shape).flatten(0, 1)
         return function(fields.flatten(0, 1), known).unflatten(0, (members, -1))
@@ -101,6 +104,8 @@ class Downscaler(nn.Module):
     encoder_kind: ClassVar[str] = "unet"
     nearest: ClassVar[bool] = False
     """Whether patches are put together by taking each cell from the nearest one, instead of blending them."""
+    factor: ClassVar[int] = 1
+    """Cells along a cell of the space in which it samples; patches, strides and days are multiples of it."""
 
     def __init__(self, channels: Channels, config: ModelSection, encoder: TransferEncoder | None) -> None:
         super().__init__()

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from skyweave.downscale.downscaler import Domain, Downscaler, Noise, OnePatch, PatchFunction
 from skyweave.downscale.settings import InferenceSection
@@ -21,22 +23,41 @@ _STREAMS = 1 << 32
 """Step numbers that belong to one patch, where patches are drawn by themselves."""
 
 
-def day_tiles(shape: tuple[int, int], patch: tuple[int, int], stride: int) -> list[Tile]:
+def day_tiles(shape: tuple[int, int], patch: tuple[int, int], stride: int, factor: int = 1) -> list[Tile]:
     """Patches that cover a day, at most `stride` cells apart, the first and last ones on the border.
 
     Args:
         shape: ``(H, W)`` of the day.
         patch: ``(h, w)``.
         stride: cells.
+        factor: patches begin at multiples of it.
 
     Raises:
-        SkyweaveError: the day is smaller than a patch, or the stride larger.
+        SkyweaveError: the day is smaller than a patch, the stride larger, or they are no multiples of the factor.
     """
     if shape[0] < patch[0] or shape[1] < patch[1]:
         raise SkyweaveError(f"a field of {shape} cells is smaller than the patches of {patch} cells")
     if not 1 <= stride <= min(patch):
         raise SkyweaveError(f"stride {stride} of patches of {patch} cells; choose 1 to {min(patch)}")
-    return tiles(shape, patch, (patch[0] - stride, patch[1] - stride))
+    if factor == 1:
+        return tiles(shape, patch, (patch[0] - stride, patch[1] - stride))
+    if any(size % factor for size in (*shape, *patch, stride)):
+        raise SkyweaveError(
+            f"a field of {shape} cells in patches of {patch}, {stride} apart, does not divide into cells of "
+            f"{factor} x {factor}, in which this model samples; choose multiples of {factor}"
+        )
+    small = day_tiles(
+        (shape[0] // factor, shape[1] // factor), (patch[0] // factor, patch[1] // factor), stride // factor
+    )
+    return [Tile(_finer(t.i, factor), _finer(t.j, factor), t.border) for t in small]
+
+
+def _finer(index: NDArray[np.int64], factor: int) -> NDArray[np.int64]:
+    return (index[:, None] * factor + np.arange(factor)).ravel()
+
+
+def _coarser(tile: Tile, factor: int) -> Tile:
+    return Tile(tile.i[::factor] // factor, tile.j[::factor] // factor, tile.border)
 
 
 def taper(tiling: Sequence[Tile], shape: tuple[int, int], window: str, halo: int) -> Tensor:
@@ -112,21 +133,24 @@ class StitchedDomain(Domain):
         self.known, self.tiling, self.shares = known, tiling, shares
         self.shape, self.batch = shape, batch
 
-    def __call__(self, function: PatchFunction, fields: Tensor) -> Tensor:
+    def __call__(self, function: PatchFunction, fields: Tensor, *, given: int = 1, made: int = 1) -> Tensor:
         members, days = fields.shape[:2]
         at_once = max(1, self.batch // (members * days))
+        sources, targets = ([_coarser(t, f) for t in self.tiling] for f in (given, made))
+        # The shares of a coarser cell's parts are alike in all patches, so their mean is its share.
+        shares = self.shares if made == 1 else F.avg_pool2d(self.shares[:, None], made)[:, 0]
         total: Tensor | None = None
         for start in range(0, len(self.tiling), at_once):
             part = range(start, min(start + at_once, len(self.tiling)))
-            cut = torch.stack([extract(fields, self.tiling[n]) for n in part])
+            cut = torch.stack([extract(fields, sources[n]) for n in part])
             known = self.known[part.start : part.stop, None].expand(-1, members, -1, -1, -1, -1)
             out = function(cut.flatten(0, 2), known.flatten(0, 2))
             out = out.unflatten(0, (len(part), members, days))
             if total is None:
-                shape = (members, days, out.shape[3], *self.shape)
+                shape = (members, days, out.shape[3], self.shape[0] // made, self.shape[1] // made)
                 total = torch.zeros(shape, dtype=torch.float64, device=out.device)
             for n, patch in zip(part, out, strict=True):
-                add_patch(total, patch, self.tiling[n], self.shares[n])
+                add_patch(total, patch, targets[n], shares[n])
         assert total is not None
         return total.to(fields.dtype)
 
@@ -205,7 +229,7 @@ def predict_fields(
     """
     model.eval()
     shape = (int(sample.driver.shape[-2]), int(sample.driver.shape[-1]))
-    tiling = day_tiles(shape, patch, settings.stride)
+    tiling = day_tiles(shape, patch, settings.stride, model.factor)
     shares = taper(tiling, shape, "nearest" if model.nearest else settings.window, settings.halo)
     if settings.blend == "patches" or model.nearest:
         drawn = _patches_apart(model, sample, noise, settings, tiling, shares, shape)

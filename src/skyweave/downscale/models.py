@@ -5,6 +5,7 @@ from __future__ import annotations
 from skyweave.downscale.ddpm import DiffusionDownscaler
 from skyweave.downscale.downscaler import Downscaler
 from skyweave.downscale.encoder import TransferEncoder
+from skyweave.downscale.latent import LatentDownscaler
 from skyweave.downscale.settings import ModelSection
 from skyweave.downscale.target import Channels
 from skyweave.downscale.unet import UNetDownscaler
@@ -16,6 +17,7 @@ __all__ = ["DOWNSCALERS", "build_downscaler", "find_downscaler"]
 
 DOWNSCALERS: dict[str, type[Downscaler]] = {
     "ddpm": DiffusionDownscaler,
+    "latent": LatentDownscaler,
     "unet": UNetDownscaler,
     "vae": VAEDownscaler,
     "vdm-like": VDMLike,
