@@ -32,7 +32,7 @@ def fit(config: Path, /, *, models: Several = None, jobs: int = 1, overwrite: bo
     config
         YAML file with the settings; see docs/downscaling.md.
     models
-        ddpm, unet, vae, vdm-like; several share their encoders. The one of the file if left out.
+        ddpm, latent, unet, vae, vdm-like; several share their encoders. The one of the file if left out.
     jobs
         Areas and seasons trained at a time.
     overwrite
