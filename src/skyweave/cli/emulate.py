@@ -180,6 +180,8 @@ def described(emulator: Emulator) -> list[str]:
         f"  forcing      {', '.join(emulator.conditioning.names) or 'none'}",
         f"  trained on   {' to '.join(t[:16] for t in emulator.metadata.get('training_range', []))}",
     ]
+    if "hindcast" not in emulator.metadata:
+        return lines
     found = emulator.hindcast
     for step in sorted({0, len(found.lead) // 2, len(found.lead) - 1}):
         errors = "  ".join(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def info(file: Path, /) -> None:
-    """Describe a prior or an output.
+    """Describe a prior, an emulator or an output.
 
     Parameters
     ----------
     file
-        A prior (.safetensors), or an output of `skyweave reconstruct` (.zarr or .nc).
+        A prior or an emulator (.safetensors), or an output of `skyweave reconstruct` (.zarr or .nc).
     """
     from skyweave.errors import SkyweaveError
 
@@ -20,7 +20,14 @@ def info(file: Path, /) -> None:
     if file.suffix == ".safetensors":
         from skyweave import open_prior
         from skyweave.cli.describe import describe_prior
+        from skyweave.prior.storage import read_tensors
 
+        if read_tensors(file, "a prior or an emulator")[0].get("kind") == "emulator":
+            from skyweave.cli.emulate import described
+            from skyweave.emulate.emulator import open_emulator
+
+            print("\n".join([str(file), *described(open_emulator(file))]))
+            return
         print("\n".join([str(file), *describe_prior(open_prior(file), full=True)]))
         return
     from skyweave.cli.describe import describe_output

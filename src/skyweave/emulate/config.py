@@ -32,10 +32,10 @@ class NetworkConfig(Section):
 
 
 class LossConfig(Section):
-    """The mean square error of `rollout` steps, and a weight on the amplitudes of small scales.
+    """The mean square error of `rollout` steps, and a weight on the power of small scales.
 
     Single steps are learnt first: the rollout begins after the share `rollout_after` of the run. `spectral` is the
-    weight of the amplitudes beyond the share `spectral_from` of the highest wavenumber.
+    weight of the power beyond the share `spectral_from` of the highest wavenumber; see `skyweave.emulate.loss`.
     """
 
     rollout: int = Field(default=1, ge=1)

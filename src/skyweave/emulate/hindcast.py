@@ -217,7 +217,7 @@ def error_reach(errors: NDArray[np.floating], grid: Grid, seed: int = 0) -> tupl
         seed: of the cells that are drawn.
     """
     flat = np.asarray(errors, float).reshape(len(errors), -1)
-    scale = np.sqrt(np.nanmean(flat**2, axis=0)) if np.isfinite(flat).any() else np.zeros(flat.shape[1])
+    scale = np.sqrt(np.mean(np.nan_to_num(flat) ** 2, axis=0))
     usable = np.flatnonzero(np.isfinite(flat).all(0) & (scale > 0))
     spacing = _spacing(grid)
     if len(usable) < 3:

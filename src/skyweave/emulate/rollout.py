@@ -107,7 +107,7 @@ def forecast(
     leads = np.arange(0, steps + 1, every)
     template = _template(forecaster, initial, times, leads, labels)
     if out is None or not str(out).rstrip("/").endswith(".zarr"):
-        template = template.load()
+        template = _filled(template)
         for i, time in enumerate(times):
             for lead, state in _run(forecaster, states[i], time, labels, 0, int(leads[-1]), every):
                 _put(template, i, lead // every, state, forecaster.spec)
@@ -131,7 +131,7 @@ def forecast(
             if unit in finished:
                 state, at = _read_back(path, forecaster.spec, i, first + len(part) - 1), int(part[-1])
                 continue
-            held = template.isel(init_time=[i], lead_time=slice(first, first + len(part))).load()
+            held = _filled(template.isel(init_time=[i], lead_time=slice(first, first + len(part))))
             going = _run(forecaster, state, time, labels, at, int(part[-1]), every, start=first == 0)
             for lead, stepped in going:
                 _put(held, 0, lead // every - first, stepped, forecaster.spec)
@@ -237,6 +237,12 @@ def _template(
     empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=(1, min(50, shape[1]), *shape[2:]))
     variables = {v.name: (dims, empty, attributes(v)) for v in forecaster.spec.variables}
     return xr.Dataset(variables, coords, attrs={"Conventions": "CF-1.11", "title": "Forecast"})
+
+
+def _filled(lazy: xr.Dataset) -> xr.Dataset:
+    """The same dataset with memory of its own for every variable."""
+    own = {n: (v.dims, np.full(v.shape, np.nan, np.float32), v.attrs) for n, v in lazy.data_vars.items()}
+    return lazy.assign(own)
 
 
 def _put(target: xr.Dataset, i: int, lead: int, state: Tensor, spec: StateSpec) -> None:

@@ -92,7 +92,7 @@ class SphericalTransform(nn.Module):
                 f"{self.degrees} degrees of spherical harmonics need as many rows; there are {rows}"
             )
         functions = legendre(grid.lat, self.degrees, self.orders)
-        weights = grid.area.mean(1)
+        weights = _row_weights(grid)
         fitted = np.zeros((self.orders, rows, self.degrees))
         for m in range(self.orders):
             design = functions[m, m:]
@@ -112,3 +112,14 @@ class SphericalTransform(nn.Module):
         rows = torch.bmm(coefficients.flatten(1, 2), self.synthesis).unflatten(1, (-1, 2))
         waves = torch.view_as_complex(rows.permute(1, 3, 0, 2).contiguous())
         return torch.fft.irfft(waves, n=self.columns, norm="forward")
+
+
+def _row_weights(grid: Grid) -> Floats:
+    """Weights of the rows: those of Gaussian quadrature where the latitudes are its nodes, else by area."""
+    nodes, weights = np.polynomial.legendre.leggauss(len(grid.lat))
+    order = np.argsort(grid.lat)
+    if np.allclose(np.sin(np.deg2rad(grid.lat[order])), nodes, atol=1e-5):
+        out = np.empty_like(weights)
+        out[order] = weights
+        return out
+    return grid.area.mean(1)

@@ -1,0 +1,236 @@
+"""Emulators of a turbulent world and of real pressure fields: skill by lead time, and a rollout of 1,000 steps.
+
+    python experiments/emulators.py world            # the shallow-water nature run, two minutes on one core
+    skyweave emulate train experiments/configs/emulator_shallow_water.yaml     # 8 minutes
+    skyweave emulate train experiments/configs/emulator_ncep.yaml              # 8 minutes
+    python experiments/emulators.py                  # scores on test periods, rollouts: docs/results/emulators.md
+
+Tests are on times after those of training and validation. Rivals are persistence, climatology and a linear inverse
+model fitted on the same training period.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from common import FIGURES, ROOT, emit
+
+from skyweave.config import load_config
+from skyweave.emulate import (
+    Emulator,
+    EmulatorConfig,
+    fit_forecaster,
+    forecast_states,
+    open_emulator,
+    score_forecasts,
+)
+from skyweave.io import open_fields
+from skyweave.io.write import write
+from skyweave.nature_runs import ShallowWater, ShallowWaterConfig, shallow_water
+from skyweave.report.style import colours, heading, new_figure, quiet, save, style
+from skyweave.state import to_tensor
+from skyweave.verify import zonal_spectrum
+
+PAGE = ROOT / "docs/results/emulators.md"
+WORLD = ROOT / "runs/emulators/shallow_water.nc"
+WORLD_SEED = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One emulator, and the stretch of its data that it is tested on."""
+
+    name: str
+    config: str
+    test: tuple[str, str]
+    steps: int
+    shown: tuple[int, ...]
+    components: int
+
+
+CASES = (
+    Case(
+        "Shallow water, 6-hour steps",
+        "emulator_shallow_water",
+        ("2002-03-05", "2002-06-30"),
+        steps=40,
+        shown=(1, 2, 4, 8, 12, 20, 40),
+        components=150,
+    ),
+    Case(
+        "NCEP sea-level pressure, daily steps",
+        "emulator_ncep",
+        ("2009-01-01", "2010-12-31"),
+        steps=10,
+        shown=(1, 2, 3, 5, 7, 10),
+        components=25,
+    ),
+)
+
+
+def make_world() -> None:
+    """Two and a half years of shallow water."""
+    WORLD.parent.mkdir(parents=True, exist_ok=True)
+    write(shallow_water(3640, ShallowWaterConfig(seed=WORLD_SEED))[["u", "v", "h"]], WORLD, overwrite=True)
+
+
+def settings(case: Case) -> EmulatorConfig:
+    return load_config(ROOT / f"experiments/configs/{case.config}.yaml", EmulatorConfig)
+
+
+def trained(case: Case) -> Emulator:
+    return open_emulator(ROOT / settings(case).out / "emulator.safetensors")
+
+
+def fields(case: Case, period: tuple[str, str]) -> xr.Dataset:
+    data = settings(case).data
+    return open_fields([str(ROOT / p) for p in data.paths], data.variables, time=period).load()
+
+
+def skill(case: Case, emulator: Emulator, starts: int = 60) -> xr.Dataset:
+    """RMSE and ACC by lead time of the emulator and its rivals on the test period."""
+    training = fields(case, settings(case).split.train)
+    others: dict[str, Any] = {
+        "linear": fit_forecaster("linear", training, emulator.spec, components=case.components)
+    }
+    if case.config == "emulator_shallow_water":
+        # The same equations without the stirring, which nobody can know: about as good as forecasts can be.
+        own = ShallowWaterConfig(seed=WORLD_SEED, stirring=0.0)
+        others["perfect model"] = ShallowWater(own, emulator.spec.names)
+    return score_forecasts(
+        emulator, fields(case, case.test), steps=case.steps, starts=starts, others=others, name="emulator"
+    )
+
+
+def skill_rows(case: Case, scores: xr.Dataset, emulator: Emulator) -> list[dict[str, Any]]:
+    rows = []
+    for variable in emulator.spec.variables:
+        for kind in ("rmse", "acc"):
+            for model in scores.model.values:
+                found = scores[kind].sel(model=model, variable=variable.name)
+                if not np.isfinite(found).any():
+                    continue
+                what = f"RMSE, {variable.units}" if kind == "rmse" else "ACC"
+                row: dict[str, Any] = {"variable": variable.name, "score": what, "model": str(model)}
+                for k in case.shown:
+                    hours = k * emulator.time_step / 3600
+                    label = f"{hours:g} h" if hours < 48 else f"{hours / 24:g} d"
+                    value = float(found[k - 1])
+                    row[label] = f"{value:.3g}" if kind == "rmse" else f"{value:.2f}"
+                rows.append(row)
+    return rows
+
+
+def long_rollout(case: Case, emulator: Emulator, steps: int = 1000) -> torch.Tensor:
+    """The states of a rollout from the beginning of the test period, ``(steps, C, H, W)``."""
+    test = fields(case, case.test).isel(time=[0])
+    start = to_tensor(test, emulator.spec, emulator.grid)
+    return torch.cat([x for _, x in forecast_states(emulator, start, test.time.values[0], steps)])
+
+
+def climate_rows(case: Case, emulator: Emulator, rollout: torch.Tensor, name: str) -> list[dict[str, Any]]:
+    """Range, mean, variability and spectrum of a rollout beside the climate's."""
+    training = to_tensor(fields(case, settings(case).split.train), emulator.spec)
+    area = torch.from_numpy(emulator.grid.area / emulator.grid.area.sum())
+    late = rollout[len(rollout) // 2 :]
+    rows = []
+    for c, variable in enumerate(emulator.spec.variables):
+        theirs, ours = training[:, c], rollout[:, c]
+        deviation = [
+            float(((x - x.mean(0)).double() ** 2 * area).sum((1, 2)).mean().sqrt())
+            for x in (theirs, late[:, c])
+        ]
+        means = [x.double().mean(0) for x in (theirs, late[:, c])]
+        spectra = [
+            zonal_spectrum(x, latitude_weights=area.sum(1), periodic=emulator.grid.periodic).mean(0)[1:]
+            for x in (theirs[::5], late[::5, c])
+        ]
+        ratio = spectra[1] / spectra[0]
+        third = len(ratio) // 3
+        if emulator.grid.periodic:  # what the truncation of the world leaves alone
+            third = 21 // 3
+        rows.append({
+            "variable": f"{variable.name}, {variable.units}",
+            "rollout": name,
+            "climate's range": f"{float(theirs.min()):.4g} to {float(theirs.max()):.4g}",
+            "rollout's range": f"{float(ours.min()):.4g} to {float(ours.max()):.4g}",
+            "climate's deviation": f"{deviation[0]:.3g}",
+            "rollout's deviation": f"{deviation[1]:.3g}",
+            "RMS difference of means": f"{float(((means[1] - means[0]) ** 2 * area).sum().sqrt()):.3g}",
+            "power, long waves": f"{float(ratio[:third].mean()):.2f}",
+            "middle": f"{float(ratio[third : 2 * third].mean()):.2f}",
+            "short": f"{float(ratio[2 * third : 3 * third].mean()):.2f}",
+        })  # fmt: skip
+    return rows
+
+
+def figure(case: Case, scores: xr.Dataset, emulator: Emulator, path: Path) -> None:
+    """RMSE and ACC against lead time, a column for each variable."""
+    with style():
+        count = len(emulator.spec.variables)
+        drawing = new_figure(3.2 * count + 0.6, 5.0)
+        axes = drawing.subplots(2, count, squeeze=False, sharex=True)
+        drawing.subplots_adjust(
+            left=0.14 if count == 1 else 0.07, right=0.98, top=0.86, bottom=0.14, wspace=0.28
+        )
+        days = scores.lead_time.values / np.timedelta64(1, "D")
+        colour = colours([str(m) for m in scores.model.values])
+        for c, variable in enumerate(emulator.spec.variables):
+            for row, (kind, label) in enumerate((("rmse", f"RMSE, {variable.units}"), ("acc", "ACC"))):
+                ax = axes[row, c]
+                quiet(ax)
+                for model in map(str, scores.model.values):
+                    values = scores[kind].sel(model=model, variable=variable.name)
+                    if np.isfinite(values).any():
+                        ax.plot(days, values, label=model, color=colour[model])
+                ax.set_ylabel(label)
+            axes[0, c].set_title(variable.name)
+            axes[1, c].set_xlabel("lead time, days")
+        axes[0, 0].legend()
+        heading(drawing, case.name, _note(scores))
+        save(drawing, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", default="scores", choices=["scores", "world"])
+    parser.add_argument("--only", help="a part of a case's name")
+    chosen = parser.parse_args()
+    if chosen.what == "world":
+        make_world()
+        return
+    for case in CASES:
+        if chosen.only and chosen.only.lower() not in case.name.lower():
+            continue
+        emulator = trained(case)
+        scores = skill(case, emulator)
+        emit(f"{case.name}: skill by lead time", skill_rows(case, scores, emulator), _note(scores), PAGE)
+        figure(case, scores, emulator, FIGURES / f"{case.config}.png")
+        rows = climate_rows(case, emulator, long_rollout(case, emulator), "deterministic")
+        noisy = long_rollout(case, emulator.stochastic())
+        rows += climate_rows(case, emulator, noisy, "stochastic")
+        emit(f"{case.name}: 1,000 steps", rows, ROLLOUT, PAGE)
+
+
+def _note(scores: xr.Dataset) -> str:
+    first, last = scores.attrs["first"][:10], scores.attrs["last"][:10]
+    return f"Means over {scores.attrs['starts']} forecasts from {first} to {last}, and over cells by area."
+
+
+ROLLOUT = (
+    "The range is that of all cells and times of the training period and of the whole rollout. Deviation (of each cell "
+    "in time), difference of the mean maps, and power are of its second half. Power is that of zonal waves over the "
+    "climate's, by thirds of the wavenumbers, up to T21 on the globe."
+)
+
+
+if __name__ == "__main__":
+    main()
