@@ -1,0 +1,238 @@
+"""Fields on another grid: lazily, in blocks of time, to NetCDF or to a Zarr store that can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Hashable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import xarray as xr
+
+from skyweave import regrid
+from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.grid import Grid
+from skyweave.io.axes import find_time
+from skyweave.io.store import (
+    check_output,
+    create_store,
+    done_units,
+    finish_store,
+    mark_done,
+    partial_store,
+    write_region,
+)
+from skyweave.io.swath import grid_coordinates
+from skyweave.io.write import write
+
+__all__ = ["METHODS", "regrid_fields", "regular_grid", "write_in_blocks"]
+
+METHODS = ("conservative", "bilinear", "bicubic", "nearest")
+BLOCK_BYTES = 32 * 2**20
+
+
+def regular_grid(resolution: float | tuple[float, float], like: Grid) -> Grid:
+    """Cells of a given size over the extent of a grid, in its order and its names.
+
+    On a global grid they fill the Earth: rows from pole to pole, the first column centred on 0 degrees (or on -180,
+    where the given longitudes start below zero), as in WeatherBench. Elsewhere they start at the southern and western
+    edge, and what is narrower than a cell is left over.
+
+    Args:
+        resolution: degrees, or ``(latitude, longitude)``. On a global grid it must divide the Earth to a thousandth.
+        like: the grid whose extent is meant.
+
+    Raises:
+        SkyweaveError: a size that does not divide the Earth, or is wider than the region.
+    """
+    step = np.broadcast_to(np.asarray(resolution, float), (2,))
+    if not (np.isfinite(step).all() and (step > 0).all()):
+        raise SkyweaveError(f"resolution {resolution}: a positive number of degrees, or two")
+    south, north = np.sort(like.lat_bounds[[0, -1]])
+    whole = like.periodic and north - south > 180 - 1.5 * like.resolution[0]
+    if whole:
+        rows, columns = (_divisions(span, float(s)) for span, s in ((180, step[0]), (360, step[1])))
+        lat = -90 + (np.arange(rows) + 0.5) * 180 / rows
+        lon = np.arange(columns) * 360 / columns - (180 if like.lon.min() < 0 else 0)
+    else:
+        west, east = np.sort(like.lon_bounds[[0, -1]])
+        count = [int((b - a) / s + 1e-6) for a, b, s in ((south, north, step[0]), (west, east, step[1]))]
+        if min(count) < 1:
+            raise SkyweaveError(f"resolution {resolution}: wider than the region, {like.describe()}")
+        lat = south + (np.arange(count[0]) + 0.5) * step[0]
+        lon = west + (np.arange(count[1]) + 0.5) * step[1]
+    return Grid(lat[::-1].copy() if like.lat[0] > like.lat[-1] else lat, lon, like.lat_name, like.lon_name)
+
+
+def _divisions(span: float, step: float) -> int:
+    count = max(1, round(span / step))
+    if abs(span / step / count - 1) > 1e-3:
+        near = ", ".join(f"{span / n:.6g} ({n} cells)" for n in (count + 1, count, count - 1) if n > 0)
+        raise SkyweaveError(f"resolution {step:g}: does not divide {span:g} degrees; near it are {near}")
+    return count
+
+
+def regrid_fields(
+    ds: xr.Dataset, target: Grid, method: str = "conservative", *, vectors: Collection[str] = ()
+) -> xr.Dataset:
+    """Every gridded variable on another grid; nothing is read before a value is asked for.
+
+    A conservative mean is that of the part of a cell where values are present; elsewhere a value is missing where one
+    that it is made of is. Cells whose centre lies outside the source stay missing.
+
+    Args:
+        ds: from `skyweave.io.open_fields`.
+        target: the grid wanted.
+        method: one of `METHODS`: area means, or interpolation to the centres of the cells.
+        vectors: names of eastward and northward components, which turn round at the poles (for "bicubic").
+
+    Returns:
+        The variables with their attributes, other coordinates as they were.
+
+    Raises:
+        SkyweaveError: an unknown method, or grids that do not overlap.
+    """
+    if method not in METHODS:
+        raise SkyweaveError(
+            f"no method {method!r}{did_you_mean(method, METHODS)}; there are {', '.join(METHODS)}"
+        )
+    source = Grid.from_dataset(ds)
+    inside = source.contains(*target.mesh()).ravel()
+    where = str(ds.encoding.get("source", "dataset"))
+    if not inside.any():
+        raise SkyweaveError(
+            f"{where}: covers {source.describe()}, and no cell of the grid wanted, {target.describe()}"
+        )
+    plane = source.dims_in(ds)
+    coordinates = {n: xr.Variable(*parts) for n, parts in grid_coordinates(target).items()}
+    lat, lon = (coordinates[n] for n in (target.lat_name, target.lon_name))
+    weights = {
+        turned: _weights(source, target, method, inside, turned)
+        for turned in {False, *(n in vectors for n in ds)}
+    }
+    out = {}
+    for name, field in ds.data_vars.items():
+        if not set(plane) <= set(field.dims):
+            out[name] = field
+            continue
+        kind = field.dtype if method == "nearest" or field.dtype.kind == "f" else np.dtype("float32")
+        kind = kind if inside.all() or kind.kind == "f" else np.dtype("float32")
+        change = partial(_applied, weights[name in vectors], method == "conservative", target.shape, kind)
+        # Names that the input has as well must not meet the new coordinates.
+        sizes = {"_lat": target.shape[0], "_lon": target.shape[1]}
+        moved = xr.apply_ufunc(
+            change, field.drop_vars(_positions(field, plane)), input_core_dims=[list(plane)],
+            output_core_dims=[list(sizes)], exclude_dims=set(plane), dask="parallelized", keep_attrs=True,
+            output_dtypes=[kind], dask_gufunc_kwargs={"output_sizes": sizes},
+        )  # fmt: skip
+        moved = moved.rename({"_lat": target.lat_name, "_lon": target.lon_name})
+        if method == "conservative":
+            moved.attrs["cell_methods"] = f"{moved.attrs.get('cell_methods', '')} area: mean".strip()
+        out[name] = moved
+    result = xr.Dataset(out, attrs=ds.attrs).assign_coords({target.lat_name: lat, target.lon_name: lon})
+    result.encoding["source"] = where
+    return result
+
+
+def _positions(field: xr.DataArray, plane: tuple[str, str]) -> list[Hashable]:
+    return [n for n, c in field.coords.items() if set(c.dims) & set(plane)]
+
+
+def _weights(source: Grid, target: Grid, method: str, inside: np.ndarray, turned: bool) -> sp.csr_array:
+    if method == "conservative":
+        matrix = regrid.conservative(source, target)
+    else:
+        makers: dict[str, Callable[..., sp.csr_array]] = {
+            "nearest": regrid.nearest,
+            "bilinear": regrid.bilinear,
+            "bicubic": partial(regrid.bicubic, a=-0.5, vector=turned),
+        }
+        matrix = makers[method](source, *target.mesh(), outside="empty")
+    return sp.csr_array(sp.diags_array(inside.astype(float)) @ matrix)
+
+
+def _applied(
+    weights: sp.csr_array, mean: bool, shape: tuple[int, int], kind: np.dtype, values: np.ndarray
+) -> np.ndarray:
+    """Weights on the last two axes of a block."""
+    flat = values.reshape(-1, values.shape[-2] * values.shape[-1])
+    if values.dtype.kind != "f":
+        out = weights @ flat.T.astype(float)
+        out[np.diff(weights.indptr) == 0] = np.nan
+    else:
+        present = np.isfinite(flat)
+        out = weights @ np.where(present, flat, 0.0).T.astype(float)
+        if present.all():
+            out[np.diff(weights.indptr) == 0] = np.nan
+        else:
+            touching = sp.csr_array(
+                (np.abs(weights.data), weights.indices, weights.indptr), shape=weights.shape
+            )
+            seen, all_of_it = touching @ present.T.astype(float), np.asarray(touching.sum(axis=1))[:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                whole = seen > 1e-9 if mean else (seen > all_of_it - 1e-6) & (all_of_it > 0)
+                out = np.where(whole, out / seen if mean else out, np.nan)
+    return np.ascontiguousarray(out.T).reshape(*values.shape[:-2], *shape).astype(kind)
+
+
+def write_in_blocks(
+    ds: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    message: str = "written",
+    tell: Callable[[int, int], None] = lambda done, count: None,
+) -> Path | str:
+    """Write lazy fields in blocks of time: to a Zarr store unit by unit, or to NetCDF at one go.
+
+    A store that was interrupted goes on with the same call; what is missing is computed, nothing else.
+
+    Args:
+        ds: fields, of any length.
+        path: ends in ``.zarr`` or ``.nc``.
+        overwrite: replace what is there.
+        message: what was done, for the history attribute; a store is resumed only with the same.
+        tell: called with the number of blocks that are there and of all.
+
+    Raises:
+        SkyweaveError: the output exists, or an unfinished one was made with other settings.
+    """
+    time = find_time(ds)
+    local = str(path).rstrip("/").endswith(".zarr") and "://" not in str(path)
+    if not local or time is None or time not in ds.dims:
+        return write(ds, path, overwrite, message=message)
+    path = Path(path)
+    check_output(path, overwrite)
+    count = ds.sizes[time]
+    step_bytes = sum(v.nbytes for v in ds.data_vars.values()) // max(count, 1)
+    block = int(np.clip(BLOCK_BYTES // max(step_bytes, 1), 1, count))
+    settings = {
+        "message": message,
+        "block": block,
+        "variables": sorted(map(str, ds)),
+        "source": str(ds.encoding.get("source")),
+        "sizes": dict(ds.sizes),
+    }
+    identity = json.dumps(settings, sort_keys=True, default=str).encode() + ds[time].values.tobytes()
+    digest = hashlib.sha256(identity).hexdigest()
+    done = done_units(path, digest) if partial_store(path).is_dir() and not overwrite else set()
+    if not done:
+        chunks: dict[Hashable, int] = {d: n for d, n in ds.sizes.items()}
+        create_store(ds, path, chunks={**chunks, time: block}, overwrite=overwrite, message=message)
+        still = ds[[n for n, v in ds.data_vars.items() if time not in v.dims]]
+        for name, var in still.data_vars.items():
+            if var.dims:
+                write_region(still[[name]].compute(), path, {str(var.dims[0]): slice(0, var.shape[0])})
+    starts = range(0, count, block)
+    for number, start in enumerate(starts):
+        part = slice(start, min(start + block, count))
+        if str(start) not in done:
+            piece = ds[[n for n, v in ds.data_vars.items() if time in v.dims]].isel({time: part})
+            write_region(piece.compute(), path, {time: part})
+            mark_done(path, str(start), digest)
+        tell(number + 1, len(starts))
+    return finish_store(path, overwrite=overwrite)
