@@ -51,12 +51,12 @@ _GEOPOTENTIAL_UNITS = ("m2 s-2", "m**2 s**-2", "m^2/s^2", "m2/s2", "j kg-1", "j/
 def quantity_of(variable: Variable) -> str | None:
     """CF standard name of the quantity that a variable is, ``None`` for one that soundings do not report.
 
-    ``t850``, ``u_500`` and ``z500`` are found by their names where they state no standard name; ``z`` is geopotential
-    or its height by its units.
+    ``t850``, ``u_500``, ``temperature@500`` and ``z500`` are found by their names where they state no standard name;
+    ``z`` is geopotential or its height by its units.
     """
     if variable.standard_name:
         return variable.standard_name if variable.standard_name in QUANTITIES else None
-    stem = variable.name.lower().removesuffix("hpa").rstrip("0123456789_.")
+    stem = variable.name.lower().removesuffix("hpa").rstrip("0123456789_.@")
     stem = stem.removeprefix("10m_").removeprefix("2m_")
     found = [name for name, quantity in QUANTITIES.items() if stem in quantity.names]
     if len(found) > 1:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.io.axes import PASCAL_PER
 from skyweave.io.read import open_fields
 from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.config import DataConfig, TrainConfig
@@ -111,7 +112,16 @@ def _variable(
         standard_name=str(array.attrs.get("standard_name", "")),
         long_name=str(array.attrs.get("long_name", "")),
         bounds=bounds.get(name, (None, None)),
+        level=_level(array),
     )
+
+
+def _level(array: xr.DataArray) -> float | None:
+    """The level that a variable asked for as ``t@850`` is of, hPa where it is a pressure; see `skyweave.io.axes`."""
+    level, units = array.attrs.get("level"), str(array.attrs.get("level_units", ""))
+    if level is None:
+        return None
+    return float(level) * PASCAL_PER.get(units, 100.0) / 100.0
 
 
 def _static_fields(data: DataConfig) -> dict[str, StaticField]:
