@@ -77,7 +77,7 @@ def traces_figure(
         width, height = 0.3 + 8.2 * min(columns, 1) + 5.2 * (columns - 1), 1.35 + 1.85 * rows
         figure = new_figure(width, height)
         grid = figure.add_gridspec(
-            rows, columns, left=0.62 / width, right=1 - 0.12 / width, top=1 - 0.85 / height,
+            rows, columns, left=0.78 / width, right=1 - 0.12 / width, top=1 - 0.85 / height,
             bottom=0.62 / height, hspace=0.38, wspace=0.16,
         )  # fmt: skip
         for k, trace in enumerate(traces):
@@ -135,7 +135,7 @@ def scatter_figure(
     caption: str = "",
     path: str | Path | None = None,
 ) -> Figure:
-    """Estimates against the truth, with the RMSE of each.
+    """Estimates against the truth; the numbers are the RMSE of each.
 
     Args:
         panels: one frame each, row by row.
@@ -152,7 +152,7 @@ def scatter_figure(
     shades, columns = colours(labels), min(columns, len(panels))
     rows = -(-len(panels) // columns)
     with style():
-        width, height = 0.55 + 2.75 * columns, 1.3 + 2.75 * rows
+        width, height = 0.55 + 2.75 * columns, 1.3 + 2.5 * rows
         figure = new_figure(width, height)
         grid = figure.add_gridspec(
             rows, columns, left=0.62 / width, right=1 - 0.12 / width, top=1 - 0.85 / height,
@@ -172,9 +172,10 @@ def scatter_figure(
                     truth[::step], estimate[::step], ".", color=shades[label], markersize=3.5, alpha=0.55,
                     markeredgewidth=0, zorder=2 + n, rasterized=True,
                 )  # fmt: skip
-                error = f"{np.sqrt(np.mean((estimate - truth) ** 2)):.3g}"
+                error = np.sqrt(np.mean((estimate - truth) ** 2))
                 place = (0.04, 0.96 - 0.085 * n)
-                ax.text(*place, error, color=shades[label], transform=ax.transAxes, va="top", fontsize=8.5)
+                text = f"{error:.3g}" if error < 1000 else f"{error:.0f}"
+                ax.text(*place, text, color=shades[label], transform=ax.transAxes, va="top", fontsize=8.5)
             low, high = truth.min(), truth.max()
             pad = 0.06 * max(high - low, 1e-12)
             ax.plot([low - pad, high + pad], [low - pad, high + pad], color=INK, linewidth=0.8, zorder=9)
@@ -191,7 +192,7 @@ def scatter_figure(
         dot: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 5}
         _legend(
             figure,
-            [Line2D([], [], color=shades[n], label=f"{n} (RMSE in its colour)", **dot) for n in labels],
+            [Line2D([], [], color=shades[n], label=n, **dot) for n in labels],
         )
         heading(figure, title, caption)
         return save(figure, path)
