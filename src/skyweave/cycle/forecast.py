@@ -28,6 +28,8 @@ LEAST = 0.02
 """Information of a forecast about a wavenumber, in units of the climate's, below which it is taken as that much."""
 FLOOR = 1e-8
 """Least variance of a wavenumber of the climate, in units of the mean one."""
+RIDGE = 1e-3
+"""Variance of a mode of the climate, in units of a cell's, below which a departure of the forecast is not answered."""
 TOLERANCE = 3e-3
 """Error of the mean that prior and source give together, in units of its departure from the climate's."""
 
@@ -110,7 +112,9 @@ def observed_mean(
     """
     d = (mean - climate_mean).expand_as(mean).double().reshape(1, -1)
     values, vectors = torch.linalg.eigh(_modes(climate.spectrum))
-    values = values.clamp_min(FLOOR * float(values.mean()))
+    # Scales that hold next to no variance of the climate are left out: dividing by it would make them all there is.
+    ridge = RIDGE * float(climate.variance().mean())
+    values = values.clamp_min(0) + ridge
     exact = replace(climate, spectrum=climate.spectrum.to(_double(climate.spectrum)), _cache={})
     inverse = _like((vectors / values[..., None, :]) @ vectors.mH, exact.spectrum)
     around = replace(
@@ -121,7 +125,7 @@ def observed_mean(
         return (V @ u.reshape(len(u), *V.shape)).reshape(len(u), -1)
 
     u, _ = conjugate_gradients(
-        lambda u: by(exact, u),
+        lambda u: by(exact, u) + ridge * u,
         d,
         precondition=lambda r: by(around, r),
         tolerance=TOLERANCE,

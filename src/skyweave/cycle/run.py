@@ -55,7 +55,7 @@ class CycleSettings:
             model's stated error, as in the paper.
         reach: share of the domain beyond which the ensemble's correlations are zero.
         local: whether the ensemble's standard deviation varies in space; on domains too large to be solved directly
-            it varies with latitude alone.
+            it does not.
         inflation: factor of the forecast's variance before an analysis; where it adapts, the one to begin with.
         adaptive: let the factor follow the innovations, see `adapted`.
         batch: members computed together.
@@ -193,7 +193,7 @@ class Cycler:
             self.padded,
             periodic=self.periodic,
             reach=settings.reach,
-            local="zonal" if settings.local and mean.numel() > DIRECT_LIMIT else settings.local,
+            local=settings.local and mean.numel() <= DIRECT_LIMIT,
         )
         climate_mean = self.climate_mean(k)
         return as_source(mean, spread, self.climate, climate_mean, self.down, self.reference)
