@@ -3,10 +3,12 @@
 import json
 import math
 from dataclasses import replace
+from importlib.resources import files
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from skyweave.errors import SkyweaveError
 from skyweave.observe.errors import CorrelatedBlock, ErrorCovariance, ErrorModel
@@ -23,6 +25,7 @@ from skyweave.posterior.reconstruct import plan, reconstruct
 from skyweave.posterior.source_bias import estimate_bias
 from skyweave.posterior.source_errors import chi_square, desroziers, diagnose, maximum_likelihood
 from skyweave.posterior.sources import Estimation, adjust, estimate_sources, estimation
+from skyweave.prior.storage import open_prior
 from source_cases import STD, gaussian, labelled, observed_by, sources_of, truth_of, white_prior, white_truth
 
 PRIOR = gaussian(20)
@@ -313,6 +316,29 @@ def test_diagnosis_changes_nothing_and_names_every_source():
     assert not found.weighted
     assert not found.removed
     assert "climatology" in found.explanation()
+
+
+def test_a_misstated_error_of_a_real_field_is_found_by_a_learnt_prior():
+    """The shipped fields under the shipped prior: half the true error is stated, and 2 is found.
+
+    Within a quarter: the prior is over-confident on the day of these fields, and what it lacks counts as error.
+    """
+    data = files("skyweave") / "data"
+    part = {"latitude": slice(30, 62), "longitude": slice(40, 72)}
+    truth = xr.open_dataset(str(data / "era5_sample.nc")).isel(time=[1, 3], **part).load()
+    rng, given = np.random.default_rng(0), []
+    for name, error in {"t2m": 2.0, "u10": 1.0}.items():
+        noisy = truth[name] + error * rng.standard_normal(truth[name].shape)
+        seen = noisy.where(rng.random(noisy.shape) < 0.4).assign_attrs(truth[name].attrs)
+        given.append(GridObservation(seen, error / 2, name="satellite"))
+    prior = open_prior(str(data / "era5_prior.safetensors"))
+    options = {"innovations": {"members": 12, "folds": 3, "iterations": 2}}
+    found = diagnose_sources(prior, given, like=truth, anchor=["satellite"], **options)
+    for g in range(2):
+        assert found.factor(g) == pytest.approx(2, rel=0.3)
+        assert found.errors.standard_error[g] < 0.1
+        assert found.errors.before[g] > 1.5 > found.errors.after[g]
+    assert not found.biases
 
 
 def test_stretches_show_every_group_even_a_rare_one():

@@ -48,6 +48,8 @@ class Flags:
         Run the network in bfloat16.
     device
         cpu (default), cuda or auto.
+    weights
+        stated (default), or innovations: errors of the sources are estimated, see docs/sources.md.
     recalibrate
         Apply the spread correction that is stored with the prior.
     overwrite
@@ -68,6 +70,7 @@ class Flags:
     batch: int | None = None
     autocast: bool | None = None
     device: str | None = None
+    weights: str | None = None
     recalibrate: bool | None = None
     overwrite: bool | None = None
 
