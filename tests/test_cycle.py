@@ -81,7 +81,7 @@ def world(cycles):
 
 
 def cycler(truth, members=64, **options):
-    settings = CycleSettings(members=members, reach=1.0, local=False, **options)
+    settings = CycleSettings(members=members, reach=1.0, local=False, extrapolate=True, **options)
     return Cycler(
         prior=lambda k: PRIOR,
         spec=StateSpec((Variable("a", "1"),)),

@@ -57,6 +57,7 @@ def as_source(
     climate_mean: Tensor | float = 0.0,
     aggregate: sp.csr_array | None = None,
     reference: StationaryCovariance | None = None,
+    extrapolate: bool = True,
 ) -> GaussianForecast:
     r"""What a forecast ``N(m, P)`` adds to a prior whose climate is ``N(\mu, C)``; see the module.
 
@@ -72,6 +73,9 @@ def as_source(
         aggregate: ``G`` of `GaussianForecast`.
         reference: the climate's covariance as it would have been estimated in the way that ``P`` was (tapered, say);
             ``p`` is that of ``P`` relative to it. ``C`` itself by default.
+        extrapolate: observe ``z``, which lies beyond ``m`` as seen from the climate, so that prior times source is
+            ``N(m, P)``. Exact for a Gaussian prior; a learnt one is asked for states that it has never seen, so ``m``
+            itself is safer: where there is little skill the mean is then drawn to the climate.
 
     Raises:
         ValueError: the two covariances live on different tori.
@@ -88,7 +92,8 @@ def as_source(
     error = replace(spread, spectrum=_like(F, spread.spectrum), scale=None, _cache={})
     local = _local_factor(spread, climate)
     error = error if local is None else error.scaled(local)
-    return GaussianForecast(observed_mean(mean, error, climate, climate_mean), error, aggregate)
+    z = observed_mean(mean, error, climate, climate_mean) if extrapolate else mean
+    return GaussianForecast(z, error, aggregate)
 
 
 def observed_mean(

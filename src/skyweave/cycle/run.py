@@ -56,6 +56,7 @@ class CycleSettings:
         reach: share of the domain beyond which the ensemble's correlations are zero.
         local: whether the ensemble's standard deviation varies in space; on domains too large to be solved directly
             it does not.
+        extrapolate: as in `skyweave.cycle.forecast.as_source`; exact for Gaussian priors, not robust with learnt ones.
         inflation: factor of the forecast's variance before an analysis; where it adapts, the one to begin with.
         adaptive: let the factor follow the innovations, see `adapted`.
         batch: members computed together.
@@ -67,6 +68,7 @@ class CycleSettings:
     information: Literal["ensemble", "stated"] = "ensemble"
     reach: float = 0.5
     local: bool = True
+    extrapolate: bool = False
     inflation: float = 1.0
     adaptive: bool = True
     batch: int = 64
@@ -195,8 +197,10 @@ class Cycler:
             reach=settings.reach,
             local=settings.local and mean.numel() <= DIRECT_LIMIT,
         )
-        climate_mean = self.climate_mean(k)
-        return as_source(mean, spread, self.climate, climate_mean, self.down, self.reference)
+        climate_mean = self.climate_mean(k) if settings.extrapolate else 0.0
+        return as_source(
+            mean, spread, self.climate, climate_mean, self.down, self.reference, settings.extrapolate
+        )
 
     def climate_mean(self, k: int) -> Tensor:
         """What the prior expects at frame ``k`` where nothing is known, on the model's grid, ``(C, h, w)``."""
