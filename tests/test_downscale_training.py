@@ -187,6 +187,11 @@ def test_refusals(tmp_path):
         train_network(
             module, loss_of(module), *data, settings(epochs=1), checkpoint=path, digest="b", **QUIET
         )
+    if not torch.cuda.is_available():
+        with pytest.raises(SkyweaveError, match="no CUDA device"):
+            train_network(
+                module, loss_of(module), *data, settings(device="cuda"), checkpoint=tmp_path / "e", **QUIET
+            )
     with pytest.raises(SkyweaveError, match="the loss is nan at step 0"):
         train_network(
             module, lambda b, g: module(b[0]).mean() * torch.nan, *data, settings(),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skyweave.config import parse_config
 from skyweave.downscale.calendar import season_of
 from skyweave.downscale.config import SEASONS, DownscaleConfig
 from skyweave.downscale.data import Calendar, Samples, Scaler
@@ -20,11 +22,12 @@ from skyweave.downscale.opening import open_record
 from skyweave.downscale.records import Record
 from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.storage import TrainedDownscaler, open_downscaler
+from skyweave.downscale.train import usable_device
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.posterior.noise import NoiseStream
 
-__all__ = ["AreaModels", "MemberNoise", "day_identity"]
+__all__ = ["AreaModels", "MemberNoise", "day_identity", "settings_with"]
 
 Fields = NDArray[np.float32]
 
@@ -156,19 +159,26 @@ class AreaModels:
         Returns:
             ``(M, C, H, W)``, physical units.
         """
-        season = self.season(index)
+        season, device = self.season(index), usable_device(settings.device)
         if season not in self.trained:
             raise SkyweaveError(f"area {self.area!r} has no model of {season}, the season of day {index}")
         trained, samples = self.trained[season], self.samples(season)
+        trained.model.to(device)
         noise = NoiseStream(settings.seed, list(members), [day_identity(self.record.days[index])])
         if lags is None:
-            sample = samples.sample([index])
+            sample = samples.sample([index]).to(device)
             drawn = predict_fields(trained.model, sample, noise, settings, trained.patch)[0]
         else:
             scaled = samples.scaler.fine.forward(torch.from_numpy(lags))
             one = samples.sample([index], lags=scaled[:1])
             count = len(lags)
             wide = {k: v.expand(count, *v.shape[1:]) for k, v in vars(one).items()}
-            sample = replace(one, **(wide | {"lags": scaled}))
+            sample = replace(one, **(wide | {"lags": scaled})).to(device)
             drawn = predict_fields(trained.model, sample, MemberNoise(noise), settings, trained.patch)[:, 0]
-        return samples.scaler.inverse(drawn).numpy()
+        return samples.scaler.inverse(drawn.cpu()).numpy()
+
+
+def settings_with(config: DownscaleConfig, changes: dict[str, Any]) -> InferenceSection:
+    """Settings of inference with the changes that are not None, checked like those of a file."""
+    given = {k: v for k, v in changes.items() if v is not None}
+    return parse_config(config.inference.model_dump() | given, InferenceSection, "inference")

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from skyweave.downscale.area_models import AreaModels
+from skyweave.downscale.area_models import AreaModels, settings_with
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data import day_names
 from skyweave.downscale.day_store import Clock, DayStore
@@ -19,7 +19,7 @@ from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.splits import split_days
 from skyweave.errors import SkyweaveError
 
-__all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area", "settings_with"]
+__all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area"]
 
 Indices = NDArray[np.int64]
 BLOCK = 16
@@ -282,8 +282,7 @@ def _store(
     path: Path | None,
     overwrite: bool,
 ) -> DayStore:
-    kept = settings.model_dump(mode="json")
-    kept.pop("batch")
+    kept = settings.model_dump(mode="json", exclude={"batch", "device"})
     values = {
         "what": what,
         "models": models.fingerprint(),
@@ -300,11 +299,3 @@ def _store(
         "inference": ", ".join(f"{k} {v}" for k, v in kept.items()),
     }
     return DayStore(models.record, days, members, block, path, values, overwrite, attrs)
-
-
-def settings_with(config: DownscaleConfig, changes: dict[str, Any]) -> InferenceSection:
-    """Settings of inference with the changes that are not None, checked like those of a file."""
-    from skyweave.config import parse_config
-
-    given = {k: v for k, v in changes.items() if v is not None}
-    return parse_config(config.inference.model_dump() | given, InferenceSection, "inference")

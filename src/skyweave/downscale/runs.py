@@ -29,10 +29,11 @@ def facts_of(progress: Progress) -> dict[str, Any]:
 
 
 def essential(section: Any) -> dict[str, Any]:
-    """What the result depends on; the time it may take is not part of it."""
+    """What the result depends on; the time it may take, and where, is not part of it."""
     values: dict[str, Any] = section.model_dump(mode="json")
     training = TrainingSection.model_validate(values["training"]).model_dump(mode="json")
-    training.pop("max_minutes")
+    for key in ("max_minutes", "device"):
+        training.pop(key)
     return values | {"training": training}
 
 

@@ -14,6 +14,7 @@ __all__ = [
 ]  # fmt: skip
 
 PresetName = Literal["default", "paper"]
+Device = Literal["cpu", "cuda", "auto"]
 
 
 class NetworkSection(Section):
@@ -37,7 +38,7 @@ class TrainingSection(Section):
     An epoch is a pass over all patches, or `steps_per_epoch` random batches. `plateau` and `patience` are epochs
     without improvement of the train-validation loss after which the rate is multiplied by `factor`, and after which
     training ends. With `anneal` the rate also falls as a cosine over the epochs or `max_minutes`, whichever ends
-    first. `weight_decay` is lambda_wd of Eq. 3.
+    first. `weight_decay` is lambda_wd of Eq. 3. `device` "auto" is a GPU where there is one.
     """
 
     lr: float = Field(default=2e-3, gt=0)
@@ -55,6 +56,7 @@ class TrainingSection(Section):
     validation_patches: int = Field(default=256, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0)
+    device: Device = "cpu"
 
 
 class EncoderSection(Section):
@@ -110,6 +112,7 @@ class InferenceSection(Section):
     sampler: Literal["dpm++2m", "dpm++2m-sde", "ddim", "ddpm", "heun"] = "dpm++2m-sde"
     steps: int = Field(default=16, ge=2)
     batch: int = Field(default=1024, ge=1, description="patches that pass the network at once")
+    device: Device = "cpu"
 
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {

@@ -65,7 +65,8 @@ class _Run:
         digest: str,
         tell: Callable[[str], None],
     ) -> None:
-        self.module, self.loss, self.settings = module, loss, settings
+        self.device = usable_device(settings.device)
+        self.module, self.loss, self.settings = module.to(self.device), loss, settings
         self.training, self.validation = training, validation
         self.checkpoint, self.digest, self.tell = checkpoint, digest, tell
         self.progress = Progress()
@@ -107,6 +108,7 @@ class _Run:
                 self._finish_epoch(total / max(count, 1))
                 self.save()
         self.module.load_state_dict(self.best)
+        self.module.to("cpu")
         return p
 
     def _step(self) -> float:
@@ -126,7 +128,8 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.module.train()
-        loss = self.loss(self.training.batch(index), torch.Generator().manual_seed(seed))
+        batch = on_device(self.training.batch(index), self.device)
+        loss = self.loss(batch, torch.Generator().manual_seed(seed))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise SkyweaveError(f"the loss is {value} at step {step}: lower training.lr, or check the data")
@@ -182,7 +185,8 @@ class _Run:
         total = 0.0
         for start in range(0, count, 4 * s.batch):
             index = chosen[start : start + 4 * s.batch]
-            total += float(self.loss(self.validation.batch(index), generator)) * len(index)
+            batch = on_device(self.validation.batch(index), self.device)
+            total += float(self.loss(batch, generator)) * len(index)
         self.module.load_state_dict(own)
         return total / count
 
@@ -214,7 +218,7 @@ class _Run:
         self.module.load_state_dict(part("weights"))
         self.best = part("best")
         if self.average is not None:
-            self.average.weights = part("averaged")
+            self.average.weights = {k: v.to(self.device) for k, v in part("averaged").items()}
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in part("optimiser").items():
             index, name = key.split(".", 1)
@@ -222,6 +226,26 @@ class _Run:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         self.tell(f"continuing after epoch {self.progress.epoch}")
+
+
+def usable_device(name: str) -> torch.device:
+    """The device asked for.
+
+    Raises:
+        SkyweaveError: CUDA is asked for, and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SkyweaveError("device cuda: torch sees no CUDA device here; use cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def on_device(batch: Any, device: torch.device) -> Any:
+    """A batch (a dataclass of tensors, or a tuple of them) on a device."""
+    if device.type == "cpu":
+        return batch
+    if isinstance(batch, tuple):
+        return tuple(part.to(device) for part in batch)
+    return type(batch)(**{key: value.to(device) for key, value in vars(batch).items()})
 
 
 def train_network(

@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from skyweave.baselines.downscaling import DOWNSCALING_BASELINES
-from skyweave.downscale.area_models import AreaModels
+from skyweave.downscale.area_models import AreaModels, settings_with
 from skyweave.downscale.config import DownscaleConfig
-from skyweave.downscale.extension import settings_with
 from skyweave.downscale.fitting import Fitted, model_path
 from skyweave.downscale.opening import open_record
 from skyweave.downscale.task import Task, prepare_task
@@ -119,7 +118,7 @@ def evaluate(
                 continue
             own = AreaModels(config.model_copy(update={"seasons": (season,)}), area, name, record)
             members = settings.members if own.generative else 1
-            kept = settings.model_dump(mode="json", exclude={"batch"})
+            kept = settings.model_dump(mode="json", exclude={"batch", "device"})
             mark = json.dumps([VERSION, own.fingerprint(), kept, task.digest], sort_keys=True)
             notes = path.with_name(f"scores-{path.stem}-{days}.jsonl")
 
