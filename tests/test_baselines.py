@@ -163,7 +163,9 @@ def test_bicubic_upsampling_wraps_around_the_globe():
     fields = BASELINES["bicubic"](observed, SPEC, GLOBE)[0, 0, 0]
     # The mean over three cells lowers the wave by sin(1.5 d) / (3 sin(0.5 d)), d = 10 degrees.
     lowered = np.sin(np.deg2rad(15)) / (3 * np.sin(np.deg2rad(5)))
-    np.testing.assert_allclose(fields - 280, lowered * (wave - 280), atol=0.15)
+    # Rows whose four neighbours are on one side of the poles: a wave that does not vanish there has a jump across them.
+    middle = slice(6, 12)
+    np.testing.assert_allclose((fields - 280)[middle], lowered * (wave - 280)[middle], atol=0.15)
 
 
 @pytest.mark.parametrize("name", ["linear", "bicubic"])
