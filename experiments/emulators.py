@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -136,37 +137,39 @@ def long_rollout(case: Case, emulator: Emulator, steps: int = 1000) -> torch.Ten
 
 def climate_rows(case: Case, emulator: Emulator, rollout: torch.Tensor, name: str) -> list[dict[str, Any]]:
     """Range, mean, variability and spectrum of a rollout beside the climate's."""
-    training = to_tensor(fields(case, settings(case).split.train), emulator.spec)
+    climate = to_tensor(fields(case, settings(case).split.train), emulator.spec)
     area = torch.from_numpy(emulator.grid.area / emulator.grid.area.sum())
     late = rollout[len(rollout) // 2 :]
     rows = []
     for c, variable in enumerate(emulator.spec.variables):
-        theirs, ours = training[:, c], rollout[:, c]
-        deviation = [
-            float(((x - x.mean(0)).double() ** 2 * area).sum((1, 2)).mean().sqrt())
-            for x in (theirs, late[:, c])
-        ]
-        means = [x.double().mean(0) for x in (theirs, late[:, c])]
+        theirs, ours = climate[:, c], rollout[:, c]
+        pair = (theirs, late[:, c])
+        deviation = [float(((x - x.mean(0)).double() ** 2 * area).sum((1, 2)).mean().sqrt()) for x in pair]
+        means = [x.double().mean(0) for x in pair]
+        rings = area.sum(1)
         spectra = [
-            zonal_spectrum(x, latitude_weights=area.sum(1), periodic=emulator.grid.periodic).mean(0)[1:]
-            for x in (theirs[::5], late[::5, c])
+            zonal_spectrum(x, latitude_weights=rings, periodic=emulator.grid.periodic).mean(0)[1:]
+            for x in pair
         ]
-        ratio = spectra[1] / spectra[0]
-        third = len(ratio) // 3
-        if emulator.grid.periodic:  # what the truncation of the world leaves alone
-            third = 21 // 3
-        rows.append({
-            "variable": f"{variable.name}, {variable.units}",
-            "rollout": name,
-            "climate's range": f"{float(theirs.min()):.4g} to {float(theirs.max()):.4g}",
-            "rollout's range": f"{float(ours.min()):.4g} to {float(ours.max()):.4g}",
-            "climate's deviation": f"{deviation[0]:.3g}",
-            "rollout's deviation": f"{deviation[1]:.3g}",
-            "RMS difference of means": f"{float(((means[1] - means[0]) ** 2 * area).sum().sqrt()):.3g}",
-            "power, long waves": f"{float(ratio[:third].mean()):.2f}",
-            "middle": f"{float(ratio[third : 2 * third].mean()):.2f}",
-            "short": f"{float(ratio[2 * third : 3 * third].mean()):.2f}",
-        })  # fmt: skip
+        # The world of shallow water ends at wavenumber 21.
+        last = 21 if emulator.grid.periodic else len(spectra[0])
+        edges = [0, last // 3, 2 * last // 3, last]
+        power = [float(spectra[1][a:b].sum() / spectra[0][a:b].sum()) for a, b in pairwise(edges)]
+        rows.append(
+            {
+                "variable": f"{variable.name}, {variable.units}",
+                "rollout": name,
+                "climate's range": f"{float(theirs.min()):.4g} to {float(theirs.max()):.4g}",
+                "range": f"{float(ours.min()):.4g} to {float(ours.max()):.4g}",
+                "outside": f"{float(((ours < theirs.min()) | (ours > theirs.max())).double().mean()):.0e}",
+                "climate's deviation": f"{deviation[0]:.3g}",
+                "deviation": f"{deviation[1]:.3g}",
+                "RMS difference of means": f"{float(((means[1] - means[0]) ** 2 * area).sum().sqrt()):.3g}",
+                "power, long waves": f"{power[0]:.2f}",
+                "middle": f"{power[1]:.2f}",
+                "short": f"{power[2]:.2f}",
+            }
+        )
     return rows
 
 
@@ -214,7 +217,10 @@ def main() -> None:
         scores = skill(case, emulator)
         emit(f"{case.name}: skill by lead time", skill_rows(case, scores, emulator), _note(scores), PAGE)
         figure(case, scores, emulator, FIGURES / f"{case.config}.png")
-        rows = climate_rows(case, emulator, long_rollout(case, emulator), "deterministic")
+        # What as long a stretch of the truth looks like, beside the training period.
+        later = to_tensor(fields(case, (settings(case).split.train[1], "2100-01-01")), emulator.spec)[:1000]
+        rows = climate_rows(case, emulator, later, "truth, after training")
+        rows += climate_rows(case, emulator, long_rollout(case, emulator), "deterministic")
         noisy = long_rollout(case, emulator.stochastic())
         rows += climate_rows(case, emulator, noisy, "stochastic")
         emit(f"{case.name}: 1,000 steps", rows, ROLLOUT, PAGE)
@@ -226,9 +232,10 @@ def _note(scores: xr.Dataset) -> str:
 
 
 ROLLOUT = (
-    "The range is that of all cells and times of the training period and of the whole rollout. Deviation (of each cell "
-    "in time), difference of the mean maps, and power are of its second half. Power is that of zonal waves over the "
-    "climate's, by thirds of the wavenumbers, up to T21 on the globe."
+    "The climate is the training period. Ranges are those of all cells and times, `outside` is the share of values beyond "
+    "the climate's range. Deviation (of each cell in time), difference of the mean maps, and power are of the second "
+    "half. Power is that of zonal waves over the climate's, in each third of the wavenumbers, up to T21 on the globe. "
+    "The first rows are of the truth after the training period, as long as it is, for comparison."
 )
 
 

@@ -171,8 +171,8 @@ def save_emulator(emulator: Emulator, path: str | Path, *, overwrite: bool = Fal
     for name, surface in emulator.conditioning.static.items():
         static[name] = surface.grid.to_dict()
         tensors[f"static.{name}"] = torch.from_numpy(np.ascontiguousarray(surface.values, dtype=np.float32))
-    tensors["climatology"] = emulator.climatology.coefficients.float()
-    tensors["residuals"] = emulator.residuals.half()
+    tensors["climatology"] = emulator.climatology.coefficients.float().contiguous()
+    tensors["residuals"] = emulator.residuals.half().contiguous()
     header = {
         "schema_version": SCHEMA_VERSION,
         "kind": "emulator",

@@ -268,6 +268,7 @@ def _digest(
         labels,
         getattr(forecaster, "noise", 0),
         getattr(forecaster, "seed", 0),
+        str(getattr(forecaster, "config", "")),
     ]
     digest = hashlib.sha256(json.dumps(settings, default=str).encode())
     for state in states:

@@ -21,6 +21,8 @@ from skyweave.state import StateSpec, time_dim, to_tensor
 __all__ = ["Climatology", "FunctionForecaster", "Persistence"]
 
 YEAR = 365.25
+BLOCK_BYTES = 2**28
+"""Fields that are read at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +103,20 @@ def fit_climatology(data: xr.Dataset, spec: StateSpec) -> Climatology:
     per_day = len(np.unique(np.round(hours, 3)))
     covered = _seconds_between(times[0], times[-1]) / 86400
     harmonics = (2 if covered > 0.98 * YEAR else 0, min(2, per_day // 2 - 1) if per_day >= 4 else 0)
-    values = complete(to_tensor(data, spec), spec)
-    basis = _basis(times, harmonics)
-    coefficients, *_ = np.linalg.lstsq(basis, values.flatten(1).double().numpy(), rcond=None)
-    shaped = torch.from_numpy(coefficients).reshape(-1, *values.shape[1:])
-    return Climatology(spec, Grid.from_dataset(data), step, harmonics, shaped)
+    grid, basis = Grid.from_dataset(data), torch.from_numpy(_basis(times, harmonics))
+    shape = (len(spec.variables), *grid.shape)
+    products = torch.zeros(basis.shape[1], *shape, dtype=torch.float64)
+    missing = torch.zeros(shape, dtype=torch.int64)
+    block = max(1, BLOCK_BYTES // (8 * len(spec.variables) * grid.size))
+    for first in range(0, len(times), block):
+        part = slice(first, first + block)
+        values = to_tensor(data.isel({str(time_dim(data)): part}), spec, grid).double()
+        missing += values.isnan().sum(0)
+        products += torch.einsum("tk,tchw->kchw", basis[part], values.nan_to_num())
+    _refuse_gaps((missing > 0) & (missing < len(times)), spec)
+    coefficients = torch.linalg.solve(basis.T @ basis, products.flatten(1)).reshape(products.shape)
+    coefficients[:, missing > 0] = float("nan")
+    return Climatology(spec, grid, step, harmonics, coefficients)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,14 +173,19 @@ def complete(values: Tensor, spec: StateSpec) -> Tensor:
         SkyweaveError: naming a variable that has gaps here and there.
     """
     missing = values.isnan()
-    some = (missing.any(0) & ~missing.all(0)).flatten(1).any(1)
+    _refuse_gaps(missing.any(0) & ~missing.all(0), spec)
+    return values
+
+
+def _refuse_gaps(cells: Tensor, spec: StateSpec) -> None:
+    """Raise where a value is missing at some times only, ``(C, H, W)``."""
+    some = cells.flatten(1).any(1)
     if bool(some.any()):
         name = spec.names[int(some.nonzero()[0])]
         raise SkyweaveError(
             f"{name}: values are missing here and there; forecasts need complete fields, fill the gaps first "
             "(skyweave reconstruct)"
         )
-    return values
 
 
 def _basis(times: Sequence[Any] | np.ndarray, harmonics: tuple[int, int]) -> np.ndarray:

@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor, nn
 
 from skyweave.emulate.config import EmulatorConfig
@@ -20,13 +18,11 @@ from skyweave.emulate.emulator import Emulator, save_emulator
 from skyweave.emulate.hindcast import hindcast_errors
 from skyweave.emulate.loss import ForecastLoss
 from skyweave.emulate.networks import Integrator, build_integrator
-from skyweave.emulate.simple import complete, fit_climatology
+from skyweave.emulate.reading import increments, longest_stretch, read_periods, residuals
+from skyweave.emulate.simple import fit_climatology
 from skyweave.errors import SkyweaveError
-from skyweave.grid import Grid
-from skyweave.io.read import open_fields
 from skyweave.prior.checkpoint import Average, Progress, load_checkpoint, save_checkpoint
-from skyweave.prior.data import PatchSampler, Record, regular, time_step
-from skyweave.prior.prepare import TrainingData, prepare
+from skyweave.prior.data import time_step
 from skyweave.prior.processes import Alone, interruptible, launch, own_randomness
 from skyweave.prior.reporter import Reporter
 from skyweave.prior.train import CHECKPOINT_SECONDS, learning_rate, step_seed
@@ -90,7 +86,7 @@ class _Run:
             raise SkyweaveError(
                 f"{self.out}/emulator.safetensors exists; choose another `out` or allow overwriting"
             )
-        self.data, self.grid = _read(config)
+        self.data, self.grid = read_periods(config)
         self.record = self.data.sampler.record
         torch.manual_seed(step_seed(config.seed, 0, 2**31))
         self.module = build_integrator(
@@ -255,79 +251,14 @@ class _Run:
             },
         )
         validation = self.data.validation.record
-        emulator.residuals = _residuals(emulator, validation, self.config.residuals)
+        emulator.residuals = residuals(emulator, validation, self.config.residuals)
         h = self.config.hindcast
         # A short validation period gives what it can.
-        longest = _longest_stretch(validation.times) - 1
+        longest = longest_stretch(validation.times) - 1
         found = hindcast_errors(emulator, validation.dataset, steps=min(h.steps, longest), starts=h.starts)
         emulator.metadata["hindcast"] = found.to_dict()
         save_emulator(emulator, self.out / "emulator.safetensors", overwrite=True)
         return emulator
-
-
-def increments(record: Record, frames: int = 400) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the increments of a normalised record, ``(C,)`` each.
-
-    Args:
-        record: the training period.
-        frames: pairs of times that are looked at, at most.
-
-    Raises:
-        SkyweaveError: a variable that never changes, or gaps that come and go.
-    """
-    follows = np.flatnonzero(regular(record.times))
-    chosen = follows[np.unique(np.linspace(0, len(follows) - 1, min(frames, len(follows))).astype(int))]
-    before, after = record.read(chosen), record.read(chosen + 1)
-    complete(torch.cat([before, after]), record.spec)
-    change = (after - before).double()
-    mean = change.nanmean((0, 2, 3))
-    deviation = (change - mean[:, None, None]).square().nanmean((0, 2, 3)).sqrt()
-    still = [n for n, s in zip(record.spec.names, deviation.tolist(), strict=True) if not s > 0]
-    if still:
-        raise SkyweaveError(
-            f"{', '.join(still)}: does not change in time; there is nothing to forecast, leave it out"
-        )
-    return mean.float(), deviation.float()
-
-
-def _read(config: EmulatorConfig) -> tuple[TrainingData, Grid]:
-    data = config.data
-    region = None if data.region is None else data.region.model_dump(exclude_none=True)
-    dataset: xr.Dataset = open_fields(data.paths, data.variables, region=region)
-    grid = Grid.from_dataset(dataset)
-    found = prepare(config.reading(grid.shape), config.batch)
-    samplers: tuple[PatchSampler, PatchSampler] = (found.sampler, found.validation)
-    for sampler in samplers:
-        complete(sampler.record.read(slice(0, 50)), found.spec)
-    return found, grid
-
-
-def _residuals(emulator: Emulator, record: Record, count: int) -> Tensor:
-    """One-step errors of evenly spread times, over the deviation of the increments, ``(K, C, H, W)``."""
-    follows = np.flatnonzero(regular(record.times))
-    chosen = follows[np.unique(np.linspace(0, len(follows) - 1, min(count, len(follows))).astype(int))]
-    chosen = chosen[:count]
-    if not len(chosen):
-        return emulator.residuals
-    raw = Record(record.dataset, record.spec, record.grid)
-    parts = []
-    for place in chosen:
-        forecast = emulator.step(raw.read(np.array([place])), record.times[place])
-        truth = record.read(np.array([place + 1]))
-        parts.append(
-            (truth - emulator.transform.forward(forecast)) / emulator.integrator.deviation[:, None, None]
-        )
-    stacked = torch.cat(parts).nan_to_num()
-    return stacked - stacked.mean(0)
-
-
-def _longest_stretch(times: np.ndarray) -> int:
-    """Number of times in the longest stretch of equal steps."""
-    longest = length = 1
-    for follows in regular(times):
-        length = length + 1 if follows else 1
-        longest = max(longest, length)
-    return longest
 
 
 def _comparable(config: EmulatorConfig) -> dict[str, Any]:

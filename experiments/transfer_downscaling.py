@@ -1,0 +1,375 @@
+"""Transfer downscaling on a nature run: the paper's tables, what they lack, and a record beyond the overlap.
+
+    python experiments/transfer_downscaling.py [world fit ablations tables seams steps posterior rollout cost] [--quick]
+
+Stages run in this order, all of them by default; each keeps what it made in runs/transfer_downscaling, continues where
+it was interrupted, and adds its tables to docs/results/transfer_downscaling.md. Everything is trained by a number of
+steps and not by time, so numbers repeat. On one core the whole takes about two hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from typing import Any
+
+import numpy as np
+import transfer_downscaling_parts as parts
+import xarray as xr
+from common import FIGURES, ROOT, emit
+
+import skyweave.downscale as downscale
+from skyweave.downscale.area_models import AreaModels
+from skyweave.downscale.config import DownscaleConfig
+from skyweave.downscale.extension import rollout_area
+from skyweave.downscale.records import Record
+from skyweave.downscale.storage import open_encoder
+from skyweave.downscale.task import Task, prepare_task
+from skyweave.downscale.zero_shot import CoarseLaw
+from skyweave.grid import Grid
+from skyweave.nature_runs import two_records
+from skyweave.prior.storage import LearntPrior, open_prior
+from skyweave.report.downscaling import Evaluation, evaluate
+from skyweave.verify import domain_similarity
+
+RUN = ROOT / "runs/transfer_downscaling"
+PAGE = ROOT / "docs/results/transfer_downscaling.md"
+YAML = ROOT / "experiments/configs/transfer_downscaling.yaml"
+OVERLAP = ("2005-06-01", "2007-05-31")
+EPOCHS = {"ddpm": 15, "unet": 10, "vae": 10, "vdm-like": 15, "latent": 15}
+TABLED = ("ddpm", "unet", "vae", "vdm-like")
+SEASON = "JJA"
+"""The season of the paper's figures; what costs much is measured there."""
+
+
+def world(quick: bool) -> None:
+    """Nine years of both records; the fine one is known in the overlap alone, and kept whole as truth."""
+    if (RUN / "truth.nc").exists():
+        return
+    RUN.mkdir(parents=True, exist_ok=True)
+    made = two_records(3288, (48, 64), start="2000-01-01")
+    made.coarse.to_netcdf(RUN / "coarse.nc")
+    made.elevation.to_netcdf(RUN / "elevation.nc")
+    made.fine.sel(time=slice(*OVERLAP)).to_netcdf(RUN / "fine.nc")
+    made.fine.to_netcdf(RUN / "truth.nc")
+
+
+def config(model: str = "ddpm", quick: bool = False, **options: Any) -> DownscaleConfig:
+    """The configuration with the epochs of a model, and other options."""
+    base = downscale.load_downscaling(YAML)
+    epochs = 2 if quick else EPOCHS[model]
+    training = base.options.training.model_copy(update={"epochs": epochs})
+    changed = {"options": base.options.model_copy(update={"training": training} | options), "model": model}
+    if quick:
+        little = base.encoder.training.model_copy(update={"epochs": 2})
+        changed |= {"encoder": base.encoder.model_copy(update={"training": little}), "out": RUN / "quick"}
+    return base.model_copy(update=changed)
+
+
+def fit(quick: bool) -> None:
+    """Four models for each of four seasons."""
+    for model in TABLED:
+        downscale.fit(config(model, quick))
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "no fine past": {"features": "none"},
+    "fine days as they are": {"features": "lags"},
+    "encoder trained along": {"features": "scratch"},
+    "transferred encoder": {},
+    "transferred, coarse days too": {"coarse_lags": True},
+    "transferred, no linear estimate": {"target": "standard"},
+    "transferred, in a latent space": {"model": "latent"},
+    "transferred, paper's form": {
+        "formulation": "ddpm",
+        "target": "unit",
+        "output": "sigmoid",
+        "loss": "mae",
+    },
+}
+"""Diffusion models of one season: with other inputs, in a latent space, in the paper's form (our learning rate)."""
+
+
+def variant(name: str, quick: bool) -> DownscaleConfig:
+    """Configuration of a variant, in a folder of its own that has the encoder of the season."""
+    options = dict(VARIANTS[name])
+    made = config(options.pop("model", "ddpm"), quick, **options)
+    if name == "transferred encoder":
+        return made.model_copy(update={"seasons": (SEASON,)})
+    out = made.out / "variants" / name.replace(" ", "_").replace(",", "").replace("'", "")
+    folder = out / f"all-{SEASON}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(made.out / f"all-{SEASON}" / "encoder-unet.safetensors", folder)
+    return made.model_copy(update={"out": out, "seasons": (SEASON,)})
+
+
+def ablations(quick: bool) -> None:
+    """Does the transferred encoder earn its place? One season, every variant trained for as many steps."""
+    rows = []
+    for name in VARIANTS:
+        made = variant(name, quick)
+        downscale.fit(made)
+        how = {"sampler": "dpm++2m", "steps": 32} if "paper" in name else {}
+        found = evaluate(made, most=2 if quick else None, baselines=(), **how)
+        rows.append({"variant": name} | {k: v for k, v in found[0].row(3).items() if k != "method"})
+    emit(f"What the encoder is worth ({SEASON})", rows, page=PAGE)
+
+
+def season_tasks() -> dict[str, Task]:
+    made = config()
+    return {season: prepare_task(made, "all", season) for season in made.seasons}
+
+
+def tables(quick: bool) -> None:
+    """The paper's Tables 1 to 3 and A1, and scores of ensembles."""
+    tasks = season_tasks()
+    summaries, similar, encoders = [], [], []
+    for season, task in tasks.items():
+        split = task.split
+        days = np.sort(np.concatenate([split.training, split.train_validation, split.validation, split.test]))
+        fine, coarse = task.record.fine.read(days)[:, 0], parts.bicubic(task, days)
+        for name, fields in (("fine", fine), ("coarse", coarse)):
+            summaries.append({"season": season, "record": name} | parts.summary(fields))
+        every = parts.bicubic(task, split.pretraining)
+        similar.append(
+            {"season": season} | domain_similarity(coarse, fine, all_coarse=every, epsilon=parts.FLOOR).row()
+        )
+        for kind in ("unet", "lstm", "convlstm"):
+            _, facts = open_encoder(
+                config("ddpm", quick).out / f"all-{season}" / f"encoder-{kind}.safetensors"
+            )
+            encoders.append({"season": season, "encoder": kind} | facts["scores"])
+    emit("Table 1: the records", summaries, "Optical depth in the overlap, by season.", page=PAGE)
+    emit("Table 2: how alike the records are", similar, "Wasserstein-1 distances, Eq. 10-13.", page=PAGE)
+    emit("The encoders", encoders, "Next coarse day on test days, log10; persistence beside.", page=PAGE)
+    found: list[Evaluation] = []
+    for model in TABLED:
+        last = model == "vdm-like"
+        names = ("bicubic", "quantile-mapped", "persistence") if last else ()
+        found += evaluate(config(model, quick), baselines=names, most=2 if quick else None)
+    methods = list(dict.fromkeys(e.method for e in found))
+    for title, key in (
+        ("Table 3: R2", "r2"), ("Table 3: RMSE", "rmse"), ("Table A1: MAE", "mae"), ("Table A1: NSE", "nse"),
+        ("Table A1: KGE", "kge"),
+    ):  # fmt: skip
+        rows = [{"method": m} | {e.season: _paper(e, key) for e in found if e.method == m} for m in methods]
+        emit(title, rows, "Mean(standard deviation) over test days, ensemble means.", page=PAGE)
+    keys = {"crps_log10": "CRPS log10", "ssr_log10": "SSR", "coverage90": "coverage 90%"}
+    rows = [
+        {"method": m}
+        | {f"{t} {e.season}": e.ensemble[k] for k, t in keys.items() for e in found if e.method == m}
+        for m in methods
+    ]
+    emit(
+        "Ensembles", rows, "Fair CRPS of log10, spread over error of log10, coverage; 16 members.", page=PAGE
+    )
+
+
+def _paper(e: Evaluation, key: str) -> str:
+    return f"{e.daily[key][0]:.3f}({e.daily[key][1]:.3f})"
+
+
+def seams(quick: bool) -> None:
+    """Seams and variance with halo-and-Hann, without, and with patches averaged afterwards."""
+    rows = []
+    how = config().inference.model_copy(update={"members": 8})
+    record = None
+    for model in ("ddpm", "unet"):
+        own = config(model, quick).model_copy(update={"seasons": (SEASON,)})
+        models = AreaModels(own, "all", model, record)
+        record = models.record
+        days = prepare_task(own, "all", SEASON, record).split.test[:: 9 if quick else 3]
+        truth = record.fine.read(days)[:, 0]
+        lines = parts.seam_lines(truth.shape[1:], own.patch[0], how.stride, how.halo)
+        itself = parts.seam_ratio(truth, lines)
+        for label, changes in (
+            ("one noise field, halo and Hann", {}),
+            ("one noise field, stride 4", {"stride": 4}),
+            ("one noise field, plain average", {"window": "flat", "halo": 0}),
+            ("one noise field, nearest patch", {"window": "nearest", "halo": 0}),
+            ("patches apart, halo and Hann", {"blend": "patches"}),
+            ("patches apart, halo and Hann, stride 4", {"blend": "patches", "stride": 4}),
+            ("patches apart, nearest patch", {"blend": "patches", "window": "nearest", "halo": 0}),
+        ):
+            if model == "unet" and label.startswith("patches"):
+                continue
+            given = how.model_copy(update=changes)
+            members = parts.members_of(models, days, given, 1 if model == "unet" else 8)
+            spread = parts.log10(members).var(0, ddof=1).mean() if len(members) > 1 else np.nan
+            ratio = parts.seam_ratio(members, lines)
+            rows.append(
+                {
+                    "model": model, "patches": label, "seam ratio": ratio, "over the truth's": ratio / itself,
+                    "variance of members": float(spread), "CRPS log10": float(parts.daily_crps(members, truth).mean()),
+                }
+            )  # fmt: skip
+    single = next(r["variance of members"] for r in rows if r["patches"] == "patches apart, nearest patch")
+    for row in rows:
+        row["over single patches"] = row.pop("variance of members") / single
+    note = (
+        f"{SEASON}, test days. Jumps of the gradient at rows and columns where patches begin or end, over those "
+        "elsewhere; the truth's own ratio is not one, for mountains stand somewhere. Variance of members over that of "
+        "patches drawn apart and not averaged."
+    )
+    emit("Seams", rows, note, page=PAGE)
+
+
+def steps(quick: bool) -> None:
+    """What 1000 steps are worth: the same network on a small area with 1000, 50, 20 and 10 evaluations."""
+    own = variant("transferred encoder", quick)
+    models = AreaModels(own, "all")
+    days = prepare_task(own, "all", SEASON, models.record).split.test[[3, 12]]
+    truth = models.record.fine.read(days)[:, 0]
+    rows = []
+    for sampler, count in (
+        ("ddpm", 50 if quick else 1000), ("ddim", 50), ("ddim", 20), ("ddim", 10), ("dpm++2m", 50), ("dpm++2m", 20),
+        ("dpm++2m", 10), ("dpm++2m-sde", 50), ("dpm++2m-sde", 20), ("dpm++2m-sde", 16), ("dpm++2m-sde", 10),
+    ):  # fmt: skip
+        given = own.inference.model_copy(update={"sampler": sampler, "steps": count})
+        members, seconds = parts.timed(lambda given=given: parts.members_of(models, days, given, 16))
+        crps = float(parts.daily_crps(members, truth).mean())
+        spread = float(parts.log10(members).std(0, ddof=1).mean())
+        rows.append(
+            {
+                "sampler": sampler,
+                "steps": count,
+                "CRPS log10": crps,
+                "spread": spread,
+                "s/day": seconds / len(days),
+            }
+        )
+    for row in rows:
+        row["CRPS over that of 1000"] = row["CRPS log10"] / rows[0]["CRPS log10"]
+        row["times cheaper"] = rows[0]["s/day"] / row["s/day"]
+    emit("Steps against quality", rows, f"{SEASON}, two test days, 16 members.", page=PAGE)
+
+
+def year_prior(own: DownscaleConfig, record: Record, quick: bool) -> tuple[Task, LearntPrior, CoarseLaw]:
+    """A prior of fine days of the first four fifths of the overlap, and what the coarse record says of them."""
+    whole = own.model_copy(update={"seasons": ("all",)})
+    year = prepare_task(whole, "all", "all", record)
+    training = np.sort(np.concatenate([year.split.training, year.split.train_validation]))
+    law = downscale.fit_coarse_law(record, training)
+    path = own.out / "prior" / "prior.safetensors"
+    if path.exists() and open_prior(path).attachments:
+        return year, open_prior(path), law
+    settings = downscale.prior_settings(
+        whole, record, training, year.split.validation, path.parent, patch=[48, 64],
+        network={"preset": "tiny"}, steps=100 if quick else 2500, batch=16, threads=1,
+    )  # fmt: skip
+    return year, downscale.train_prior(settings), law
+
+
+def posterior(quick: bool) -> None:
+    """The downscaler beside the posterior of a prior, on the one season whose test days the prior has not seen."""
+    own = config("ddpm", quick).model_copy(update={"seasons": ("MAM",)})
+    models = AreaModels(own, "all")
+    record = models.record
+    _, prior, law = year_prior(own, record, quick)
+    days = prepare_task(own, "all", "MAM", record).split.test[: 2 if quick else None]
+    truth = record.fine.read(days)[:, 0]
+    made = downscale.reconstruct_days(prior, record, days, [law], members=16, progress=False)
+    task = prepare_task(own, "all", "MAM", record)
+    rows = [
+        {"method": "ddpm"} | parts.ensemble_row(parts.members_of(models, days, own.inference, 16), truth),
+        {"method": "posterior of a prior"} | parts.ensemble_row(made.AOD.values, truth),
+        {"method": "bicubic"} | parts.ensemble_row(parts.bicubic(task, days)[None], truth),
+    ]
+    emit("Beside the zero-shot posterior (MAM)", rows, "Ensemble means; 16 members.", page=PAGE)
+
+
+def rollout(quick: bool) -> None:
+    """400 days beyond the overlap, with the truth beside; and the posterior of a prior, which cannot drift."""
+    days = 20 if quick else 400
+    own = config("ddpm", quick)
+    models = AreaModels(own, "all")
+    record = models.record
+    first = int(record.index(OVERLAP[1])[0]) + 1
+    index = np.arange(first, first + days)
+    end = str(record.days[index[-1]])[:10]
+    store = own.out / "rollout.zarr"
+    if not store.exists():
+        how = own.inference.model_copy(update={"members": 4})
+        rollout_area(models, how, end=end, path=store)
+    free = own.out / "posterior.zarr"
+    year, prior, law = year_prior(own, record, quick)
+    if not free.exists():
+        downscale.reconstruct_days(prior, record, index, [law], members=4, out=free)
+    truth = xr.open_dataset(RUN / "truth.nc").AOD.sel(time=record.days[index]).values
+    coarse = parts.bicubic(year, index)
+    made = {
+        "rollout": xr.open_zarr(store).AOD.values,
+        "posterior of a prior": xr.open_zarr(free).AOD.values,
+        "coarse, bicubic": coarse[None],
+    }
+    edges = [0, days // 4, days // 2, 3 * days // 4, days]
+    emit(
+        "Beyond the overlap",
+        parts.by_period(made, truth, edges),
+        "log10, by days since the last fine one.",
+        page=PAGE,
+    )
+    one = {"fine, truth": truth} | {name: members[0] for name, members in made.items()}
+    grids = dict.fromkeys(one, record.grid)
+    one["coarse, its own grid"] = record.coarse.read(index)[:, 0]
+    grids["coarse, its own grid"] = Grid.from_dataset(record.coarse.dataset)
+    rows = parts.dependence(one, grids, record.days[index], FIGURES)
+    note = (
+        "One member of each; semivariogram with a spherical fit, autocorrelation of the area mean, differences between "
+        "days.\n\n![semivariograms](../figures/transfer_variograms.png)\n\n![memory](../figures/transfer_memory.png)"
+        "\n\n![lags](../figures/transfer_lags.png)\n\n![by day](../figures/transfer_rollout.png)"
+    )
+    parts.error_figure(made, truth, record.days[index], FIGURES)
+    emit("Does the record look like the fine one", rows, note, page=PAGE)
+
+
+def cost(quick: bool) -> None:
+    """Seconds for a day of record, and what twenty years would take."""
+    own = variant("transferred encoder", quick)
+    models = AreaModels(own, "all")
+    day = int(prepare_task(own, "all", SEASON, models.record).split.test[0])
+    rows = []
+    for label, changes in (
+        ("default: stride 8, 16 steps", {}),
+        ("stride 2, 16 steps", {"stride": 2}),
+        ("stride 8, 50 steps", {"steps": 50}),
+    ):
+        given = own.inference.model_copy(update=changes)
+        _, seconds = parts.timed(lambda given=given: models.day(day, range(1), given))
+        rows.append({"inference": label, "s/day and member": seconds})
+    rows.append(
+        {
+            "inference": "paper: stride 2, 1000 steps (1000/16 of the second)",
+            "s/day and member": rows[1]["s/day and member"] * 1000 / 16,
+        }
+    )
+    for row in rows:
+        row["20 years, one core, h"] = row["s/day and member"] * 7305 / 3600
+    cells = models.record.grid.size
+    emit(
+        "Cost",
+        rows,
+        f"{cells} cells, one member, one core; days follow one another, members run side by side.",
+        page=PAGE,
+    )
+
+
+STAGES = {f.__name__: f for f in (world, fit, ablations, tables, seams, steps, posterior, rollout, cost)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stages", nargs="*", default=list(STAGES), metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument("--quick", action="store_true", help="very little of everything, to see that it runs")
+    given = parser.parse_args()
+    for name in given.stages:
+        if name not in STAGES:
+            parser.error(f"no stage {name!r}; there are {', '.join(STAGES)}")
+        print(f"---- {name}", flush=True)
+        STAGES[name](given.quick)
+
+
+if __name__ == "__main__":
+    main()
