@@ -232,10 +232,10 @@ def _note(scores: xr.Dataset) -> str:
 
 
 ROLLOUT = (
-    "The climate is the training period. Ranges are those of all cells and times, `outside` is the share of values beyond "
-    "the climate's range. Deviation (of each cell in time), difference of the mean maps, and power are of the second "
-    "half. Power is that of zonal waves over the climate's, in each third of the wavenumbers, up to T21 on the globe. "
-    "The first rows are of the truth after the training period, as long as it is, for comparison."
+    "The climate is the training period. Ranges are those of all cells and times, `outside` is the share of values "
+    "beyond the climate's range. Deviation (of each cell in time), difference of the mean maps, and power are of the "
+    "second half. Power is that of zonal waves over the climate's, in each third of the wavenumbers, up to T21 on the "
+    "globe. The first rows are of the truth after the training period, as long as it is, for comparison."
 )
 
 

@@ -21,7 +21,8 @@ def experiments(monkeypatch):
     monkeypatch.setenv("SKYWEAVE_DATA", str(DATA))
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     yield
-    for name in ("aoddiff", "aoddiff_checks", "aoddiff_maps", "common"):
+    multimodal = ("multimodal", "multimodal_common", "multimodal_figures")
+    for name in ("aoddiff", "aoddiff_checks", "aoddiff_maps", *multimodal, "common"):
         sys.modules.pop(name, None)
 
 
@@ -38,3 +39,40 @@ def test_aoddiff_fills_gaps_of_goes_better_than_kriging_and_dineof():
         assert ours["RMSE"] < score["RMSE"][other], other
         assert ours["CRPS"] < 0.9 * score["CRPS"][other], other
     assert 0.85 <= ours["coverage 90 %"] <= 0.95
+
+
+def test_multimodal_fuses_coarse_grids_and_stations_better_than_gaussian_methods():
+    multimodal = importlib.import_module("multimodal")
+    tasks = ("LR, means", "IGRA", "IGRA + LR")
+    methods = {name: multimodal.METHODS[name] for name in ("bicubic", "kriging", "optimal interpolation")}
+    methods = {multimodal.DEFAULT: multimodal.posterior} | methods
+    cards = {}
+    for task, name, pool in multimodal.pools(multimodal.cases(3), tasks, methods, 4):
+        cards[task, name] = pool.summary()
+        if name == multimodal.DEFAULT:
+            assert pool.diverged == 0
+            assert 0.8 < cards[task, name]["SSR"] < 1.1
+            assert 0.86 < cards[task, name]["coverage"] < 0.94
+            assert cards[task, name]["MELR"] < 0.5
+            if "IGRA" in task:
+                assert pool.summary("sensors")["nCRPS"] < 0.6 * pool.summary("others")["nCRPS"]
+    for task in tasks:
+        ours = cards[task, multimodal.DEFAULT]
+        for other, most in (("bicubic", 0.7), ("kriging", 0.85), ("optimal interpolation", 0.97)):
+            assert ours["nCRPS"] < most * cards[task, other]["nCRPS"], (task, other)
+            assert ours["nRMSE"] < cards[task, other]["nRMSE"], (task, other)
+    both, alone = cards["IGRA + LR", multimodal.DEFAULT], (cards[t, multimodal.DEFAULT] for t in tasks[:2])
+    assert all(both["nCRPS"] < 0.95 * one["nCRPS"] for one in alone)
+
+
+def test_multimodal_learns_of_winds_from_pressure():
+    multimodal = importlib.import_module("multimodal")
+    found = {}
+    for seen in ((), ("msl",)):
+        pool = multimodal.Pool()
+        for case in multimodal.cases(2):
+            given = multimodal.observe(case, "mean", False, names=seen) if seen else []
+            pool.add(multimodal.posterior, case, given, 4)
+        found[seen] = pool.scores()
+    for wind in ("u10", "v10"):
+        assert found["msl",][wind]["CRPS"] < 0.85 * found[()][wind]["CRPS"], wind

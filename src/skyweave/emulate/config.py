@@ -32,16 +32,20 @@ class NetworkConfig(Section):
 
 
 class LossConfig(Section):
-    """The mean square error of `rollout` steps, and a weight on the power of small scales.
+    """The mean square error of `rollout` steps, a weight on the power of small scales, and noise to be rid of.
 
     Single steps are learnt first: the rollout begins after the share `rollout_after` of the run. `spectral` is the
     weight of the power beyond the share `spectral_from` of the highest wavenumber; see `skyweave.emulate.loss`.
+    `input_noise` is white noise on the state that a step begins with, over the deviation of the increments: what the
+    network has learnt to take away does not pile up in a rollout (Sanchez-Gonzalez et al. 2020,
+    https://arxiv.org/abs/2002.09405).
     """
 
     rollout: int = Field(default=1, ge=1)
     rollout_after: float = Field(default=0.6, ge=0, le=1)
     spectral: float = Field(default=0.1, ge=0)
     spectral_from: float = Field(default=0.5, ge=0, lt=1)
+    input_noise: float = Field(default=0.05, ge=0)
 
 
 class HindcastConfig(Section):

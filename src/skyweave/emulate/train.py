@@ -173,13 +173,15 @@ class _Run:
         rollout = c.loss.rollout if self.done >= c.loss.rollout_after else 1
         torch.manual_seed(step_seed(c.seed, 0, step))  # dropout draws from the global stream
         batch = self.data.sampler.batch(step)
+        fields = batch.fields.to(self.device)
+        if c.loss.input_noise:
+            size = c.loss.input_noise * self.module.deviation[:, None, None]
+            fields[:, 0] += size * torch.randn(fields[:, 0].shape).to(fields)
         rate = learning_rate(c.optimiser, step, self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.module.train()
-        loss = self.loss(
-            self.module, batch.fields.to(self.device), batch.conditioning.to(self.device), max(1, rollout)
-        )
+        loss = self.loss(self.module, fields, batch.conditioning.to(self.device), rollout)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), c.optimiser.clip)
