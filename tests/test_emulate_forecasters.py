@@ -294,3 +294,31 @@ def test_a_model_of_earth2studio_is_stepped_by_its_interface():
 def test_a_model_that_does_not_fit_is_refused(model, names, message):
     with pytest.raises(SkyweaveError, match=message):
         Earth2StudioForecaster(model, SPEC, names)
+
+
+def test_the_linear_models_residual_is_that_of_times_it_has_not_seen():
+    rng = np.random.default_rng(5)
+    values = rng.standard_normal((160, *GRID.shape)).astype(
+        np.float32
+    )  # nothing to be learnt: residual = the state
+    count = 60
+    model = fit_forecaster("linear", dataset(values[:130], hours=24), ONE, components=count, ridge=1e-3)
+    told = float(model.residual.square().sum())
+    z = torch.from_numpy(values[130:]).double() / model.scale
+    z = (z * model.weight[:, None]).flatten(1) @ model.eofs
+    found = float((z[1:] - z[:-1] @ model.propagator.T).square().sum(1).mean())
+    assert told == pytest.approx(found, rel=0.15)
+    assert told > 1.15 * z.shape[1] * float(
+        z.var()
+    )  # in sample it would be smaller than the state's variance
+
+
+def test_the_linear_models_noise_grows_in_its_season():
+    rng = np.random.default_rng(6)
+    day = np.arange(3 * 365)
+    size = np.sqrt(1 + 0.6 * np.cos(2 * np.pi * day / 365.25))  # largest in January
+    values = (size[:, None, None] * rng.standard_normal((len(day), *GRID.shape))).astype(np.float32)
+    model = fit_forecaster("linear", dataset(values, hours=24), ONE, components=4, noise=True)
+    times = np.array(["2001-01-01", "2001-07-01"], dtype="datetime64[ns]")
+    winter, summer = model.amplitude(times).tolist()
+    assert winter / summer == pytest.approx(2.0, rel=0.2)

@@ -12,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from skyweave.emulate.forecaster import check_state, later, register, seconds_of
-from skyweave.emulate.simple import Climatology, complete, fit_climatology
+from skyweave.emulate.simple import Climatology, annual_basis, complete, fit_climatology
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.posterior.noise import NoiseStream
@@ -21,16 +21,22 @@ from skyweave.state import StateSpec, time_dim, to_tensor
 
 __all__ = ["LinearForecaster", "fit_linear"]
 
+FOLDS = 5
+RIDGES = (1e-3, 1e-2, 1e-1)
+LEAST = 0.1
+"""Least square amplitude of the residual in any season, in units of its mean."""
+
 
 @dataclass(frozen=True, eq=False)
 class LinearForecaster:
     r"""Anomalies from climatology, stepped in the space of their leading empirical orthogonal functions (EOFs).
 
     .. math:: z(t) = E^T\,\frac{x(t) - \bar x(t)}{s}\sqrt{w}, \qquad
-              z(t + \Delta t) = G z(t) + L\,n
+              z(t + \Delta t) = G z(t) + a(t)\,L\,n
 
-    What the EOFs leave out decays at once. With `noise` the residual of the regression, of covariance
-    :math:`L L^T`, is drawn anew at every step.
+    What the EOFs leave out decays at once. With `noise` the residual, of covariance :math:`a^2 L L^T`, is drawn anew
+    at every step. It is that of years the regression has not seen, and :math:`a` goes with the season: storms grow
+    faster in winter.
 
     Args:
         climatology: :math:`\bar x`.
@@ -39,6 +45,7 @@ class LinearForecaster:
         weight: :math:`\sqrt w`, of each row, ``(H,)``.
         propagator: :math:`G`, ``(K, K)``.
         residual: :math:`L`, ``(K, K)``.
+        seasons: coefficients of :math:`a^2` on a mean and the waves of the year, ``(1,)`` where there are no seasons.
         noise: draw the residual.
         seed: of what is drawn.
 
@@ -51,6 +58,7 @@ class LinearForecaster:
     weight: Tensor
     propagator: Tensor
     residual: Tensor
+    seasons: Tensor
     noise: bool = False
     seed: int = 0
 
@@ -79,9 +87,15 @@ class LinearForecaster:
         if self.noise:
             labels = range(len(state)) if members is None else members
             draws = NoiseStream(self.seed, tuple(labels), (seconds_of(time),)).normal(0, (z.shape[1],))
-            z = z + draws[:, 0].double() @ self.residual.T
+            z = z + self.amplitude([time])[0] * draws[:, 0].double() @ self.residual.T
         anomaly = (z @ self.eofs.T).reshape(state.shape) / factor
         return (after + anomaly).to(state)
+
+    def amplitude(self, times: Sequence[Any] | np.ndarray) -> Tensor:
+        """The factor ``a`` of the residual for steps that begin at some times, ``(T,)``."""
+        if len(self.seasons) == 1:
+            return self.seasons.sqrt().expand(len(times))
+        return (_seasons(times) @ self.seasons).clamp_min(LEAST).sqrt()
 
 
 @register("linear")
@@ -90,7 +104,7 @@ def fit_linear(
     spec: StateSpec,
     *,
     components: int = 40,
-    ridge: float = 1e-3,
+    ridge: float | None = None,
     noise: bool = False,
     seed: int = 0,
 ) -> LinearForecaster:
@@ -100,7 +114,8 @@ def fit_linear(
         data: training data in order of time; pairs are taken where times follow at the record's own step.
         spec: variables of the states.
         components: EOFs kept, at most.
-        ridge: added to the covariance of the components, as a share of its mean diagonal.
+        ridge: added to the covariance of the components, as a share of its mean diagonal; by default that of `RIDGES`
+            which forecasts best what the regression has not seen (five stretches of the record, left out in turn).
         noise: make the forecaster draw the residual.
         seed: of what it draws.
 
@@ -125,11 +140,40 @@ def fit_linear(
             "fewer components"
         )
     x, y = z[follows], z[follows + 1]
+    left = {r: _left_out(x, y, r) for r in (RIDGES if ridge is None else (ridge,))}
+    best = min(left, key=lambda r: float(left[r].square().mean()))
+    residuals, seasons = left[best], torch.ones(1, dtype=x.dtype)
+    if climatology.harmonics[0]:
+        # The size of a residual goes with the season, its pattern is taken to be the same.
+        basis = _seasons(times[follows])
+        size = residuals.square().mean(1)
+        seasons = torch.linalg.lstsq(basis, size / size.mean()).solution
+        residuals = residuals / (basis @ seasons).clamp_min(LEAST).sqrt()[:, None]
+    values_, modes = torch.linalg.eigh(residuals.T @ residuals / len(residuals))
+    residual = modes * values_.clamp(min=0).sqrt()
+    propagator = _regression(x, y, best)
+    return LinearForecaster(climatology, scale, eofs, rows, propagator, residual, seasons, noise, seed)
+
+
+def _regression(x: Tensor, y: Tensor, ridge: float) -> Tensor:
+    """``G`` of ``y = G x`` by least squares, ``(K, K)``."""
     covariance = x.T @ x / len(x)
-    covariance += ridge * covariance.diagonal().mean() * torch.eye(count, dtype=x.dtype)
-    propagator = torch.linalg.solve(covariance, x.T @ y / len(x)).T
-    left = y - x @ propagator.T
-    spread = left.T @ left / len(left)
-    values_, basis = torch.linalg.eigh(spread)
-    residual = basis * values_.clamp(min=0).sqrt()
-    return LinearForecaster(climatology, scale, eofs, rows, propagator, residual, noise, seed)
+    covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=x.dtype)
+    return torch.linalg.solve(covariance, x.T @ y / len(x)).T
+
+
+def _left_out(x: Tensor, y: Tensor, ridge: float) -> Tensor:
+    """Residuals of each stretch of the record by the regression of the others; of all at once where it is short."""
+    folds = torch.arange(len(x)) * FOLDS // len(x)
+    if len(x) * (FOLDS - 1) // FOLDS <= x.shape[1]:
+        return y - x @ _regression(x, y, ridge).T
+    out = torch.empty_like(y)
+    for fold in range(FOLDS):
+        here = folds == fold
+        out[here] = y[here] - x[here] @ _regression(x[~here], y[~here], ridge).T
+    return out
+
+
+def _seasons(times: Sequence[Any] | np.ndarray) -> Tensor:
+    """A mean and one wave of the year at some times, ``(T, 3)``."""
+    return torch.from_numpy(annual_basis(times, 1))

@@ -188,6 +188,11 @@ def _refuse_gaps(cells: Tensor, spec: StateSpec) -> None:
         )
 
 
+def annual_basis(times: Sequence[Any] | np.ndarray, harmonics: int) -> np.ndarray:
+    """A mean and waves of the year at `times`, shape ``(T, 1 + 2 harmonics)``."""
+    return _basis(times, (harmonics, 0))
+
+
 def _basis(times: Sequence[Any] | np.ndarray, harmonics: tuple[int, int]) -> np.ndarray:
     """Products of harmonics of year and day at `times`, shape ``(T, K)``."""
     if not any(harmonics):
