@@ -1,10 +1,11 @@
 """Transfer downscaling on a nature run: the paper's tables, what they lack, and a record beyond the overlap.
 
-    python experiments/transfer_downscaling.py [world fit ablations tables seams steps posterior rollout cost] [--quick]
+    python experiments/transfer_downscaling.py [STAGE ...] [--quick]
 
-Stages run in this order, all of them by default; each keeps what it made in runs/transfer_downscaling, continues where
-it was interrupted, and adds its tables to docs/results/transfer_downscaling.md. Everything is trained by a number of
-steps and not by time, so numbers repeat. On one core the whole takes about two hours.
+Stages are world, fit, seams, steps, tables, figures, rollout, posterior, cost, ablations and merra2, in this order and
+all of them by default; each keeps what it made in runs/transfer_downscaling, continues where it was interrupted, and
+adds its tables to docs/results/transfer_downscaling.md. Everything is trained by a number of steps and not by time, so
+numbers repeat. On one core the whole takes about two hours.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import Any
 
 import numpy as np
 import transfer_downscaling_parts as parts
+import transfer_merra2
+import transfer_stitching
 import xarray as xr
-from common import FIGURES, ROOT, emit
+from common import FIGURES, emit
+from transfer_downscaling_parts import EPOCHS, PAGE, RUN, SEASON, config, of_season
 
 import skyweave.downscale as downscale
 from skyweave.downscale.area_models import AreaModels
@@ -29,17 +33,12 @@ from skyweave.downscale.zero_shot import CoarseLaw
 from skyweave.grid import Grid
 from skyweave.nature_runs import two_records
 from skyweave.prior.storage import LearntPrior, open_prior
+from skyweave.report import comparison_figure
 from skyweave.report.downscaling import Evaluation, evaluate
 from skyweave.verify import domain_similarity
 
-RUN = ROOT / "runs/transfer_downscaling"
-PAGE = ROOT / "docs/results/transfer_downscaling.md"
-YAML = ROOT / "experiments/configs/transfer_downscaling.yaml"
 OVERLAP = ("2005-06-01", "2007-05-31")
-EPOCHS = {"ddpm": 15, "unet": 10, "vae": 10, "vdm-like": 15, "latent": 15}
 TABLED = ("ddpm", "unet", "vae", "vdm-like")
-SEASON = "JJA"
-"""The season of the paper's figures; what costs much is measured there."""
 
 
 def world(quick: bool) -> None:
@@ -52,18 +51,6 @@ def world(quick: bool) -> None:
     made.elevation.to_netcdf(RUN / "elevation.nc")
     made.fine.sel(time=slice(*OVERLAP)).to_netcdf(RUN / "fine.nc")
     made.fine.to_netcdf(RUN / "truth.nc")
-
-
-def config(model: str = "ddpm", quick: bool = False, **options: Any) -> DownscaleConfig:
-    """The configuration with the epochs of a model, and other options."""
-    base = downscale.load_downscaling(YAML)
-    epochs = 2 if quick else EPOCHS[model]
-    training = base.options.training.model_copy(update={"epochs": epochs})
-    changed = {"options": base.options.model_copy(update={"training": training} | options), "model": model}
-    if quick:
-        little = base.encoder.training.model_copy(update={"epochs": 2})
-        changed |= {"encoder": base.encoder.model_copy(update={"training": little}), "out": RUN / "quick"}
-    return base.model_copy(update=changed)
 
 
 def fit(quick: bool) -> None:
@@ -88,31 +75,58 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 """Diffusion models of one season: with other inputs, in a latent space, in the paper's form (our learning rate)."""
+ABLATION_EPOCHS = 6
 
 
-def variant(name: str, quick: bool) -> DownscaleConfig:
-    """Configuration of a variant, in a folder of its own that has the encoder of the season."""
+def variant(name: str, quick: bool, model: str = "ddpm") -> DownscaleConfig:
+    """Configuration of a variant in one season, in a folder of its own that has the encoders of the season."""
     options = dict(VARIANTS[name])
-    made = config(options.pop("model", "ddpm"), quick, **options)
-    if name == "transferred encoder":
-        return made.model_copy(update={"seasons": (SEASON,)})
+    made = config(
+        options.pop("model", model), quick, ABLATION_EPOCHS if model == "ddpm" else EPOCHS[model], **options
+    )
     out = made.out / "variants" / name.replace(" ", "_").replace(",", "").replace("'", "")
     folder = out / f"all-{SEASON}"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(made.out / f"all-{SEASON}" / "encoder-unet.safetensors", folder)
+    for encoder in (made.out / f"all-{SEASON}").glob("encoder-*.safetensors"):
+        shutil.copy(encoder, folder)
     return made.model_copy(update={"out": out, "seasons": (SEASON,)})
 
 
 def ablations(quick: bool) -> None:
     """Does the transferred encoder earn its place? One season, every variant trained for as many steps."""
+    most = 2 if quick else 9
     rows = []
     for name in VARIANTS:
         made = variant(name, quick)
         downscale.fit(made)
         how = {"sampler": "dpm++2m", "steps": 32} if "paper" in name else {}
-        found = evaluate(made, most=2 if quick else None, baselines=(), **how)
+        found = evaluate(made, most=most, baselines=(), members=8, **how)
         rows.append({"variant": name} | {k: v for k, v in found[0].row(3).items() if k != "method"})
-    emit(f"What the encoder is worth ({SEASON})", rows, page=PAGE)
+    note = f"Diffusion models, {ABLATION_EPOCHS} epochs each; {found[0].days} test days, 8 members."
+    emit(f"What the encoder is worth ({SEASON})", rows, note, page=PAGE)
+    rows = []
+    for model in TABLED:
+        without = variant("no fine past", quick, model)
+        downscale.fit(without)
+        whole = variant("transferred encoder", quick) if model == "ddpm" else of_season(quick, model)
+        for label, made, how in (
+            ("transferred encoder, halo and Hann", whole, {}),
+            (
+                "transferred encoder, nearest patch",
+                whole,
+                {"window": "nearest", "halo": 0, "blend": "patches"},
+            ),
+            ("no fine past, halo and Hann", without, {}),
+        ):
+            if model == "vdm-like":
+                label = label.split(",")[0] + ", nearest patch"
+                if how:
+                    continue
+            found = evaluate(made, most=most, baselines=(), members=8, **how)
+            rows.append(
+                {"model": model, "with": label} | {k: v for k, v in found[0].row(3).items() if k != "method"}
+            )
+    emit(f"With and without encoder and blending ({SEASON})", rows, note, page=PAGE)
 
 
 def season_tasks() -> dict[str, Task]:
@@ -169,79 +183,37 @@ def _paper(e: Evaluation, key: str) -> str:
     return f"{e.daily[key][0]:.3f}({e.daily[key][1]:.3f})"
 
 
-def seams(quick: bool) -> None:
-    """Seams and variance with halo-and-Hann, without, and with patches averaged afterwards."""
-    rows = []
-    how = config().inference.model_copy(update={"members": 8})
-    record = None
-    for model in ("ddpm", "unet"):
-        own = config(model, quick).model_copy(update={"seasons": (SEASON,)})
-        models = AreaModels(own, "all", model, record)
-        record = models.record
-        days = prepare_task(own, "all", SEASON, record).split.test[:: 9 if quick else 3]
-        truth = record.fine.read(days)[:, 0]
-        lines = parts.seam_lines(truth.shape[1:], own.patch[0], how.stride, how.halo)
-        itself = parts.seam_ratio(truth, lines)
-        for label, changes in (
-            ("one noise field, halo and Hann", {}),
-            ("one noise field, stride 4", {"stride": 4}),
-            ("one noise field, plain average", {"window": "flat", "halo": 0}),
-            ("one noise field, nearest patch", {"window": "nearest", "halo": 0}),
-            ("patches apart, halo and Hann", {"blend": "patches"}),
-            ("patches apart, halo and Hann, stride 4", {"blend": "patches", "stride": 4}),
-            ("patches apart, nearest patch", {"blend": "patches", "window": "nearest", "halo": 0}),
-        ):
-            if model == "unet" and label.startswith("patches"):
-                continue
-            given = how.model_copy(update=changes)
-            members = parts.members_of(models, days, given, 1 if model == "unet" else 8)
-            spread = parts.log10(members).var(0, ddof=1).mean() if len(members) > 1 else np.nan
-            ratio = parts.seam_ratio(members, lines)
-            rows.append(
-                {
-                    "model": model, "patches": label, "seam ratio": ratio, "over the truth's": ratio / itself,
-                    "variance of members": float(spread), "CRPS log10": float(parts.daily_crps(members, truth).mean()),
-                }
-            )  # fmt: skip
-    single = next(r["variance of members"] for r in rows if r["patches"] == "patches apart, nearest patch")
-    for row in rows:
-        row["over single patches"] = row.pop("variance of members") / single
-    note = (
-        f"{SEASON}, test days. Jumps of the gradient at rows and columns where patches begin or end, over those "
-        "elsewhere; the truth's own ratio is not one, for mountains stand somewhere. Variance of members over that of "
-        "patches drawn apart and not averaged."
-    )
-    emit("Seams", rows, note, page=PAGE)
-
-
-def steps(quick: bool) -> None:
-    """What 1000 steps are worth: the same network on a small area with 1000, 50, 20 and 10 evaluations."""
-    own = variant("transferred encoder", quick)
+def figures(quick: bool) -> None:
+    """Maps of a test day, and how the records themselves depend on distance and time."""
+    own = of_season(quick)
     models = AreaModels(own, "all")
-    days = prepare_task(own, "all", SEASON, models.record).split.test[[3, 12]]
-    truth = models.record.fine.read(days)[:, 0]
-    rows = []
-    for sampler, count in (
-        ("ddpm", 50 if quick else 1000), ("ddim", 50), ("ddim", 20), ("ddim", 10), ("dpm++2m", 50), ("dpm++2m", 20),
-        ("dpm++2m", 10), ("dpm++2m-sde", 50), ("dpm++2m-sde", 20), ("dpm++2m-sde", 16), ("dpm++2m-sde", 10),
-    ):  # fmt: skip
-        given = own.inference.model_copy(update={"sampler": sampler, "steps": count})
-        members, seconds = parts.timed(lambda given=given: parts.members_of(models, days, given, 16))
-        crps = float(parts.daily_crps(members, truth).mean())
-        spread = float(parts.log10(members).std(0, ddof=1).mean())
-        rows.append(
-            {
-                "sampler": sampler,
-                "steps": count,
-                "CRPS log10": crps,
-                "spread": spread,
-                "s/day": seconds / len(days),
-            }
-        )
-    for row in rows:
-        row["CRPS over that of 1000"] = row["CRPS log10"] / rows[0]["CRPS log10"]
-        row["times cheaper"] = rows[0]["s/day"] / row["s/day"]
-    emit("Steps against quality", rows, f"{SEASON}, two test days, 16 members.", page=PAGE)
+    record = models.record
+    task = prepare_task(own, "all", SEASON, record)
+    day = task.split.test[7:8]
+    member = models.day(int(day[0]), range(16), own.inference)[:, 0]
+    drawn = {
+        "bicubic": parts.bicubic(task, day)[0],
+        "ddpm, one member": member[0],
+        "ddpm, mean of 16": member.mean(0),
+    }
+    for name in ("unet", "vae"):
+        other = AreaModels(of_season(quick, name), "all", name, record)
+        drawn[name] = other.day(int(day[0]), range(16), own.inference)[:, 0].mean(0)
+    comparison_figure(
+        record.fine.read(day)[0, 0], drawn, record.grid, (record.coarse.read(day)[0, 0], record.coarse.grid),
+        units="AOD", log=True, title=f"Optical depth on {record.days[day[0]]!s:.10}, a test day",
+        path=FIGURES / "transfer_maps.png",
+    )  # fmt: skip
+    days = np.sort(np.concatenate([getattr(task.split, k) for k in ("training", "train_validation", "test")]))
+    records = {"fine": record.fine.read(days)[:, 0], "coarse": record.coarse.read(days)[:, 0]}
+    grids = {"fine": record.grid, "coarse": Grid.from_dataset(record.coarse.dataset)}
+    rows = parts.dependence(records, grids, record.days[days], FIGURES, stem="transfer_records")
+    note = (
+        "Figures 2 to 7 of the paper on the nature run: each record on its own grid.\n\n"
+        "![maps](../figures/transfer_maps.png)\n\n![semivariograms](../figures/transfer_records_variograms.png)\n\n"
+        "![memory](../figures/transfer_records_memory.png)\n\n![lags](../figures/transfer_records_lags.png)"
+    )
+    emit(f"The records in space and time ({SEASON})", rows, note, page=PAGE)
 
 
 def year_prior(own: DownscaleConfig, record: Record, quick: bool) -> tuple[Task, LearntPrior, CoarseLaw]:
@@ -280,7 +252,7 @@ def posterior(quick: bool) -> None:
 
 def rollout(quick: bool) -> None:
     """400 days beyond the overlap, with the truth beside; and the posterior of a prior, which cannot drift."""
-    days = 20 if quick else 400
+    days = 40 if quick else 400
     own = config("ddpm", quick)
     models = AreaModels(own, "all")
     record = models.record
@@ -325,7 +297,7 @@ def rollout(quick: bool) -> None:
 
 def cost(quick: bool) -> None:
     """Seconds for a day of record, and what twenty years would take."""
-    own = variant("transferred encoder", quick)
+    own = of_season(quick)
     models = AreaModels(own, "all")
     day = int(prepare_task(own, "all", SEASON, models.record).split.test[0])
     rows = []
@@ -354,7 +326,27 @@ def cost(quick: bool) -> None:
     )
 
 
-STAGES = {f.__name__: f for f in (world, fit, ablations, tables, seams, steps, posterior, rollout, cost)}
+def merra2(quick: bool) -> None:
+    """What of it one month of MERRA-2 allows; see `transfer_merra2`."""
+    transfer_merra2.run(RUN / ("quick/merra2" if quick else "merra2"), PAGE, quick)
+
+
+STAGES = {
+    f.__name__: f
+    for f in (
+        world,
+        fit,
+        transfer_stitching.seams,
+        transfer_stitching.steps,
+        tables,
+        figures,
+        rollout,
+        posterior,
+        cost,
+        ablations,
+        merra2,
+    )
+}
 
 
 def main() -> None:

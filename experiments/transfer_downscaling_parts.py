@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -10,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import ROOT
 from numpy.typing import NDArray
 
+import skyweave.downscale as downscale
 from skyweave.baselines.downscaling import Bicubic
 from skyweave.downscale.area_models import AreaModels
-from skyweave.downscale.inference import day_tiles
+from skyweave.downscale.config import DownscaleConfig
+from skyweave.downscale.inference import day_tiles, taper
 from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.task import Task
 from skyweave.grid import Grid
@@ -33,8 +37,35 @@ from skyweave.verify import (
 )
 
 Fields = NDArray[np.floating]
+RUN = ROOT / "runs/transfer_downscaling"
+PAGE = RUN / "quick/page.md" if "--quick" in sys.argv else ROOT / "docs/results/transfer_downscaling.md"
+YAML = ROOT / "experiments/configs/transfer_downscaling.yaml"
+EPOCHS = {"ddpm": 15, "unet": 10, "vae": 10, "vdm-like": 15, "latent": 15}
+SEASON = "JJA"
+"""The season of the paper's figures; what costs much is measured there."""
 FLOOR = 1e-3
 """Optical depth below which a logarithm is not taken further."""
+
+
+def config(
+    model: str = "ddpm", quick: bool = False, epochs: int | None = None, **options: Any
+) -> DownscaleConfig:
+    """The configuration with the epochs of a model, and other options."""
+    base = downscale.load_downscaling(YAML)
+    little = {"epochs": 2, "steps_per_epoch": 5}
+    training = base.options.training.model_copy(
+        update=little if quick else {"epochs": epochs or EPOCHS[model]}
+    )
+    changed = {"options": base.options.model_copy(update={"training": training} | options), "model": model}
+    if quick:
+        encoder = base.encoder.training.model_copy(update=little)
+        changed |= {"encoder": base.encoder.model_copy(update={"training": encoder}), "out": RUN / "quick"}
+    return base.model_copy(update=changed)
+
+
+def of_season(quick: bool, model: str = "ddpm") -> DownscaleConfig:
+    """The models of the paper's season alone."""
+    return config(model, quick).model_copy(update={"seasons": (SEASON,)})
 
 
 def log10(fields: Fields) -> Fields:
@@ -56,14 +87,14 @@ def bicubic(task: Task, days: NDArray[np.int64]) -> Fields:
     return Bicubic(task.samples)(days)[:, 0].numpy()
 
 
-def seam_lines(shape: tuple[int, int], patch: int, stride: int, halo: int) -> tuple[list[int], list[int]]:
-    """Rows and columns ``n`` such that some patch, or its core, begins or ends between ``n - 1`` and ``n``."""
+def seam_lines(shape: tuple[int, int], patch: int, how: InferenceSection) -> tuple[list[int], list[int]]:
+    """Rows and columns ``n`` such that what is taken of some patch begins or ends between ``n - 1`` and ``n``."""
     found: tuple[set[int], set[int]] = (set(), set())
-    for tile in day_tiles(shape, (patch, patch), stride):
+    tiling = day_tiles(shape, (patch, patch), how.stride)
+    for tile, share in zip(tiling, taper(tiling, shape, how.window, how.halo), strict=True):
         for axis, (index, size) in enumerate(zip((tile.i, tile.j), shape, strict=True)):
-            for edge in (index[0], index[0] + halo, index[-1] + 1 - halo, index[-1] + 1):
-                if 0 < edge < size:
-                    found[axis].add(int(edge))
+            used = index[(share > 0).any(1 - axis).numpy()]
+            found[axis].update(int(n) for n in (used[0], used[-1] + 1) if 0 < n < size)
     return sorted(found[0]), sorted(found[1])
 
 
@@ -97,6 +128,21 @@ def daily_crps(members: Fields, truth: Fields) -> Fields:
     return field.numpy().mean((-2, -1))
 
 
+def spread_row(members: Fields, truth: Fields) -> dict[str, Any]:
+    """Variance of members, spread over error and fair CRPS, all of log10."""
+    several = len(members) > 1
+    ratio = (
+        spread_skill_ratio(torch.from_numpy(log10(members)), torch.from_numpy(log10(truth)))
+        if several
+        else np.nan
+    )
+    return {
+        "variance": float(log10(members).var(0, ddof=1).mean()) if several else np.nan,
+        "SSR": float(ratio),
+        "CRPS log10": float(daily_crps(members, truth).mean()),
+    }
+
+
 def by_period(records: dict[str, Fields], truth: Fields, edges: Sequence[int]) -> list[dict[str, Any]]:
     """Errors in consecutive periods of the rollout, and the bias of the area mean of log10 in each."""
     rows = []
@@ -114,7 +160,14 @@ def by_period(records: dict[str, Fields], truth: Fields, edges: Sequence[int]) -
 
 
 def dependence(
-    records: dict[str, Fields], grids: dict[str, Grid], days: NDArray[np.datetime64], figures: Path
+    records: dict[str, Fields],
+    grids: dict[str, Grid],
+    days: NDArray[np.datetime64],
+    figures: Path,
+    *,
+    stem: str = "transfer",
+    unit: str = "log10 AOD",
+    step: str = "days",
 ) -> list[dict[str, Any]]:
     """Semivariogram, autocorrelation and lag scores of one member of each record, with figures 8 and 9 of the paper."""
     rows, curves, fits, memories, lags = [], {}, {}, {}, {}
@@ -135,10 +188,10 @@ def dependence(
         )  # fmt: skip
     reference = next(iter(records))
     variogram_figure(
-        curves, fits, units="(log10 AOD)²", reference=reference, path=figures / "transfer_variograms.png"
+        curves, fits, units=f"({unit})²", reference=reference, path=figures / f"{stem}_variograms.png"
     )
-    memory_figure(memories, reference=reference, path=figures / "transfer_memory.png")
-    lag_figure(lags, units="log10 AOD", reference=reference, path=figures / "transfer_lags.png")
+    memory_figure(memories, reference=reference, step=step, path=figures / f"{stem}_memory.png")
+    lag_figure(lags, units=unit, reference=reference, step=step, path=figures / f"{stem}_lags.png")
     return rows
 
 

@@ -45,7 +45,7 @@ def test_the_papers_window_is_as_published_inside_the_border():
 
 
 @pytest.mark.parametrize("name", DOWNSCALERS)
-@pytest.mark.parametrize("blend", ["steps", "patches"])
+@pytest.mark.parametrize("blend", ["steps", "shared", "patches"])
 def test_any_batch_and_any_order_give_the_same_day(name, blend, monkeypatch):
     sample = make_sample(batch=2, size=SHAPE)
     model = make(name, sample)
@@ -134,11 +134,12 @@ def test_members_from_one_noise_field_keep_their_variance_and_averages_lose_it()
     patch = torch.zeros(1, 1, size, size)
     single = model.draw(OnePatch(patch), many, InferenceSection(**settings)).square().mean()
     ratio = {}
-    for blend in ("steps", "patches"):
+    for blend in ("steps", "shared", "patches"):
         how = InferenceSection(stride=4, halo=2, blend=blend, **settings)
         drawn = predict_fields(model, sample, NoiseStream(1, range(members), [0]), how, (size, size))
         ratio[blend] = float(drawn.square().mean() / single)
     assert ratio["steps"] == pytest.approx(1, abs=0.02)
+    assert ratio["shared"] == pytest.approx(1, abs=0.02)
     assert ratio["patches"] < 0.6
 
 

@@ -17,7 +17,7 @@ from skyweave.downscale.target import SampleLike
 from skyweave.errors import SkyweaveError
 from skyweave.stitch import Tile, add_patch, blend_weights, extract, tiles
 
-__all__ = ["PatchNoise", "StitchedDomain", "day_tiles", "predict_fields", "taper"]
+__all__ = ["PatchNoise", "SharedNoise", "StitchedDomain", "day_tiles", "predict_fields", "taper"]
 
 _STREAMS = 1 << 32
 """Step numbers that belong to one patch, where patches are drawn by themselves."""
@@ -180,6 +180,35 @@ class PatchNoise:
 
 
 @dataclass(frozen=True)
+class SharedNoise:
+    """Noise of patches that are drawn by themselves, each from its part of the one field of a member and day.
+
+    Args:
+        noise: of members and days.
+        tiling: the patches, which become part of the batch: ``(M, P * B, ...)``.
+        shape: ``(H, W)`` of the field.
+    """
+
+    noise: Noise
+    tiling: Sequence[Tile]
+    shape: tuple[int, int]
+
+    @property
+    def members(self) -> Sequence[int]:
+        return self.noise.members
+
+    @property
+    def times(self) -> Sequence[int]:
+        return [time for _ in self.tiling for time in self.noise.times]
+
+    def normal(self, step: int, shape: Sequence[int]) -> Tensor:
+        # A model that samples in coarser cells asks for noise of these.
+        factor = self.tiling[0].shape[0] // shape[-2]
+        field = self.noise.normal(step, (*shape[:-2], self.shape[0] // factor, self.shape[1] // factor))
+        return torch.cat([extract(field, _coarser(tile, factor)) for tile in self.tiling], dim=1)
+
+
+@dataclass(frozen=True)
 class _Cut:
     """A sample cut out of another one."""
 
@@ -208,8 +237,10 @@ def predict_fields(
     """Members of whole fine days.
 
     With ``blend = "steps"`` there is one field of noise for a member and day, and every evaluation of the network is
-    blended before the sampler goes on: members keep the variance of single patches. With ``"patches"`` each patch is
-    drawn from noise of its own and the draws are averaged, as in the paper: where n patches overlap that leaves about
+    blended before the sampler goes on, so that each patch learns through its neighbours what their drivers say. With
+    ``"shared"`` each patch is drawn to the end by itself, from its part of that field, and the draws are averaged:
+    they are nearly the same where patches overlap, and members keep the variance of single patches. With
+    ``"patches"`` each patch has noise of its own, as in the paper: where n patches overlap the average leaves about
     1/n of the variance that they do not agree on.
 
     Args:
@@ -231,7 +262,7 @@ def predict_fields(
     shape = (int(sample.driver.shape[-2]), int(sample.driver.shape[-1]))
     tiling = day_tiles(shape, patch, settings.stride, model.factor)
     shares = taper(tiling, shape, "nearest" if model.nearest else settings.window, settings.halo)
-    if settings.blend == "patches" or model.nearest:
+    if settings.blend != "steps" or model.nearest:
         drawn = _patches_apart(model, sample, noise, settings, tiling, shares, shape)
     else:
         days = len(sample.driver)
@@ -259,8 +290,11 @@ def _patches_apart(
     at_once = max(1, settings.batch // (members * days))
     for start in range(0, len(tiling), at_once):
         part = range(start, min(start + at_once, len(tiling)))
-        known = model.known(cut(sample, [tiling[n] for n in part]))
-        drawn = model.draw(OnePatch(known), PatchNoise(noise, part), settings)
+        cells = [tiling[n] for n in part]
+        # A model that takes each cell from one patch has noise without places.
+        shared = settings.blend == "shared" and not model.nearest
+        own = SharedNoise(noise, cells, shape) if shared else PatchNoise(noise, part)
+        drawn = model.draw(OnePatch(model.known(cut(sample, cells))), own, settings)
         drawn = drawn.unflatten(1, (len(part), days))
         total = total.to(drawn.device)
         for place, n in enumerate(part):

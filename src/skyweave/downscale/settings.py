@@ -98,15 +98,16 @@ class ModelSection(Section):
 class InferenceSection(Section):
     """How a day is put together, and how members are drawn.
 
-    `blend` "steps" draws members from one noise field and blends patches inside each sampling step; "patches" draws
-    every patch by itself and averages afterwards, as the paper does. `window` "paper" is Eq. 5 as published, with the
+    `blend` "steps" draws members from one noise field and blends patches inside each sampling step; "shared" draws
+    every patch by itself from its part of one noise field and averages afterwards; "patches" gives every patch noise
+    of its own, as the paper does. `window` "paper" is Eq. 5 as published, with the
     border of the image filled by its own half window.
     """
 
     stride: int = Field(default=8, ge=1)
     halo: int = Field(default=2, ge=0)
     window: Literal["hann", "paper", "flat", "nearest"] = "hann"
-    blend: Literal["steps", "patches"] = "steps"
+    blend: Literal["steps", "shared", "patches"] = "steps"
     members: int = Field(default=16, ge=1)
     seed: int = Field(default=0, ge=0)
     sampler: Literal["dpm++2m", "dpm++2m-sde", "ddim", "ddpm", "heun"] = "dpm++2m-sde"
