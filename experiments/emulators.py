@@ -174,28 +174,33 @@ def climate_rows(case: Case, emulator: Emulator, rollout: torch.Tensor, name: st
 
 
 def figure(case: Case, scores: xr.Dataset, emulator: Emulator, path: Path) -> None:
-    """RMSE and ACC against lead time, a column for each variable."""
+    """RMSE and ACC against lead time: a column for each variable, or side by side where there is one."""
     with style():
         count = len(emulator.spec.variables)
-        drawing = new_figure(3.2 * count + 0.6, 5.0)
-        axes = drawing.subplots(2, count, squeeze=False, sharex=True)
-        drawing.subplots_adjust(
-            left=0.14 if count == 1 else 0.07, right=0.98, top=0.86, bottom=0.14, wspace=0.28
-        )
+        rows, columns, width = (1, 2, 8.0) if count == 1 else (2, count, 3.0 * count + 1.6)
+        drawing = new_figure(width, 3.4 if count == 1 else 5.0)
+        axes = drawing.subplots(rows, columns, squeeze=False, sharex=True)
+        low, high = (0.19, 0.79) if count == 1 else (0.14, 0.86)
+        right = 1 - 1.45 / width
+        drawing.subplots_adjust(left=0.75 / width, right=right, top=high, bottom=low, wspace=0.3)
         days = scores.lead_time.values / np.timedelta64(1, "D")
         colour = colours([str(m) for m in scores.model.values])
         for c, variable in enumerate(emulator.spec.variables):
             for row, (kind, label) in enumerate((("rmse", f"RMSE, {variable.units}"), ("acc", "ACC"))):
-                ax = axes[row, c]
+                ax = axes[0, row] if count == 1 else axes[row, c]
                 quiet(ax)
                 for model in map(str, scores.model.values):
                     values = scores[kind].sel(model=model, variable=variable.name)
                     if np.isfinite(values).any():
                         ax.plot(days, values, label=model, color=colour[model])
                 ax.set_ylabel(label)
-            axes[0, c].set_title(variable.name)
-            axes[1, c].set_xlabel("lead time, days")
-        axes[0, 0].legend()
+                if kind == "rmse":
+                    ax.set_ylim(0, None)
+                    ax.set_title(variable.name)
+        for ax in axes[-1]:
+            ax.set_xlabel("lead time, days")
+        lines = axes[0, 0].get_legend_handles_labels()
+        drawing.legend(*lines, loc="center left", bbox_to_anchor=(right + 0.08 / width, 0.5))
         heading(drawing, case.name, _note(scores))
         save(drawing, path)
 

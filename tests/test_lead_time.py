@@ -156,7 +156,8 @@ def test_fused_members_are_those_of_the_posterior(skill):
     stations.truth = truths[0, list(leads)]
     made = fuse_forecasts(
         lambda k: PRIOR, SPEC, PLAIN, forecasts[0, list(leads)], stations, [0, 1, 2], skill, leads=leads,
-        settings=CycleSettings(members=300, method=Method(steps=32), batch=100), periodic=(True, True),
+        settings=CycleSettings(members=300, extrapolate=True, method=Method(steps=32), batch=100),
+        periodic=(True, True),
     )  # fmt: skip
     for k, cycle in enumerate(made):
         mean, P = skill.predictive(forecasts[0, leads[k]], leads[k], CLIMATE)
@@ -186,7 +187,7 @@ def test_forecasts_on_a_coarser_grid():
     stations = Stations(torch.zeros(1, 1, N, N), empty=(0,))
     (cycle,) = fuse_forecasts(
         lambda k: PRIOR, SPEC, PLAIN, x, stations, [0], skill, leads=[1], down=G, coarse=(n, n),
-        settings=CycleSettings(members=200, batch=100), periodic=(True, True),
+        settings=CycleSettings(members=200, extrapolate=True, batch=100), periodic=(True, True),
     )  # fmt: skip
     mean, P = skill.predictive(x[0], 1, aggregated(CLIMATE, G, (n, n), (n, n)))
     got = cycle.analysis.reshape(200, n, 2, n, 2).mean((2, 4))

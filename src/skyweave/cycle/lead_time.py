@@ -181,10 +181,11 @@ class LeadTimeSkill:
         climate: StationaryCovariance,
         climate_mean: Tensor | float = 0.0,
         aggregate: sp.csr_array | None = None,
+        extrapolate: bool = True,
     ) -> GaussianForecast:
-        """What a forecast adds to a prior of that climate; see `predictive` and `skyweave.cycle.forecast`."""
+        """What a forecast adds to a prior of that climate; see `predictive` and `skyweave.cycle.forecast.as_source`."""
         mean, spread = self.predictive(forecast, lead, climate, climate_mean)
-        return as_source(mean, spread, climate, climate_mean, aggregate)
+        return as_source(mean, spread, climate, climate_mean, aggregate, extrapolate=extrapolate)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Real tensors, for safetensors."""
@@ -239,7 +240,7 @@ def fuse_forecasts(
         identities: a number for each frame, which its noise depends on.
         skill: of forecasts such as this one.
         leads: lead time of each frame, by number in `skill`; ``0, 1, ...`` by default.
-        settings: `members`, `seed`, `method` and `batch` are used.
+        settings: `members`, `seed`, `method`, `batch` and `extrapolate` are used.
         down, coarse, periodic: as in `skyweave.cycle.run.Cycler`.
 
     Yields:
@@ -293,7 +294,7 @@ class _Fusion(Cycler):
     def source(self, forecast: Tensor, k: int, inflation: float = 1.0) -> GaussianForecast:
         assert self.skill is not None
         mean, mu = self._mean(forecast), self.climate_mean(k)
-        return self.skill.source(mean, self.leads[k], self.climate, mu, self.down)
+        return self.skill.source(mean, self.leads[k], self.climate, mu, self.down, self.settings.extrapolate)
 
     def _mean(self, forecast: Tensor) -> Tensor:
         return self.transform.forward(forecast[:, None])[:, 0].mean(0)

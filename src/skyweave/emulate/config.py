@@ -59,7 +59,8 @@ class EmulatorConfig(Section):
     """All that training an emulator depends on; `out` receives checkpoints, `metrics.jsonl`, `emulator.safetensors`.
 
     `data`, `split`, `transform` and `bounds` are those of a prior's training; `data.conditioning` names the
-    external forcing. `residuals` one-step errors of the validation period are stored for stochastic forecasts.
+    external forcing. `residuals` one-step errors of the validation period are stored for stochastic forecasts. After a
+    step no wave is left stronger than the share `limit` of the training states have it; null leaves this out.
     """
 
     data: DataConfig
@@ -71,6 +72,7 @@ class EmulatorConfig(Section):
     loss: LossConfig = LossConfig()
     hindcast: HindcastConfig = HindcastConfig()
     residuals: int = Field(default=32, ge=0)
+    limit: float | None = Field(default=0.99, gt=0, le=1)
     optimiser: OptimiserConfig = OptimiserConfig(name="adamw", lr=3e-3, betas=(0.9, 0.95), weight_decay=1e-4)
     ema_half_life: float = Field(default=100.0, gt=0, description="steps")
     batch: int = Field(default=4, ge=1)

@@ -17,6 +17,7 @@ from torch import Tensor
 from skyweave.emulate.config import NetworkConfig
 from skyweave.emulate.forecaster import check_state, seconds_of
 from skyweave.emulate.hindcast import Hindcast
+from skyweave.emulate.limit import PowerLimit
 from skyweave.emulate.networks import Integrator, build_integrator
 from skyweave.emulate.simple import Climatology
 from skyweave.errors import SkyweaveError
@@ -49,6 +50,7 @@ class Emulator:
         metadata: training range, files, validation scores, hindcast errors (JSON values).
         noise: share of a one-step error that is drawn and added at every step; 0 for none.
         seed: of what is drawn.
+        limit: of the power of each wave after a step; none by default.
     """
 
     spec: StateSpec
@@ -63,6 +65,7 @@ class Emulator:
     metadata: dict[str, Any] = field(default_factory=dict)
     noise: float = 0.0
     seed: int = 0
+    limit: PowerLimit | None = None
 
     @torch.no_grad()
     def step(self, state: Tensor, time: Any = None, members: Sequence[int] | None = None) -> Tensor:
@@ -82,6 +85,8 @@ class Emulator:
         after = torch.cat(stepped)
         if self.noise:
             after = after + self.noise * self.draw(time, _labels(members, len(state))).to(after)
+        if self.limit is not None:
+            after = self.limit(after)
         return apply_bounds(self.transform.inverse(after), self.spec)[0].to(state.dtype)
 
     def draw(self, time: Any, members: Sequence[int], stream: int = 0) -> Tensor:
@@ -133,7 +138,11 @@ class Emulator:
             json.dumps([self.spec.to_dict(), self.transform.to_dict(), self.time_step], default=str).encode()
         )
         for name, value in sorted(
-            {**self.integrator.state_dict(), "residuals": self.residuals.half()}.items()
+            {
+                **self.integrator.state_dict(),
+                "residuals": self.residuals.half(),
+                **_limits(self.limit),
+            }.items()
         ):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -150,6 +159,12 @@ class Emulator:
                 f"this emulator's forcing ({', '.join(self.conditioning.names)}) depends on time, the state has none"
             )
         return self.conditioning.bind(self.grid).channels([time] if self.conditioning.needs_time else None)
+
+
+def _limits(limit: PowerLimit | None) -> dict[str, Tensor]:
+    if limit is None:
+        return {}
+    return {"limit.zonal": limit.zonal.contiguous(), "limit.meridional": limit.meridional.contiguous()}
 
 
 def _labels(members: Sequence[int] | None, count: int) -> Sequence[int]:
@@ -173,6 +188,7 @@ def save_emulator(emulator: Emulator, path: str | Path, *, overwrite: bool = Fal
         tensors[f"static.{name}"] = torch.from_numpy(np.ascontiguousarray(surface.values, dtype=np.float32))
     tensors["climatology"] = emulator.climatology.coefficients.float().contiguous()
     tensors["residuals"] = emulator.residuals.half().contiguous()
+    tensors |= _limits(emulator.limit)
     header = {
         "schema_version": SCHEMA_VERSION,
         "kind": "emulator",
@@ -223,6 +239,10 @@ def open_emulator(path: str | Path) -> Emulator:
         climatology = Climatology(spec, grid, time_step, (int(days), int(hours)), tensors["climatology"])
         transform = StateTransform.from_dict(header["transform"])
         residuals, metadata = tensors["residuals"].float(), header["metadata"]
+        limit = None
+        if "limit.zonal" in tensors:
+            sides = tensors["limit.zonal"], tensors["limit.meridional"]
+            limit = PowerLimit(*sides, grid.shape[1], grid.periodic)
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, ValidationError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SkyweaveError(
@@ -240,4 +260,5 @@ def open_emulator(path: str | Path) -> Emulator:
         climatology,
         residuals,
         metadata,
+        limit=limit,
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skyweave.emulate.config import EmulatorConfig
 from skyweave.emulate.emulator import Emulator, save_emulator
 from skyweave.emulate.hindcast import hindcast_errors
+from skyweave.emulate.limit import power_limit
 from skyweave.emulate.loss import ForecastLoss
 from skyweave.emulate.networks import Integrator, build_integrator
 from skyweave.emulate.reading import increments, longest_stretch, read_periods, residuals
@@ -39,6 +40,7 @@ _FREE_KEYS = (
     "log_every",
     "hindcast",
     "residuals",
+    "limit",
 )
 
 
@@ -252,6 +254,8 @@ class _Run:
                 "validation": {"scaled_rmse": self.progress.best_score},
             },
         )
+        if self.config.limit is not None:
+            emulator.limit = power_limit(record, self.grid.periodic, self.config.limit)
         validation = self.data.validation.record
         emulator.residuals = residuals(emulator, validation, self.config.residuals)
         h = self.config.hindcast
