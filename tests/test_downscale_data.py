@@ -108,6 +108,11 @@ def test_zeros_under_the_logarithm_take_the_floor_and_nothing_positive_is_refuse
     transform = Scaler.fit(record, days).fine.transforms[0]
     assert isinstance(transform, Log10Standardise)
     smallest = record.fine.read(days)
+    (note,) = Scaler.fit(record, days).notes
+    assert note.startswith(
+        f"AOD of the fine record: {(smallest == 0).sum()} of {smallest.size} training values"
+    )
+    assert Scaler.fit(make_record(), days).notes == ()
     assert transform.floor == pytest.approx(smallest[smallest > 0].min())
     assert Scaler.fit(record, days, floors={"AOD": 1e-3}).fine.transforms[0].floor == 1e-3
     samples = Samples(record, Scaler.fit(record, days), Calendar.fit(record.days[days]), LAGS)

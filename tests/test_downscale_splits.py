@@ -179,6 +179,9 @@ def test_short_gaps_are_filled_from_the_past_alone():
     on_gap = Samples(record, scaler, calendar, LAGS, fill_days=2).sample([day - 1]).target
     assert on_gap[0, 0, 3:9].isnan().all()
     assert on_gap[0, 0, 9:].isfinite().all()
+    np.testing.assert_array_equal(split.filled[0].days, record.days[[day - 2, day - 1]])
+    assert "filled, missing cells among lags" in split.describe()
+    assert "filled" not in split_days(clean, "MAM", LAGS, SplitConfig(gaps="fill")).describe()
     # A longer gap than the rule allows is skipped.
     short = split_days(record, "MAM", LAGS, SplitConfig(gaps="fill", fill_days=1))
     assert any(s.reason.endswith("too long to fill") for s in short.skipped)

@@ -103,6 +103,8 @@ def fit(
                     records = {area: open_record(config, area)}
                 done += fit_task(config, area, season, names, overwrite, speak, records[area])
             except SkyweaveError as error:
+                if len(tasks) == 1:
+                    raise
                 done += _skipped(area, season, names, error, speak)
     if all(f.status == "skipped" for f in done):
         raise SkyweaveError("nothing was trained; " + "; ".join(dict.fromkeys(f.reason for f in done)))
@@ -151,7 +153,7 @@ def fit_task(
     """
     speak = tell or (lambda text: print(text, file=sys.stderr, flush=True))
     task = prepare_task(config, area, season, record)
-    for note in (*task.record.notes, task.split.describe(task.name)):
+    for note in (*task.record.notes, *task.samples.scaler.notes, task.split.describe(task.name)):
         speak(note)
     return [_fit_model(config, task, name, overwrite, speak) for name in models]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skyweave.downscale.records import Frames, Record
 from skyweave.errors import SkyweaveError
-from skyweave.transform import TRANSFORMS, StateTransform, Transform
+from skyweave.transform import TRANSFORMS, Log10Standardise, StateTransform, Transform
 
 __all__ = ["Scaler"]
 
@@ -29,10 +29,12 @@ class Scaler:
     Args:
         fine: of the ``C`` fine variables.
         coarse: of the ``Cc`` coarse variables.
+        notes: how many training values a logarithm takes for its floor, where there are any.
     """
 
     fine: StateTransform
     coarse: StateTransform
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def fit(
@@ -60,15 +62,19 @@ class Scaler:
         if index.size == 0:
             raise SkyweaveError("no training day to fit the scaling on")
 
-        def fitted(frames: Frames) -> StateTransform:
+        notes: list[str] = []
+
+        def fitted(frames: Frames, which: str) -> StateTransform:
             most = max(1, int(memory_bytes // frames.frame_bytes))
             chosen = index if len(index) <= most else index[np.linspace(0, len(index) - 1, most).astype(int)]
             values = frames.read(chosen)
-            return StateTransform(
-                tuple(_fit_one(name, values[:, c], kinds, floors) for c, name in enumerate(frames.names))
-            )
+            transforms = []
+            for c, name in enumerate(frames.names):
+                transforms.append(_fit_one(name, values[:, c], kinds, floors))
+                notes.extend(_floored(f"{name} of the {which} record", values[:, c], transforms[-1]))
+            return StateTransform(tuple(transforms))
 
-        return cls(fitted(record.fine), fitted(record.coarse))
+        return cls(fitted(record.fine, "fine"), fitted(record.coarse, "coarse"), tuple(notes))
 
     def inverse(self, z: Tensor) -> Tensor:
         """Fine fields in physical units of scaled ones, ``(..., C, h, w)``."""
@@ -97,3 +103,17 @@ def _fit_one(
         return TRANSFORMS[kind].fit(values, **options)
     except SkyweaveError as error:
         raise SkyweaveError(f"{name}, on the {len(values)} training days: {error}") from error
+
+
+def _floored(name: str, values: NDArray[np.float32], transform: Transform) -> list[str]:
+    """What a logarithm does to values below its floor, if there are any."""
+    if not isinstance(transform, Log10Standardise):
+        return []
+    known = np.isfinite(values).sum()
+    below, zero = int((values < np.float32(transform.floor)).sum()), int((values <= 0).sum())
+    if not below:
+        return []
+    return [
+        f"{name}: {below} of {known} training values ({below / known:.1%}) are below {transform.floor:.3g}, {zero} of "
+        "them zero or less; the logarithm takes them for that (floor)"
+    ]

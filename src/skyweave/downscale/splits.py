@@ -23,7 +23,7 @@ MOST_MISSING = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Skipped:
-    """Target days that were left out for one reason."""
+    """Days that were left out, or filled, for one reason."""
 
     reason: str
     days: NDArray[np.datetime64]
@@ -42,6 +42,7 @@ class Split:
             their lags are days of `validation` or `test`.
         pretrain_validation: those of them held back to watch it.
         skipped: what was left out, and why.
+        filled: fine days whose gaps are filled where they are lags.
     """
 
     training: Indices
@@ -51,6 +52,7 @@ class Split:
     pretraining: Indices
     pretrain_validation: Indices
     skipped: tuple[Skipped, ...]
+    filled: tuple[Skipped, ...] = ()
 
     def describe(self, season: str = "") -> str:
         """What there is, and what was left out, for people."""
@@ -61,6 +63,7 @@ class Split:
         )
         lines = [f"{season}: {parts}" if season else parts]
         lines += [f"  left out, {s.reason}: {len(s.days)} ({day_names(s.days)})" for s in self.skipped]
+        lines += [f"  filled, {s.reason}: {len(s.days)} ({day_names(s.days)})" for s in self.filled]
         return "\n".join(lines)
 
 
@@ -132,12 +135,17 @@ def split_days(
     training, validation, test = targets[:first], targets[first:second], targets[second:]
     kept, watching = _set_apart(training, settings)
 
+    used = _any_of(usable[::-1], lags)[::-1]
+    gaps = days[used & (there > 0)]
+    why = f"missing cells among lags, by the last value of up to {fill} days before"
+    filled = (Skipped(why, gaps),) if len(gaps) else ()
+
     reserved = np.zeros(count, bool)
     reserved[validation] = reserved[test] = True
     seen = _any_of(reserved, lags) | reserved
     coarse_targets = in_season & begun & ~coarse_window & ~seen & _within(days, pretrain)
     pretraining, pretrain_validation = _set_apart(np.flatnonzero(coarse_targets), settings)
-    return Split(kept, watching, validation, test, pretraining, pretrain_validation, tuple(skipped))
+    return Split(kept, watching, validation, test, pretraining, pretrain_validation, tuple(skipped), filled)
 
 
 def _history(
