@@ -60,10 +60,10 @@ def fit(quick: bool) -> None:
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "transferred encoder": {},
     "no fine past": {"features": "none"},
     "fine days as they are": {"features": "lags"},
     "encoder trained along": {"features": "scratch"},
-    "transferred encoder": {},
     "transferred, coarse days too": {"coarse_lags": True},
     "transferred, no linear estimate": {"target": "standard"},
     "transferred, in a latent space": {"model": "latent"},
@@ -75,7 +75,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 """Diffusion models of one season: with other inputs, in a latent space, in the paper's form (our learning rate)."""
-ABLATION_EPOCHS = 6
+ABLATION_EPOCHS = 5
 
 
 def variant(name: str, quick: bool, model: str = "ddpm") -> DownscaleConfig:
@@ -102,8 +102,8 @@ def ablations(quick: bool) -> None:
         how = {"sampler": "dpm++2m", "steps": 32} if "paper" in name else {}
         found = evaluate(made, most=most, baselines=(), members=8, **how)
         rows.append({"variant": name} | {k: v for k, v in found[0].row(3).items() if k != "method"})
-    note = f"Diffusion models, {ABLATION_EPOCHS} epochs each; {found[0].days} test days, 8 members."
-    emit(f"What the encoder is worth ({SEASON})", rows, note, page=PAGE)
+        note = f"Diffusion models, {ABLATION_EPOCHS} epochs each; {found[0].days} test days, 8 members."
+        emit(f"What the encoder is worth ({SEASON})", rows, note, page=PAGE)
     rows = []
     for model in TABLED:
         without = variant("no fine past", quick, model)
@@ -160,7 +160,7 @@ def tables(quick: bool) -> None:
     for model in TABLED:
         last = model == "vdm-like"
         names = ("bicubic", "quantile-mapped", "persistence") if last else ()
-        found += evaluate(config(model, quick), baselines=names, most=2 if quick else None)
+        found += evaluate(config(model, quick), baselines=names, most=2 if quick else None, members=8)
     methods = list(dict.fromkeys(e.method for e in found))
     for title, key in (
         ("Table 3: R2", "r2"), ("Table 3: RMSE", "rmse"), ("Table A1: MAE", "mae"), ("Table A1: NSE", "nse"),
@@ -174,9 +174,7 @@ def tables(quick: bool) -> None:
         | {f"{t} {e.season}": e.ensemble[k] for k, t in keys.items() for e in found if e.method == m}
         for m in methods
     ]
-    emit(
-        "Ensembles", rows, "Fair CRPS of log10, spread over error of log10, coverage; 16 members.", page=PAGE
-    )
+    emit("Ensembles", rows, "Fair CRPS of log10, spread over error of log10, coverage; 8 members.", page=PAGE)
 
 
 def _paper(e: Evaluation, key: str) -> str:
@@ -227,7 +225,7 @@ def year_prior(own: DownscaleConfig, record: Record, quick: bool) -> tuple[Task,
         return year, open_prior(path), law
     settings = downscale.prior_settings(
         whole, record, training, year.split.validation, path.parent, patch=[48, 64],
-        network={"preset": "tiny"}, steps=100 if quick else 2500, batch=16, threads=1,
+        network={"preset": "tiny"}, steps=100 if quick else 1500, batch=16, threads=1,
     )  # fmt: skip
     return year, downscale.train_prior(settings), law
 
@@ -240,14 +238,14 @@ def posterior(quick: bool) -> None:
     _, prior, law = year_prior(own, record, quick)
     days = prepare_task(own, "all", "MAM", record).split.test[: 2 if quick else None]
     truth = record.fine.read(days)[:, 0]
-    made = downscale.reconstruct_days(prior, record, days, [law], members=16, progress=False)
+    made = downscale.reconstruct_days(prior, record, days, [law], members=8, progress=False)
     task = prepare_task(own, "all", "MAM", record)
     rows = [
-        {"method": "ddpm"} | parts.ensemble_row(parts.members_of(models, days, own.inference, 16), truth),
+        {"method": "ddpm"} | parts.ensemble_row(parts.members_of(models, days, own.inference, 8), truth),
         {"method": "posterior of a prior"} | parts.ensemble_row(made.AOD.values, truth),
         {"method": "bicubic"} | parts.ensemble_row(parts.bicubic(task, days)[None], truth),
     ]
-    emit("Beside the zero-shot posterior (MAM)", rows, "Ensemble means; 16 members.", page=PAGE)
+    emit("Beside the zero-shot posterior (MAM)", rows, "Ensemble means; 8 members.", page=PAGE)
 
 
 def rollout(quick: bool) -> None:
@@ -261,12 +259,12 @@ def rollout(quick: bool) -> None:
     end = str(record.days[index[-1]])[:10]
     store = own.out / "rollout.zarr"
     if not store.exists():
-        how = own.inference.model_copy(update={"members": 4})
+        how = own.inference.model_copy(update={"members": 3})
         rollout_area(models, how, end=end, path=store)
     free = own.out / "posterior.zarr"
     year, prior, law = year_prior(own, record, quick)
     if not free.exists():
-        downscale.reconstruct_days(prior, record, index, [law], members=4, out=free)
+        downscale.reconstruct_days(prior, record, index, [law], members=3, out=free)
     truth = xr.open_dataset(RUN / "truth.nc").AOD.sel(time=record.days[index]).values
     coarse = parts.bicubic(year, index)
     made = {
@@ -278,7 +276,7 @@ def rollout(quick: bool) -> None:
     emit(
         "Beyond the overlap",
         parts.by_period(made, truth, edges),
-        "log10, by days since the last fine one.",
+        "log10, by days since the last fine one; 3 members.",
         page=PAGE,
     )
     one = {"fine, truth": truth} | {name: members[0] for name, members in made.items()}

@@ -62,7 +62,7 @@ def world(folder: Path) -> None:
 
 
 def config(
-    folder: Path, model: str = "ddpm", epochs: int = 5, steps: int = 100, **options: Any
+    folder: Path, model: str = "ddpm", epochs: int = 4, steps: int = 100, **options: Any
 ) -> DownscaleConfig:
     """Settings of a model; an epoch is `steps` batches."""
     with xr.open_dataset(ELEVATION) as ds:
@@ -78,7 +78,7 @@ def config(
             "model": model,
             "encoder": {"training": training},
             "options": {"training": training} | options,
-            "inference": {"members": 16, "batch": 256},
+            "inference": {"members": 8, "batch": 256},
             "out": str(folder / f"models-{epochs}-{steps}"),
         }
     )
@@ -107,12 +107,12 @@ def scores(
 def run(folder: Path, page: Path, quick: bool) -> None:
     """Train, score, and go on beyond the overlap."""
     world(folder)
-    size = (2, 5) if quick else (5, 100)
+    size = (2, 5) if quick else (4, 100)
     rows = scores(folder, tuple(METHODS), *size, most=2 if quick else None)
     days = next(iter(rows.values()))["days"]
     note = (
         f"Precipitable water over West Africa, native cells of 0.5 x 0.625 degrees, steps of three hours; {days} test "
-        f"steps, 16 members. The coarse record is the mean of {FACTOR} x {FACTOR} cells with a lasting bias of "
+        f"steps, 8 members. The coarse record is the mean of {FACTOR} x {FACTOR} cells with a lasting bias of "
         f"{BIAS:.0%} and noise of {NOISE:.0%}.\n\n![a test step](../figures/transfer_merra2_maps.png)"
     )
     emit(
@@ -126,13 +126,13 @@ def run(folder: Path, page: Path, quick: bool) -> None:
     record = models.record
     task = prepare_task(own, "all", "all", record)
     day = int(task.split.test[-1])
-    member = models.day(day, range(16), own.inference)[:, 0]
+    member = models.day(day, range(8), own.inference)[:, 0]
     comparison_figure(
         record.fine.read(np.array([day]))[0, 0],
         {
             "bicubic": parts.bicubic(task, np.array([day]))[0],
             "one member": member[0],
-            "mean of 16": member.mean(0),
+            "mean of 8": member.mean(0),
         },
         record.grid,
         (record.coarse.read(np.array([day]))[0, 0], record.coarse.grid),

@@ -22,7 +22,8 @@ def experiments(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     yield
     multimodal = ("multimodal", "multimodal_common", "multimodal_figures")
-    for name in ("aoddiff", "aoddiff_checks", "aoddiff_maps", *multimodal, "common"):
+    transfer = ("transfer_merra2", "transfer_downscaling_parts")
+    for name in ("aoddiff", "aoddiff_checks", "aoddiff_maps", *multimodal, *transfer, "common"):
         sys.modules.pop(name, None)
 
 
@@ -76,3 +77,18 @@ def test_multimodal_learns_of_winds_from_pressure():
         found[seen] = pool.scores()
     for wind in ("u10", "v10"):
         assert found["msl",][wind]["CRPS"] < 0.85 * found[()][wind]["CRPS"], wind
+
+
+def test_downscaling_a_month_of_merra2_beats_interpolation_and_persistence(tmp_path):
+    merra2 = importlib.import_module("transfer_merra2")
+    merra2.world(tmp_path)
+    rows = merra2.scores(tmp_path, ("ddpm-none", "ddpm"), 2, 30, members=6, most=5)
+    ours, blind = rows["ddpm"], rows["ddpm-none"]
+    for other in ("bicubic", "quantile-mapped", "persistence"):
+        assert ours["CRPS log10"] < 0.8 * rows[other]["CRPS log10"], other
+    for other in ("bicubic", "quantile-mapped"):
+        assert ours["RMSE"] < 0.6 * rows[other]["RMSE"], other
+        assert blind["CRPS log10"] < rows[other]["CRPS log10"], other
+    assert ours["CRPS log10"] < 0.5 * blind["CRPS log10"]
+    assert 0.85 < ours["SSR log10"] < 1.25
+    assert 0.85 < ours["coverage 90%"] < 0.97
