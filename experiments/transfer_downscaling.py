@@ -205,7 +205,14 @@ def figures(quick: bool) -> None:
     days = np.sort(np.concatenate([getattr(task.split, k) for k in ("training", "train_validation", "test")]))
     records = {"fine": record.fine.read(days)[:, 0], "coarse": record.coarse.read(days)[:, 0]}
     grids = {"fine": record.grid, "coarse": Grid.from_dataset(record.coarse.dataset)}
-    rows = parts.dependence(records, grids, record.days[days], FIGURES, stem="transfer_records")
+    rows = parts.dependence(
+        records,
+        grids,
+        record.days[days],
+        FIGURES,
+        stem="transfer_records",
+        title=f"Both records of the overlap, {SEASON}",
+    )
     note = (
         "Figures 2 to 7 of the paper on the nature run: each record on its own grid.\n\n"
         "![maps](../figures/transfer_maps.png)\n\n![semivariograms](../figures/transfer_records_variograms.png)\n\n"
@@ -283,7 +290,7 @@ def rollout(quick: bool) -> None:
     grids = dict.fromkeys(one, record.grid)
     one["coarse, its own grid"] = record.coarse.read(index)[:, 0]
     grids["coarse, its own grid"] = Grid.from_dataset(record.coarse.dataset)
-    rows = parts.dependence(one, grids, record.days[index], FIGURES)
+    rows = parts.dependence(one, grids, record.days[index], FIGURES, title=f"{days} days beyond the overlap")
     note = (
         "One member of each; semivariogram with a spherical fit, autocorrelation of the area mean, differences between "
         "days.\n\n![semivariograms](../figures/transfer_variograms.png)\n\n![memory](../figures/transfer_memory.png)"

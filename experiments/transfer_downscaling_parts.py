@@ -168,6 +168,7 @@ def dependence(
     stem: str = "transfer",
     unit: str = "log10 AOD",
     step: str = "days",
+    title: str = "",
 ) -> list[dict[str, Any]]:
     """Semivariogram, autocorrelation and lag scores of one member of each record, with figures 8 and 9 of the paper."""
     rows, curves, fits, memories, lags = [], {}, {}, {}, {}
@@ -188,10 +189,17 @@ def dependence(
         )  # fmt: skip
     reference = next(iter(records))
     variogram_figure(
-        curves, fits, units=f"({unit})²", reference=reference, path=figures / f"{stem}_variograms.png"
+        curves,
+        fits,
+        units=f"({unit})²",
+        reference=reference,
+        title=title,
+        path=figures / f"{stem}_variograms.png",
     )
-    memory_figure(memories, reference=reference, step=step, path=figures / f"{stem}_memory.png")
-    lag_figure(lags, units=unit, reference=reference, step=step, path=figures / f"{stem}_lags.png")
+    memory_figure(memories, reference=reference, step=step, title=title, path=figures / f"{stem}_memory.png")
+    lag_figure(
+        lags, units=unit, reference=reference, step=step, title=title, path=figures / f"{stem}_lags.png"
+    )
     return rows
 
 
@@ -202,7 +210,10 @@ def error_figure(
     means = {"truth": area_mean(truth)} | {n: area_mean(m.mean(0)) for n, m in records.items()}
     errors = {n: daily_rmse(m, truth) for n, m in records.items()}
     panels = {"area mean of AOD": means, "RMSE of log10 AOD": errors}
-    series_figure(days, panels, smooth=15, path=figures / "transfer_rollout.png")
+    title = "Beyond the overlap, means over 15 days"
+    series_figure(
+        days, panels, smooth=15, reference="truth", title=title, path=figures / "transfer_rollout.png"
+    )
 
 
 def ensemble_row(members: Fields, truth: Fields) -> dict[str, Any]:

@@ -30,7 +30,7 @@ FACTOR, MARGIN, LAST = 8, 16, "2014-06-16"
 BIAS, NOISE = 0.06, 0.05
 """Standard deviation of the logarithm: of each coarse cell's lasting bias, and of noise with a memory of half a day."""
 BEGIN, SIZE = (40, 280), (80, 112)
-"""Native cells of the coarse record's area: West Africa and the ocean before it."""
+"""Native cells of the coarse record's area: Africa north of the equator."""
 
 
 def world(folder: Path) -> None:
@@ -111,7 +111,7 @@ def run(folder: Path, page: Path, quick: bool) -> None:
     rows = scores(folder, tuple(METHODS), *size, most=2 if quick else None)
     days = next(iter(rows.values()))["days"]
     note = (
-        f"Precipitable water over West Africa, native cells of 0.5 x 0.625 degrees, steps of three hours; {days} test "
+        f"Precipitable water over Africa, native cells of 0.5 x 0.625 degrees, steps of three hours; {days} test "
         f"steps, 8 members. The coarse record is the mean of {FACTOR} x {FACTOR} cells with a lasting bias of "
         f"{BIAS:.0%} and noise of {NOISE:.0%}.\n\n![a test step](../figures/transfer_merra2_maps.png)"
     )
@@ -153,7 +153,7 @@ def run(folder: Path, page: Path, quick: bool) -> None:
     one = {"fine, truth": truth} | {name: members[0] for name, members in made.items()}
     rows_ = parts.dependence(
         one, dict.fromkeys(one, record.grid), record.days[index], FIGURES,
-        stem="transfer_merra2", unit="log10 TQV", step="steps of 3 hours",
+        stem="transfer_merra2", unit="log10 TQV", step="steps of 3 hours", title="MERRA-2 beyond the overlap",
     )  # fmt: skip
     emit(
         "MERRA-2: does it look like the fine record",
