@@ -14,8 +14,8 @@ from skyweave.errors import SkyweaveError
 __all__ = ["COMMANDS", "build_app", "main"]
 
 COMMANDS = (
-    "train", "calibrate", "reconstruct", "sample", "emulate", "cycle", "downscale", "check", "tune", "info", "data",
-    "regrid", "demo", "version",
+    "train", "calibrate", "reconstruct", "sample", "emulate", "cycle", "fuse", "downscale", "check", "tune", "info",
+    "data", "regrid", "demo", "version",
 )  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from skyweave.cycle.assimilate import assimilate
 from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, as_source
 from skyweave.cycle.lead_time import LeadTimeSkill, fuse_forecasts
+from skyweave.cycle.past import PastForecasts, past_from_files, past_from_forecaster
+from skyweave.cycle.precomputed import fuse
 from skyweave.cycle.run import Cycle, Cycler, CycleSettings
 
 __all__ = [
@@ -13,9 +15,13 @@ __all__ = [
     "Cycler",
     "GaussianForecast",
     "LeadTimeSkill",
+    "PastForecasts",
     "analyse",
     "as_source",
     "assimilate",
     "ensemble_covariance",
+    "fuse",
     "fuse_forecasts",
+    "past_from_files",
+    "past_from_forecaster",
 ]

@@ -35,7 +35,7 @@ from skyweave.prior.covariance import StationaryCovariance
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
-__all__ = ["LeadTimeSkill", "fuse_forecasts"]
+__all__ = ["Fusion", "LeadTimeSkill", "fuse_forecasts", "fusion"]
 
 LEAST = 1e-6
 """Least power of a scale, in units of the truths' own, that is divided by."""
@@ -249,14 +249,42 @@ def fuse_forecasts(
     Raises:
         SkyweaveError: as many frames as there are not lead times or identities, a forecast that does not fit the skill.
     """
+    made = fusion(
+        prior, spec, transform, forecast, observed, identities, skill, leads=leads, settings=settings, down=down,
+        coarse=coarse, periodic=periodic,
+    )  # fmt: skip
+    # The next stored frame follows whatever the analysis before it was.
+    return made.run(torch.zeros(1, *made.prior(0).covariance(float("inf")).shape[1:]))
+
+
+def fusion(
+    prior: Callable[[int], Background],
+    spec: StateSpec,
+    transform: StateTransform,
+    forecast: Tensor,
+    observed: ObservationSet,
+    identities: list[int],
+    skill: LeadTimeSkill | None = None,
+    *,
+    leads: Sequence[int] | None = None,
+    settings: CycleSettings | None = None,
+    down: sp.csr_array | None = None,
+    coarse: tuple[int, int] | None = None,
+    periodic: tuple[bool, bool] = (False, False),
+) -> Fusion:
+    """What `fuse_forecasts` runs; without a skill it knows the climate alone.
+
+    Raises:
+        SkyweaveError: as many frames as there are not lead times or identities.
+    """
     frames = (forecast if forecast.ndim == 5 else forecast[None]).transpose(0, 1)
     numbers = list(range(len(frames)) if leads is None else leads)
-    if not len(frames) == len(numbers) == len(identities):
+    if skill is not None and not len(frames) == len(numbers) == len(identities):
         raise SkyweaveError(
             f"the forecast has {len(frames)} frames, there are {len(numbers)} lead times and {len(identities)} times; "
             "give a forecast for each, without missing steps"
         )
-    fusion = _Fusion(
+    return Fusion(
         prior,
         spec,
         transform,
@@ -272,8 +300,6 @@ def fuse_forecasts(
         skill,
         tuple(numbers),
     )
-    # The next stored frame follows whatever the analysis before it was.
-    return fusion.run(torch.zeros(1, *fusion.prior(0).covariance(float("inf")).shape[1:]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,7 +313,9 @@ class _Stored:
 
 
 @dataclass(eq=False)
-class _Fusion(Cycler):
+class Fusion(Cycler):
+    """Frames of a forecast in place of a model, each of a lead time whose skill is known."""
+
     skill: LeadTimeSkill | None = None
     leads: tuple[int, ...] = ()
 

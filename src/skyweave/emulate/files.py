@@ -17,11 +17,11 @@ from torch import Tensor
 from skyweave.emulate.forecaster import check_state, later
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.axes import has_dates
+from skyweave.io.axes import find_time, has_dates
 from skyweave.io.formats import open_one
 from skyweave.state import StateSpec, find_variable, to_tensor
 
-__all__ = ["ForecastFile", "open_forecast"]
+__all__ = ["ForecastFile", "initial_times", "open_forecast"]
 
 _INIT = ("init_time", "forecast_reference_time", "initial_time", "reference_time", "forecast_time0")
 _LEAD = ("lead_time", "prediction_timedelta", "step", "forecast_period", "lead", "leadtime")
@@ -128,6 +128,7 @@ def open_forecast(
     """
     data = source if isinstance(source, xr.Dataset) else open_one(str(source))
     where = _source(data)
+    data = _by_lead_time(data, init_time)
     lead = _lead_name(data)
     for variable in spec.variables:
         find_variable(data, variable)
@@ -161,6 +162,46 @@ def open_forecast(
             "forecast, or select a part without gaps"
         )
     return ForecastFile(data, spec, own)
+
+
+def initial_times(data: xr.Dataset) -> list[Any]:
+    """The initial times of the forecasts in a file.
+
+    Raises:
+        SkyweaveError: it does not say them.
+    """
+    found = _candidates(data, "forecast_reference_time", _INIT)
+    if not found:
+        raise SkyweaveError(
+            f"{_source(data)}: no initial times (such as init_time, with standard_name 'forecast_reference_time'); it "
+            f"has {', '.join(map(str, data.coords))}"
+        )
+    return list(np.atleast_1d(data[found[0]].values))
+
+
+def _by_lead_time(data: xr.Dataset, init_time: Any) -> xr.Dataset:
+    """A forecast that lies along its valid times as one along lead times, where its initial time is known."""
+    if _candidates(data, "forecast_period", _LEAD):
+        return data
+    time = find_time(data)
+    starts = [n for n in _candidates(data, "forecast_reference_time", _INIT) if data[n].ndim == 0]
+    if time is None or time not in data.dims or (init_time is None and not starts):
+        return data
+    stamps = data[time].values
+    start: Any = data[starts[0]].values[()] if starts else init_time
+    mine, theirs = _calendar(stamps[0]), _calendar(start)
+    if mine != theirs:
+        raise SkyweaveError(
+            f"{_source(data)}: its times are of the {mine} calendar, the initial time of the {theirs} one"
+        )
+    if mine == "standard":
+        start = pd.Timestamp(start).to_datetime64()
+    spans = [stamp - start for stamp in stamps]
+    seconds = [
+        s / np.timedelta64(1, "s") if isinstance(s, np.timedelta64) else s.total_seconds() for s in spans
+    ]
+    leads = (time, np.array(seconds), {"units": "s"})
+    return data.assign_coords(lead_time=leads).swap_dims({time: "lead_time"}).drop_vars(time)
 
 
 def _chosen(starts: np.ndarray, wanted: Any, where: str) -> Any:
@@ -199,7 +240,7 @@ def _lead_name(data: xr.Dataset) -> str:
     if not found:
         raise SkyweaveError(
             f"{_source(data)}: no dimension of lead times (such as lead_time, with standard_name 'forecast_period') "
-            f"among {', '.join(map(str, data.dims))}"
+            f"among {', '.join(map(str, data.dims))}; a forecast along its valid times needs init_time"
         )
     return found[0]
 

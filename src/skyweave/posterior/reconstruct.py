@@ -21,7 +21,7 @@ from skyweave.posterior.plan import Plan
 from skyweave.posterior.sample import Method
 from skyweave.prior.storage import LearntPrior
 
-__all__ = ["plan", "reconstruct", "sample"]
+__all__ = ["plan", "reconstruct", "run_job", "sample"]
 
 
 def reconstruct(
@@ -103,7 +103,14 @@ def reconstruct(
     job = prepare(prior, observations, like, times, settings)
     if job.estimates is not None and progress:
         print(job.estimates, flush=True)
-    empty = template(job.prior.spec, job.target, members, quantiles, job.attrs())
+    return run_job(job, out, overwrite, progress)
+
+
+def run_job(
+    job: Job, out: str | os.PathLike[str] | None = None, overwrite: bool = False, progress: bool = True
+) -> xr.Dataset:
+    """The fields of a job that is ready, with their provenance, in memory or in the file that is named."""
+    empty = template(job.prior.spec, job.target, job.plan.shape[0], job.settings.quantiles, job.attrs())
     for c, variable in enumerate(job.prior.spec.variables):
         name = f"{variable.name}_provenance"
         empty[name] = (empty[name].dims, job.flags(c), empty[name].attrs)

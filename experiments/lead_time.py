@@ -1,0 +1,344 @@
+"""Precomputed forecasts fused with stations at each lead time, beside what either says alone; NCEP pressure, daily.
+
+    skyweave train experiments/configs/ncep_slp.yaml                  # 15 minutes on one core
+    skyweave emulate train experiments/configs/emulator_ncep.yaml     # 8 minutes
+    python experiments/lead_time.py [leads weights] [--quick]         # 25 minutes
+
+Prior and emulator learnt from 2001-2007. What the forecasts are worth comes from hindcasts of 2008, the test from
+forecasts that start in 2009 and 2010, each from the truth as in the paper. Stations are 30 radiosonde sites with errors
+of 100 Pa. Tables go to docs/results/lead_time.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from common import FIGURES, ROOT, emit
+from cycling import NCEP, stations
+from torch import Tensor
+
+import skyweave
+from skyweave.cycle import Cycler, CycleSettings, LeadTimeSkill, fuse_forecasts
+from skyweave.emulate import open_emulator
+from skyweave.emulate.emulator import Emulator
+from skyweave.emulate.hindcast import hindcast_starts, past_forecasts
+from skyweave.grid import Grid
+from skyweave.io import open_fields
+from skyweave.observe.assemble import ObservationSet, assemble, no_observations
+from skyweave.observe.errors import ErrorModel
+from skyweave.observe.footprint import footprint
+from skyweave.posterior.background import Background, bind
+from skyweave.posterior.sample import Method
+from skyweave.prior.storage import LearntPrior
+from skyweave.regrid import coarsen
+from skyweave.report.style import PALETTE, colours, heading, new_figure, quiet, save, style
+
+PAGE = ROOT / "docs/results/lead_time.md"
+LEADS = 10
+"""Days."""
+STATION_ERROR, LR_ERROR = 100.0, 50.0
+"""Pa."""
+STEPS, MEMBERS = 16, 16
+WEIGHTS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
+"""Of the forecast, whose error is held at that of the first day."""
+SHOWN = (1, 3, 5, 7, 10)
+ALONE, FUSED, PAPER = "IGRA", "IGRA + LUCIE", "IGRA + LUCIE, paper"
+
+
+@cache
+def prior() -> LearntPrior:
+    return skyweave.open_prior(ROOT / "runs/ncep_slp/prior.safetensors")
+
+
+@cache
+def emulator() -> Emulator:
+    return open_emulator(ROOT / "runs/emulators/ncep/emulator.safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class Forecasts:
+    """Forecasts from several starts, and what came.
+
+    Args:
+        record: the period.
+        places: of the starts in it.
+        values: ``(N, L, C, h, w)``, Pa.
+        truths: the same shape.
+    """
+
+    record: xr.Dataset
+    places: np.ndarray
+    values: Tensor
+    truths: Tensor
+
+    @classmethod
+    def made(cls, first: str, last: str, starts: int) -> Forecasts:
+        record = open_fields(str(NCEP), ["slp"], time=(first, last)).load()
+        places = hindcast_starts(record.time.values, LEADS, starts, emulator().time_step)
+        parts = [(f, t) for _, f, t in past_forecasts(emulator(), record, places, LEADS)]
+        values, truths = (torch.stack(side, 1) for side in zip(*parts, strict=True))
+        return cls(record, places, values, truths)
+
+    @property
+    def grid(self) -> Grid:
+        return Grid.from_dataset(self.record)
+
+    def at(self, lead: int) -> xr.Dataset:
+        """The truth at the times for which the forecasts of a lead time are valid."""
+        return self.record.isel(time=self.places + lead)
+
+    def field(self, lead: int) -> xr.DataArray:
+        """The forecasts of a lead time, by the time they are valid for."""
+        return self.at(lead).slp.copy(data=self.values[:, lead - 1, 0].numpy())
+
+    @cached_property
+    def stations(self) -> Any:
+        """Reports of all times."""
+        (found,) = stations(self.record, "slp", 30, STATION_ERROR, 2009)
+        return replace(found, time_window="1h", name="IGRA")
+
+    def mse(self, members: Tensor, lead: int) -> float:
+        """Of the mean of members ``(M, N, h, w)``, over starts and, by area, over cells."""
+        area = torch.from_numpy(self.grid.area / self.grid.area.mean())
+        return float(((members.double().mean(0) - self.truths[:, lead - 1, 0]) ** 2 * area).mean())
+
+    def spread(self, members: Tensor) -> float:
+        """Mean variance among the members."""
+        area = torch.from_numpy(self.grid.area / self.grid.area.mean())
+        return float((members.double().var(0) * area).mean())
+
+
+def background(times: np.ndarray, grid: Grid) -> Callable[[int], Background]:
+    return lambda k: bind(prior(), grid, times[k : k + 1])
+
+
+@cache
+def skill() -> LeadTimeSkill:
+    """What the emulator's forecasts of each lead time are worth by scale, from 2008."""
+    past = Forecasts.made("2008-01-01", "2008-12-31", 90)
+    times = np.stack([past.at(k + 1).time.values for k in range(LEADS)], 1).ravel()
+    none = no_observations(prior().spec, past.grid, len(times), prior().transform)
+    own = Cycler(
+        background(times, past.grid),
+        prior().spec,
+        prior().transform,
+        emulator(),
+        none,
+        list(range(len(times))),
+        times,
+    )
+    climate = torch.stack([own.climate_mean(k) for k in range(len(times))]).reshape(past.truths.shape)
+    forward = prior().transform.forward
+    return LeadTimeSkill.fit(
+        forward(past.values), forward(past.truths), climate_mean=climate, padded=own.padded
+    )
+
+
+def reconstructed(tests: Forecasts, lead: int, given: Sequence[Any], **how: Any) -> Tensor:
+    """Members ``(M, N, h, w)`` at the times of a lead time."""
+    like = tests.at(lead).coords.to_dataset()
+    options = {"members": MEMBERS, "steps": STEPS, "progress": False} | how
+    if not given:
+        out = skyweave.sample(prior(), like, members=MEMBERS, steps=STEPS, progress=False)
+    else:
+        out = skyweave.reconstruct(prior(), given, like=like, **options)
+    return torch.from_numpy(out.slp.values)
+
+
+def low_resolution(tests: Forecasts, lead: int) -> Any:
+    """The truth at a quarter of the resolution."""
+    grid = tests.grid
+    low = coarsen(grid.isel(slice(0, 16), slice(0, 32)), 4)
+    weights = footprint(low, grid, "bicubic", "LR").matrix
+    true = tests.at(lead).slp
+    values = (weights @ true.values.reshape(len(true), -1).T).T.reshape(-1, *low.shape)
+    values = values + LR_ERROR * np.random.default_rng(lead).standard_normal(values.shape)
+    axes = {"time": true.time, "lat": low.lat, "lon": low.lon}
+    data = xr.DataArray(values, axes, tuple(axes), name="slp", attrs=true.attrs)
+    return skyweave.GridObservation(data, LR_ERROR, operator="bicubic", name="LR")
+
+
+def forecast_source(tests: Forecasts, lead: int, error: ErrorModel, weight: float = 1.0) -> Any:
+    """The forecasts of a lead time as an ordinary source."""
+    return skyweave.GridObservation(tests.field(lead), error, operator="mask", name="LUCIE", weight=weight)
+
+
+def stated(lead: int) -> ErrorModel:
+    """The error that the emulator's own hindcasts give to a lead time."""
+    return emulator().hindcast.error("slp", np.timedelta64(24 * lead, "h"))
+
+
+def fused(tests: Forecasts, lead: int, sounded: bool) -> Tensor:
+    """By scale and lead time, see `skyweave.cycle.lead_time`."""
+    times = tests.at(lead).time.values
+    observed: ObservationSet = no_observations(prior().spec, tests.grid, len(times), prior().transform)
+    if sounded:
+        observed = assemble([tests.stations], prior().spec, tests.grid, times, prior().transform)
+    made = fuse_forecasts(
+        background(times, tests.grid), prior().spec, prior().transform, tests.values[:, lead - 1], observed,
+        times.astype("datetime64[s]").astype(int).tolist(), skill(), leads=list(repeat(lead - 1, len(times))),
+        settings=CycleSettings(members=MEMBERS, method=Method(steps=STEPS)),
+    )  # fmt: skip
+    return torch.stack([cycle.analysis[:, 0] for cycle in made], 1)
+
+
+def reinitialised(tests: Forecasts) -> list[Tensor]:
+    """Cycled from every start: the members of the analysis are stepped, with the emulator's one-step error drawn."""
+    by_start = []
+    for i, place in enumerate(tests.places):
+        part = tests.record.isel(time=slice(place, place + LEADS + 1))
+        times = part.time.values
+        own = Cycler(
+            background(times, tests.grid),
+            prior().spec,
+            prior().transform,
+            emulator().stochastic(),
+            assemble([tests.stations], prior().spec, tests.grid, times, prior().transform),
+            times.astype("datetime64[s]").astype(int).tolist(),
+            times,
+            CycleSettings(members=2 * MEMBERS, method=Method(steps=STEPS)),
+        )
+        # All members begin with the truth, as the forecasts do.
+        start = torch.from_numpy(part.slp.values[0])[None, None].repeat(2 * MEMBERS, 1, 1, 1)
+        by_start.append(torch.stack([cycle.analysis[:, 0] for cycle in own.run(start, 1)], 1))
+        print(f"reinitialised: {i + 1} of {len(tests.places)} starts", flush=True)
+    stacked = torch.stack(by_start, 1)
+    return [stacked[:, :, k] for k in range(LEADS)]
+
+
+def leads(quick: bool) -> None:
+    """RMSE against lead time."""
+    tests = Forecasts.made("2009-01-01", "2010-12-31", 3 if quick else 12)
+    clip = {"sigma_y": {"grid": 0.1, "points": 5e-4}, "gamma": {"grid": 5e-3, "points": 1e-5}, "clip": 0.3}
+    paper: dict[str, Any] = {"method": "multimodal", "options": clip, "steps": None}
+    once = stated(1)
+    methods: dict[str, Callable[[int], Tensor]] = {
+        "forecast itself": lambda k: tests.values[None, :, k - 1, 0],
+        "unconditional": lambda k: reconstructed(tests, k, []),
+        "LR": lambda k: reconstructed(tests, k, [low_resolution(tests, k)]),
+        ALONE: lambda k: reconstructed(tests, k, [tests.stations]),
+        "LUCIE": lambda k: fused(tests, k, False),
+        FUSED: lambda k: fused(tests, k, True),
+        f"{FUSED}, hindcast error as a source": lambda k: reconstructed(
+            tests, k, [tests.stations, forecast_source(tests, k, stated(k))]
+        ),
+        f"{FUSED}, error of day 1": lambda k: reconstructed(
+            tests, k, [tests.stations, forecast_source(tests, k, once)]
+        ),
+        f"{PAPER}'s sampler and constants": lambda k: reconstructed(
+            tests, k, [tests.stations, forecast_source(tests, k, once)], **paper
+        ),
+    }
+    rmse: dict[str, list[float]] = {}
+    spread: dict[str, list[float]] = {}
+    for name, method in methods.items():
+        found = [method(k) for k in range(1, LEADS + 1)]
+        rmse[name] = [tests.mse(x, k + 1) ** 0.5 for k, x in enumerate(found)]
+        spread[name] = [(tests.spread(x) * (1 + 1 / len(x))) ** 0.5 if len(x) > 1 else np.nan for x in found]
+        print(f"{name}: {np.round(rmse[name])}", flush=True)
+    name = f"{FUSED} reinitialised"
+    found = reinitialised(tests)
+    rmse[name] = [tests.mse(x, k + 1) ** 0.5 for k, x in enumerate(found)]
+    spread[name] = [(tests.spread(x) * (1 + 1 / len(x))) ** 0.5 for x in found]
+    rows = []
+    for name, values in rmse.items():
+        ratio = np.array(values) / np.array(rmse[ALONE])
+        row: dict[str, Any] = {"source": name} | {f"{k + 1} d": f"{v:.0f}" for k, v in enumerate(values)}
+        ssr = np.sqrt(np.mean(np.square(spread[name])) / np.mean(np.square(values)))
+        rows.append(row | {"worst / IGRA": f"{ratio.max():.2f}", "spread / RMSE": f"{ssr:.2f}"})
+    first, last = (str(tests.at(0).time.values[k])[:10] for k in (0, -1))
+    note = (
+        f"RMSE of the ensemble mean, Pa, over {len(tests.places)} forecasts from {first} to {last}; {MEMBERS} members, "
+        f"{STEPS} evaluations (reinitialised: {2 * MEMBERS} members). Worst / IGRA: largest ratio to the stations "
+        "alone at any lead time.\n\n"
+        "![RMSE against lead time](../figures/lead_time.png)"
+    )
+    emit("RMSE against lead time", rows, note, PAGE)
+    figure(rmse)
+
+
+def weights(quick: bool) -> None:
+    """Table 2: weights of the forecast by lead time, a grid beside what needs no truth."""
+    tests = Forecasts.made("2009-01-01", "2010-12-31", 3 if quick else 12)
+    once = stated(1)
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, values: dict[int, float], used: dict[int, float] | None = None) -> None:
+        row: dict[str, Any] = {"weight of the forecast": name}
+        row |= {f"{k} d": f"{v:.0f}" for k, v in values.items()}
+        rows.append(row | {f"weight, {k} d": "" if used is None else f"{used[k]:.3g}" for k in SHOWN})
+        print(rows[-1], flush=True)
+
+    def scored(given: Callable[[int], list[Any]], **how: Any) -> dict[int, float]:
+        return {k: tests.mse(reconstructed(tests, k, given(k), **how), k) ** 0.5 for k in SHOWN}
+
+    grid = {w: scored(lambda k, w=w: [tests.stations, forecast_source(tests, k, once, w)]) for w in WEIGHTS}
+    grid[0.0] = scored(lambda k: [tests.stations])
+    best = {k: min(values[k] for values in grid.values()) for k in SHOWN}
+    for w, values in grid.items():
+        add(f"{w:g}", values)
+    share = {k: (once.absolute / stated(k).absolute) ** 2 for k in SHOWN}
+    add("from hindcasts", scored(lambda k: [tests.stations, forecast_source(tests, k, stated(k))]), share)
+    found, used = {}, {}
+    for k in SHOWN:
+        given = [tests.stations, forecast_source(tests, k, once)]
+        like = tests.at(k).coords.to_dataset()
+        out = skyweave.reconstruct(
+            prior(), given, like=like, members=MEMBERS, steps=STEPS, progress=False, weights="innovations",
+            innovations={"leave": "sources", "trust": 10.0},
+        )  # fmt: skip
+        found[k] = tests.mse(torch.from_numpy(out.slp.values), k) ** 0.5
+        estimates = json.loads(out.attrs["source_estimates"])
+        used[k] = next(own["weight"] for own in estimates if own["source"] == "LUCIE")
+    add("from innovations", found, used)
+    add("by scale, from hindcasts", {k: tests.mse(fused(tests, k, True), k) ** 0.5 for k in SHOWN})
+    for row, values in zip(rows[-3:], (None, found, None), strict=True):
+        own_values = values or {k: float(row[f"{k} d"]) for k in SHOWN}
+        row |= {"worst / best of grid": f"{max(own_values[k] / best[k] for k in SHOWN):.3f}"}
+    emit("Weights by lead time (Table 2)", rows, "", PAGE)
+
+
+def figure(rmse: dict[str, list[float]]) -> None:
+    """RMSE against lead time."""
+    with style():
+        made = new_figure(9.0, 4.2)
+        ax = made.add_axes((0.08, 0.15, 0.52, 0.72))
+        quiet(ax)
+        days = np.arange(1, LEADS + 1)
+        colour = colours(list(rmse))
+        for number, (name, values) in enumerate(rmse.items()):
+            dashed = "--" if number >= len(PALETTE) else "-"
+            wide = 2.6 if name == FUSED else 1.5
+            ax.plot(days, values, dashed, label=name, color=colour[name], linewidth=wide)
+        ax.set(xlabel="lead time, days", ylabel="RMSE, Pa", ylim=(0, None))
+        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        heading(made, "Sea-level pressure, North Atlantic: forecasts fused with 30 stations", "")
+        save(made, FIGURES / "lead_time.png")
+
+
+PARTS: dict[str, Callable[[bool], None]] = {"leads": leads, "weights": weights}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for part in args.parts:
+        PARTS[part](args.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""A precomputed forecast and observations into an ensemble of fields at every lead time, labelled and resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from skyweave.cycle.analysis import analyse
+from skyweave.cycle.fused import FusedSolver
+from skyweave.cycle.lead_time import Fusion, LeadTimeSkill, fusion
+from skyweave.cycle.past import PastForecasts, mean_of
+from skyweave.cycle.run import CycleSettings
+from skyweave.emulate.files import ForecastFile, open_forecast
+from skyweave.emulate.forecaster import later
+from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.io.store import check_output
+from skyweave.observe.observation import Observation
+from skyweave.posterior.background import Background, bind
+from skyweave.posterior.job import Job, Settings, prepare
+from skyweave.posterior.noise import NoiseStream
+from skyweave.posterior.output import to_physical
+from skyweave.posterior.plan import Unit
+from skyweave.posterior.reconstruct import run_job
+from skyweave.prior.storage import LearntPrior, open_prior
+from skyweave.regrid import conservative
+
+__all__ = ["forecast_frames", "fuse"]
+
+FILLED, EXTRAPOLATED = 2, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The frames of a forecast that can be used.
+
+    Args:
+        values: physical units, of an ensemble its mean, ``(K, C, h, w)``.
+        leads: seconds, ``(K,)``.
+        times: that they are valid for, ``(K,)``.
+        dropped: lead times in hours that were left out, by reason.
+    """
+
+    values: Tensor
+    leads: np.ndarray
+    times: np.ndarray
+    dropped: dict[str, list[float]]
+
+    def __str__(self) -> str:
+        hours = self.leads / 3600
+        lines = [
+            f"forecast        {len(hours)} lead times, {hours[0]:g} to {hours[-1]:g} h, valid {self.times[0]} on"
+        ]
+        lines += [
+            f"  dropped       {', '.join(f'{hour:g}' for hour in found)} h: {why}"
+            for why, found in self.dropped.items()
+            if found
+        ]
+        return "\n".join(lines)
+
+
+def forecast_frames(file: ForecastFile, past: PastForecasts) -> Frames:
+    """Frames of a forecast that are complete and of a lead time whose errors are known.
+
+    Raises:
+        SkyweaveError: there is none.
+    """
+    dropped: dict[str, list[float]] = {"the initial state": [], "no past forecasts": [], "missing values": []}
+    values, leads, times = [], [], []
+    for lead in file.leads:
+        hours = float(lead / 3600)
+        if lead <= 0:
+            dropped["the initial state"].append(hours)
+            continue
+        if np.abs(past.leads - lead).min() > 1.0:
+            dropped["no past forecasts"].append(hours)
+            continue
+        time = later(file.init_time, float(lead))
+        frame = mean_of(file, time)
+        if not bool(frame.isfinite().all()):
+            dropped["missing values"].append(hours)
+            continue
+        values.append(frame)
+        leads.append(float(lead))
+        times.append(time)
+    if not values:
+        told = "; ".join(f"{len(found)}: {why}" for why, found in dropped.items() if found)
+        raise SkyweaveError(f"the forecast has no lead time that can be used ({told})")
+    return Frames(torch.cat(values), np.array(leads), np.array(times), dropped)
+
+
+def fuse(
+    prior: LearntPrior | str | Path,
+    forecast: str | Path | xr.Dataset | ForecastFile,
+    observations: Sequence[Observation] | Observation,
+    past: PastForecasts,
+    *,
+    init_time: Any = None,
+    like: xr.Dataset | xr.DataArray | Grid | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> xr.Dataset:
+    r"""Members of the posterior at every lead time of a precomputed forecast, given what was observed at its times.
+
+    .. math:: x_k \sim p(x \mid z_k, y_k) \propto p(x)\, \mathcal N(z_k; G x, F_k)\, \mathcal N(y_k; H(x), R_k)
+
+    with ``F_k`` the error of forecasts of that lead time beyond what the climate knows, by scale, from `past`: it grows
+    until the forecast adds nothing, see `skyweave.cycle.lead_time`. Nothing is handed on from one time to the next.
+
+    Args:
+        prior: of single frames, or the path of one.
+        forecast: a file with lead times (and initial times and members, if it has them), or one opened.
+        observations: any sources; none at all gives the forecast super-resolved.
+        past: forecasts such as this one and what came, of times that the prior was not trained on.
+        init_time: which forecast of the file.
+        like: grid of the analyses, the forecast's by default. It may be finer.
+        out, overwrite, progress: as in `skyweave.reconstruct`.
+        settings: members, seed, sampler, steps, batch, quantiles, domain_mask, autocast and device, as there.
+
+    Returns:
+        As `skyweave.reconstruct`, with the coordinate ``lead_time`` along time.
+
+    Raises:
+        SkyweaveError: a forecast of other variables, without lead times or complete frames, or of another grid than
+            past forecasts; a prior of windows; observations interpolated in time.
+    """
+    if out is not None:
+        check_output(Path(out), overwrite)
+    opened = prior if isinstance(prior, LearntPrior) else open_prior(prior)
+    if opened.spec.window > 1:
+        raise SkyweaveError(
+            f"fusing takes a prior of single frames; this one describes windows of {opened.spec.window}"
+        )
+    file = forecast if isinstance(forecast, ForecastFile) else open_forecast(forecast, opened.spec, init_time)
+    if not file.grid.same_as(past.grid):
+        raise SkyweaveError(
+            f"the forecast's grid is {file.grid.describe()}, that of past forecasts {past.grid.describe()}; regrid one"
+        )
+    frames = forecast_frames(file, past)
+    place = like if like is not None else file.grid
+    grid = place if isinstance(place, Grid) else Grid.from_dataset(place)
+    _check_finer(grid, file.grid)
+    made = prepare(opened, observations, grid, frames.times, Settings(**settings), estimate=False)
+    job = FusedJob.of(made, frames, file, past)
+    if progress:
+        print(f"{past}\n{frames}\n{job.skill_told()}\n{job.plan.report}", flush=True)
+    return run_job(job, out, overwrite, progress)
+
+
+@dataclass(eq=False, kw_only=True)
+class FusedJob(Job):
+    """A reconstruction in which every time has a forecast beside its observations."""
+
+    frames: Frames
+    fusion: Fusion
+    skill: LeadTimeSkill
+    _kept: dict[int, tuple[Any, FusedSolver]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, job: Job, frames: Frames, file: ForecastFile, past: PastForecasts) -> FusedJob:
+        """The job with a forecast, its skill fitted."""
+        if any(unit.t1 - unit.t0 > 1 for unit in job.plan.units):
+            raise SkyweaveError(
+                "observations interpolated in time cannot be fused with a forecast; use time: nearest"
+            )
+        target, prior, settings = job.target, job.prior, job.settings
+        same = file.grid.same_as(target.grid)
+        periodic = (False, target.grid.periodic)
+
+        def at(times: np.ndarray | None) -> Background:
+            return bind(prior, target.grid, times, autocast=settings.autocast, device=settings.device)
+
+        fixed = None if prior.conditioning.needs_time else at(None)
+
+        def by_number(times: np.ndarray) -> Callable[[int], Background]:
+            return lambda k: fixed or at(times[k : k + 1])
+
+        def made(times: np.ndarray, values: Tensor) -> Fusion:
+            return fusion(
+                by_number(times), prior.spec, prior.transform, values, job.observed, list(range(len(times))),
+                settings=CycleSettings(members=settings.members, method=job.method),
+                down=None if same else conservative(target.grid, file.grid),
+                coarse=None if same else file.grid.shape, periodic=periodic,
+            )  # fmt: skip
+
+        # Forecasts from neighbouring days share their valid times, and many priors know no time at all.
+        place = {str(time): k for k, time in enumerate(past.times.ravel())}
+        before = made(past.times.ravel(), frames.values)
+        means = {time: before.climate_mean(k) for time, k in place.items()} if fixed is None else {}
+        constant = None if fixed is None else before.climate_mean(0)
+
+        def climate_mean(time: Any) -> Tensor:
+            return means[str(time)] if constant is None else constant
+
+        skill = past.skill(prior.transform, climate_mean, before.padded, periodic)
+        numbers = [int(np.abs(past.leads - lead).argmin()) for lead in frames.leads]
+        own = made(frames.times, frames.values)
+        own.skill, own.leads = skill, tuple(numbers)
+        digest = hashlib.sha256(frames.values.numpy().tobytes())
+        for value in skill.to_tensors().values():
+            digest.update(value.numpy().tobytes())
+        plan = replace(job.plan, settings=job.plan.settings | {"forecast": digest.hexdigest()})
+        name = target.dims[0]
+        lead = xr.DataArray(
+            frames.leads.round().astype("timedelta64[s]").astype("timedelta64[ns]"),
+            dims=name,
+            attrs={
+                "standard_name": "forecast_period",
+                "long_name": "time since the initial state of the forecast",
+            },
+        )
+        target = replace(target, coords={**target.coords, "lead_time": lead})
+        values = {f.name: getattr(job, f.name) for f in fields(Job)} | {"target": target, "plan": plan}
+        return cls(**values, frames=frames, fusion=own, skill=skill)
+
+    def work(self, unit: Unit, step: Callable[[int], None]) -> np.ndarray:
+        """Members of one unit, physical, ``(m, 1, C, H, W)``."""
+        k = unit.t0
+        if k not in self._kept:
+            self._kept = {k: (self.fusion.source(self.frames.values[k : k + 1], k), FusedSolver())}
+        source, solver = self._kept[k]
+        noise = NoiseStream(
+            self.settings.seed, range(unit.m0, unit.m1), [self.identities[k]], self.settings.device
+        )
+        seen = self.observed.segment(k, k + 1)
+        x = analyse(
+            self.fusion.prior(k),
+            source,
+            seen if seen.n else None,
+            noise,
+            method=self.method,
+            solver=solver,
+            key=k,
+        )
+        step(self.plan.evaluations)
+        physical, clipped = to_physical(x.cpu(), self.prior.transform, self.prior.spec)
+        for name, count in clipped.items():
+            self.clipped[name] += count
+        values = physical.numpy()
+        if self.mask is not None:
+            values[..., ~self.mask] = np.nan
+        return values
+
+    def flags(self, channel: int) -> np.ndarray:
+        """As in a reconstruction; no cell is beyond the reach of the forecast."""
+        found = super().flags(channel)
+        return np.where(found == EXTRAPOLATED, FILLED, found).astype(found.dtype)
+
+    def attrs(self) -> dict[str, Any]:
+        return super().attrs() | {
+            "title": "Forecast fused with observations by skyweave",
+            "forecast": f"{self.frames}\n{self.skill_told()}",
+        }
+
+    def skill_told(self) -> str:
+        """Share of the variance that forecasts of the first, middle and last lead time explain."""
+        lines = []
+        for c, name in enumerate(self.prior.spec.names):
+            chosen = sorted({0, len(self.frames.leads) // 2, len(self.frames.leads) - 1})
+            told = ", ".join(
+                f"{self.frames.leads[k] / 3600:g} h {float(self.skill.explained[self.fusion.leads[k], c]):.2f}"
+                for k in chosen
+            )
+            lines.append(f"  explained     {name}: {told} of the variance")
+        return "\n".join(lines)
+
+
+def _check_finer(grid: Grid, own: Grid) -> None:
+    if any(f > 1.01 * c for f, c in zip(grid.resolution, own.resolution, strict=True)):
+        raise SkyweaveError(
+            f"the analysis grid ({grid.describe()}) is coarser than the forecast's ({own.describe()}); regrid the "
+            "forecast"
+        )
