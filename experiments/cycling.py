@@ -28,6 +28,7 @@ from common import DATA, FIGURES, HOURLY, ROOT, emit
 import skyweave
 from skyweave.baselines.letkf import Domain, LETKFCycler, LETKFSettings
 from skyweave.cycle import Cycle, Cycler, CycleSettings
+from skyweave.cycle.assimilate import climate_radius
 from skyweave.cycle.model_error import model_error_covariance
 from skyweave.emulate import fit_forecaster
 from skyweave.grid import Grid
@@ -83,6 +84,8 @@ def cycler(world: World, record: xr.Dataset, **settings: Any) -> Cycler:
         times,
         CycleSettings(members=world.members, method=world.method, **settings),
         periodic=(False, grid.periodic),
+        domain=Domain.sphere(grid),
+        radius=climate_radius(bind(prior, grid, times[:1]), grid),
     )
     if world.model_error:
         error = model_error_covariance(world.model_error, prior.spec, prior.transform, grid, made.padded)
@@ -152,7 +155,7 @@ def run(world: World, quick: bool) -> None:
     )
     stated = world.model_error
     if stated:
-        told = cycler(world, record, information="stated")
+        told = cycler(world, record, information="stated", update="afresh")
         errors["cycled, stated error (paper)"] = scored(world, record, list(told.run()))
     late = slice(world.spin_up, None)
     ours = errors["cycled analysis"][late, 0]

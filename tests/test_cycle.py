@@ -1,18 +1,20 @@
 """Cycling against the exact Kalman filter, and the laws of its parts: what a forecast adds, how it is fused."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
+from skyweave.baselines.letkf import LETKFCycler, LETKFSettings
 from skyweave.cycle.analysis import analyse
 from skyweave.cycle.ensemble import ensemble_covariance, lag_covariance, local_deviation
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver, ZonalInverse
 from skyweave.cycle.run import Cycler, CycleSettings, adapted
+from skyweave.cycle.transform import Domain
 from skyweave.observe.assemble import SegmentObservations, Source
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
@@ -131,6 +133,42 @@ def test_cycles_are_those_of_the_kalman_filter():
     assert spread == pytest.approx(expected, rel=0.05)
     # Innovations are as large as forecast and observation errors say.
     assert np.mean([found[k].innovation["stations"][1] for k in late]) == pytest.approx(1.0, abs=0.08)
+
+
+def test_refined_members_are_better_than_the_transform_that_they_begin_with():
+    truth, places = world(30), Domain.torus(N, N)
+    exact, late = kalman(truth), range(8, 30)
+    own = replace(cycler(truth, members=32), domain=places, radius=8.0)
+    found = list(own.run())
+    start = found[0].analysis
+    filtered = LETKFCycler(
+        own.spec, own.transform, own.model, own.observed, own.identities, own.times, places,
+        LETKFSettings(radius=8.0), start, ERROR,
+    )  # fmt: skip
+    transformed = [found[0], *filtered.run(start, 1)]
+
+    def error(cycles):
+        return math.sqrt(
+            np.mean([(cycles[k].analysis.mean(0) - truth[k]).square().mean().item() for k in late])
+        )
+
+    def spread(cycles):
+        return math.sqrt(np.mean([cycles[k].analysis.var(0).mean().item() for k in late]))
+
+    expected = math.sqrt(np.mean([exact[k][1].mean().item() for k in late]))
+    best = math.sqrt(np.mean([(exact[k][0] - truth[k].reshape(-1)).square().mean().item() for k in late]))
+    assert error(found) < 0.97 * error(transformed)
+    assert best < error(found) < 1.13 * best
+    assert 0.93 < spread(found) / expected < 1.07
+
+
+def test_members_are_kept_where_nothing_is_observed():
+    truth = world(3)
+    own = replace(cycler(truth, members=8), domain=Domain.torus(N, N), radius=8.0)
+    own = replace(own, observed=Stations(truth, empty=(1,)))
+    found = list(own.run())
+    torch.testing.assert_close(found[1].analysis, found[1].forecast)
+    assert float((found[2].analysis - found[2].forecast).abs().max()) > 0.1
 
 
 def test_prior_times_source_is_the_forecast():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 
@@ -40,7 +41,7 @@ def cycle(config: Path, /, *, overwrite: bool = False) -> None:
         print(report)
     prior = open_prior(settings.prior)
     method = Method(sampler=settings.sampler, steps=settings.steps)
-    keys = ("members", "seed", "information", "reach", "local", "inflation", "adaptive", "batch")
+    keys = set(CycleConfig.model_fields) & {f.name for f in fields(CycleSettings)}
     made = assimilate(
         prior,
         open_model(settings.model, prior),

@@ -24,6 +24,7 @@ def analyse(
     method: Method | None = None,
     solver: KalmanSolver | None = None,
     key: object = 0,
+    members: Tensor | None = None,
 ) -> Tensor:
     r"""Members of ``p(x | z, y)``, drawn from the prior with forecast and observations as sources.
 
@@ -37,6 +38,7 @@ def analyse(
         method: guidance by covariance with any sampler; other guidance needs errors that are diagonal.
         solver: keeps factors from batch to batch; must be new for every time.
         key: names the time among those that share the solver.
+        members: as in `sample_posterior`: where the sampler begins.
 
     Returns:
         Normalised states ``(M, 1, C, H, W)``.
@@ -49,9 +51,17 @@ def analyse(
         if observed is None:
             raise ValueError("an analysis needs a forecast or observations")
         return sample_posterior(
-            prior, prior, observed, noise, shape, method, solver=solver or KalmanSolver(), key=key
+            prior,
+            prior,
+            observed,
+            noise,
+            shape,
+            method,
+            solver=solver or KalmanSolver(),
+            key=key,
+            members=members,
         )
     fused = FusedObserved(forecast, shape, observed)
     return sample_posterior(
-        prior, prior, fused, noise, shape, method, solver=solver or FusedSolver(), key=key
+        prior, prior, fused, noise, shape, method, solver=solver or FusedSolver(), key=key, members=members
     )

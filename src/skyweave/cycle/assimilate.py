@@ -18,18 +18,20 @@ from torch import Tensor
 
 from skyweave.cycle.model_error import model_error_covariance
 from skyweave.cycle.record import CycleRecord
-from skyweave.cycle.run import Cycle, Cycler, CycleSettings
+from skyweave.cycle.run import REACH, Cycle, Cycler, CycleSettings
+from skyweave.cycle.transform import Domain
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.observe.assemble import ObservationSet, assemble
-from skyweave.observe.errors import ErrorModel
+from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel
 from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background, bind
+from skyweave.posterior.job import correlation_length
 from skyweave.posterior.target import Target, resolve_target
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.regrid import conservative
 
-__all__ = ["assimilate"]
+__all__ = ["assimilate", "climate_radius"]
 
 
 def assimilate(
@@ -52,8 +54,8 @@ def assimilate(
 
     .. math:: x^f_{k} = M(x^a_{k-1}) + \eta, \qquad x^a_k \sim p(x \mid x^f_k, y_k)
 
-    Every member is stepped by itself. An analysis draws each anew from the posterior, given the forecast's ensemble and
-    what was observed; where nothing was observed it is drawn from the forecast's own distribution.
+    Every member is stepped by itself. How an analysis is made of the forecast's ensemble, the prior and what was
+    observed is `CycleSettings.update`'s to say; members are kept as they are at times without observations.
 
     Args:
         prior: of single frames, or the path of one.
@@ -189,12 +191,21 @@ def _cycler(
         None if same else model.grid.shape,
         None,
         (False, target.grid.periodic),
+        domain=Domain.sphere(target.grid),
+        radius=climate_radius(at(0), target.grid),
     )
     errors = model_error or getattr(model, "one_step_error", None)
     if errors:
         error = model_error_covariance(errors, prior.spec, prior.transform, model.grid, made.padded)
         made = replace(made, model_error=error)
     return made
+
+
+def climate_radius(prior: Background, grid: Grid) -> float:
+    """Radius of the local transform in km: `REACH` times the climate's correlation length, mean of the variables."""
+    V = prior.covariance(float("inf"))
+    cells = float(np.mean([correlation_length(V, c) for c in range(V.shape[1])]))
+    return REACH * cells * float(np.radians(np.mean(grid.resolution))) * EARTH_RADIUS_KM
 
 
 def _members(initial: xr.Dataset, prior: LearntPrior, target: Target, count: int) -> Tensor:

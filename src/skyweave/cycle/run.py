@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,7 +16,8 @@ from skyweave.cycle.analysis import analyse
 from skyweave.cycle.ensemble import ensemble_covariance, tapered
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedSolver
-from skyweave.observe.assemble import ObservationSet
+from skyweave.cycle.transform import Domain, letkf_analysis
+from skyweave.observe.assemble import ObservationSet, SegmentObservations
 from skyweave.observe.operator import to_torch_csr
 from skyweave.posterior.background import Background
 from skyweave.posterior.kalman import DIRECT_LIMIT
@@ -33,6 +34,10 @@ __all__ = ["Cycle", "CycleSettings", "Cycler", "Model"]
 MODEL_ERROR, CLIMATE = 1_000_001, 1_000_002
 FAR = 80.0
 """Noise level at which the prior says nothing but the mean of its climate."""
+CHANGE = 0.1
+"""How much the inflation may change in a cycle: weather comes and goes, what a model lacks stays."""
+REACH = 1.5
+"""Radius of the local transform, in lengths over which the climate's correlation falls to 1/e."""
 
 
 class Model(Protocol):
@@ -60,6 +65,15 @@ class CycleSettings:
         inflation: factor of the forecast's variance before an analysis; where it adapts, the one to begin with.
         adaptive: let the factor follow the innovations, see `adapted`.
         batch: members computed together.
+        update: how an analysis is made of a forecast on the prior's own grid. "afresh": drawn from the prior, forecast
+            and observations as sources. "refined": the members are moved by a local ensemble transform, noise of
+            `refine_from` is added to them and taken away again with prior, forecast and observations, and the mean of
+            what comes out is given to the transform's members: the mean is that of the posterior, while what lets
+            the members grow apart in the next forecast is kept. Needs a `Cycler.domain`.
+        localisation_km: distance at which an observation has no weight in the transform; by default `REACH` times the
+            length over which the climate's correlation falls to 1/e.
+        refine_from, refine_steps: noise level in normalised units, network evaluations. Noise larger than the members'
+            error hides what the transform got wrong; a larger one forgets more of what it got right.
     """
 
     members: int = 32
@@ -72,6 +86,10 @@ class CycleSettings:
     inflation: float = 1.0
     adaptive: bool = True
     batch: int = 64
+    update: Literal["refined", "afresh"] = "refined"
+    localisation_km: float | None = None
+    refine_from: float = 1.0
+    refine_steps: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +129,8 @@ class Cycler:
         model_error: error of one step of the model in normalised units on the model's grid; ``None`` for a perfect
             model.
         periodic: whether latitudes and longitudes are circles.
+        domain: places of the prior's cells, for analyses that are refined; without it they are drawn afresh.
+        radius: of the local transform, in the domain's unit; see `CycleSettings.localisation_km`.
     """
 
     prior: Callable[[int], Background]
@@ -125,6 +145,8 @@ class Cycler:
     coarse: tuple[int, int] | None = None
     model_error: StationaryCovariance | None = None
     periodic: tuple[bool, bool] = (False, False)
+    domain: Domain | None = field(default=None, kw_only=True)
+    radius: float = field(default=float("inf"), kw_only=True)
 
     def __post_init__(self) -> None:
         V = self.prior(0).covariance(float("inf"))
@@ -172,14 +194,60 @@ class Cycler:
     def analysis(self, forecast: Tensor | None, k: int, inflation: float = 1.0) -> Tensor:
         """Members of the posterior at frame ``k``, physical, ``(M, C, H, W)``; the forecast itself without data."""
         settings, segment = self.settings, self.observed.segment(k, k + 1)
+        refined = settings.update == "refined" and self.domain is not None and self.down is None
+        if forecast is None or not refined:
+            return self._physical(self._drawn(forecast, segment, k, inflation, settings.method))
+        if not segment.n:
+            return forecast
+        moved = self._moved(forecast, segment, inflation)
+        method = replace(
+            settings.method,
+            sampler="dpm++2m", start="noise", steps=settings.refine_steps, sigma_max=settings.refine_from,
+        )  # fmt: skip
+        drawn = self._drawn(forecast, segment, k, inflation, method, moved)
+        return self._physical(drawn.mean(0) + (moved - moved.mean(0)))
+
+    def _drawn(
+        self,
+        forecast: Tensor | None,
+        segment: SegmentObservations,
+        k: int,
+        inflation: float,
+        method: Method,
+        members: Tensor | None = None,
+    ) -> Tensor:
+        """Normalised draws ``(M, 1, C, H, W)`` of the posterior, begun with members where some are given."""
+        settings = self.settings
         source = None if forecast is None else self.source(forecast, k, inflation)
         parts, solver = [], FusedSolver()
         for m in range(0, settings.members, settings.batch):
             numbers = range(m, min(m + settings.batch, settings.members))
             noise = NoiseStream(settings.seed, numbers, [self.identities[k]])
-            x = analyse(self.prior(k), source, segment, noise, method=settings.method, solver=solver, key=k)
-            parts.append(to_physical(x, self.transform, self.spec)[0][:, 0])
+            start = None if members is None else members[m : m + settings.batch]
+            parts.append(
+                analyse(
+                    self.prior(k), source, segment, noise, method=method, solver=solver, key=k, members=start
+                )
+            )
         return torch.cat(parts)
+
+    def _moved(self, forecast: Tensor, segment: SegmentObservations, inflation: float) -> Tensor:
+        """Members after the local ensemble transform, normalised, ``(M, 1, C, H, W)``."""
+        assert self.domain is not None
+        x = self.transform.forward(forecast[:, None])
+        return letkf_analysis(
+            x[:, 0],
+            segment.operator(x),
+            segment.y,
+            segment.R.diagonal,
+            self.domain,
+            self.domain.positions(segment.operator),
+            self.radius if self.settings.localisation_km is None else self.settings.localisation_km,
+            inflation=inflation**0.5,
+        )[:, None]
+
+    def _physical(self, x: Tensor) -> Tensor:
+        return to_physical(x, self.transform, self.spec)[0][:, 0]
 
     def source(self, forecast: Tensor, k: int, inflation: float = 1.0) -> GaussianForecast:
         """The forecast of an ensemble as what it adds to the prior."""
@@ -247,7 +315,7 @@ def adapted(factor: float, d: np.ndarray, spread: np.ndarray, error: np.ndarray)
     .. math:: \hat\lambda = \frac{\sum_i d_i^2 / r_i - n}{\sum_i s_i / r_i}, \qquad
               v_o = \frac2n \Big(1 + \frac{n}{\lambda \sum_i s_i / r_i}\Big)^2 \lambda^2
 
-    weighted with the value so far by ``v_o`` and by how much a factor may change in a cycle, a fifth of itself.
+    weighted with the value so far by ``v_o`` and by how much a factor may change in a cycle, `CHANGE` of itself.
 
     Args:
         factor: so far.
@@ -263,7 +331,7 @@ def adapted(factor: float, d: np.ndarray, spread: np.ndarray, error: np.ndarray)
     found = (float((d**2 / error).sum()) - n) / total
     # Correlated errors of the forecast make neighbouring innovations tell less than as many independent ones.
     uncertain = 2 / n * (1 + n / (factor * total)) ** 2 * factor**2
-    allowed = (0.2 * factor) ** 2
+    allowed = (CHANGE * factor) ** 2
     return float(np.clip(factor + allowed / (allowed + uncertain) * (found - factor), 0.25, 25.0))
 
 

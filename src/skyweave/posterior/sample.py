@@ -16,7 +16,7 @@ from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.kalman import KalmanSolver, Observed
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.samplers import SAMPLERS
-from skyweave.posterior.start import analysis_start, noise_start
+from skyweave.posterior.start import RENOISE, analysis_start, noise_start
 from skyweave.prior.denoiser import Denoiser
 from skyweave.prior.schedule import NoiseSchedule
 
@@ -90,6 +90,7 @@ def sample_posterior(
     solver: KalmanSolver | None = None,
     key: object = 0,
     progress: Callable[[int], None] | None = None,
+    members: Tensor | None = None,
 ) -> Tensor:
     """Draw members of the posterior of one segment.
 
@@ -103,6 +104,8 @@ def sample_posterior(
         solver: keeps factors from call to call.
         key: names these observations among those that share the solver.
         progress: called after each step of the sampler.
+        members: draws of an approximate posterior, ``(M, T, C, H, W)``, to begin with in place of the method's start,
+            once noise of ``sigma_max`` is added; the noise hides what is wrong with them at scales smaller than it.
 
     Returns:
         Normalised states ``(M, T, C, H, W)``.
@@ -116,7 +119,9 @@ def sample_posterior(
     sampler = SAMPLERS[method.sampler](**method.sampler_options)
     full = (len(noise.members), *shape)
     with torch.no_grad():
-        if method.start == "analysis" and observed.operator.n:
+        if members is not None:
+            x = members + method.sigma_max * noise.normal(RENOISE, shape[1:])
+        elif method.start == "analysis" and observed.operator.n:
             x = analysis_start(denoiser, prior, observed, method.sigma_max, full, noise, solver, key)
         else:
             x = noise_start(prior, method.sigma_max, full, noise)
