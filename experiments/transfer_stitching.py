@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import transfer_downscaling_parts as parts
 from common import emit
@@ -10,12 +13,30 @@ from transfer_downscaling_parts import PAGE, SEASON, of_season
 from skyweave.downscale.area_models import AreaModels
 from skyweave.downscale.task import prepare_task
 
+NEAREST, APART, SHARED = {"window": "nearest", "halo": 0}, {"blend": "patches"}, {"blend": "shared"}
+SINGLE = "single patches: apart, nearest"
+
+
+def seam_row(
+    models: AreaModels, days: Any, truth: parts.Fields, changes: dict[str, Any], members: int
+) -> tuple[dict[str, Any], parts.Fields]:
+    """Seams and spread of some days put together in one way, and the variance of each day."""
+    own = models.config
+    given = own.inference.model_copy(update=changes)
+    made = parts.members_of(models, days, given, members)
+    lines = parts.seam_lines(truth.shape[1:], own.patch[0], given)
+    ratio = parts.seam_ratio(made, lines)
+    row = {
+        "members": members,
+        "seam ratio": ratio,
+        "over the truth's": ratio / parts.seam_ratio(truth, lines),
+    }
+    return row | parts.spread_row(made, truth), parts.log10(made).var(0).mean((1, 2))
+
 
 def seams(quick: bool) -> None:
     """Seams and variance with halo-and-Hann, without, and with patches averaged afterwards."""
     rows = []
-    how = parts.config().inference
-    nearest, apart, shared = {"window": "nearest", "halo": 0}, {"blend": "patches"}, {"blend": "shared"}
     record = None
     for model in ("ddpm", "unet"):
         own = of_season(quick, model)
@@ -24,32 +45,23 @@ def seams(quick: bool) -> None:
         days = prepare_task(own, "all", SEASON, record).split.test[:: 9 if quick else 2]
         truth = record.fine.read(days)[:, 0]
         for label, changes, members in (
-            ("single patches: apart, nearest", apart | nearest, 32),
+            (SINGLE, APART | NEAREST, 32),
             ("blended in every step, halo and Hann (default)", {}, 32),
             ("blended in every step, plain average", {"window": "flat", "halo": 0}, 16),
-            ("blended in every step, nearest", nearest, 16),
+            ("blended in every step, nearest", NEAREST, 16),
             ("blended in every step, stride 4, halo and Hann", {"stride": 4}, 4),
-            ("one noise field, averaged at the end, halo and Hann", shared, 32),
-            ("one noise field, at the end, nearest", shared | nearest, 16),
-            ("apart, averaged at the end, halo and Hann (paper)", apart, 32),
-            ("apart, stride 4, halo and Hann (paper)", apart | {"stride": 4}, 4),
+            ("one noise field, averaged at the end, halo and Hann", SHARED, 32),
+            ("one noise field, at the end, nearest", SHARED | NEAREST, 16),
+            ("apart, averaged at the end, halo and Hann (paper)", APART, 32),
+            ("apart, stride 4, halo and Hann (paper)", APART | {"stride": 4}, 4),
         ):
             if model == "unet":
                 if label.startswith(("apart", "one")):
                     continue
                 label = label.replace("single patches: apart", "patches apart").replace(" in every step", "")
             count = 1 if model == "unet" else 2 if quick else members
-            given = how.model_copy(update=changes)
-            made = parts.members_of(models, days, given, count)
-            lines = parts.seam_lines(truth.shape[1:], own.patch[0], given)
-            ratio = parts.seam_ratio(made, lines)
-            rows.append(
-                {
-                    "model": model, "patches": label, "members": count, "seam ratio": ratio,
-                    "over the truth's": ratio / parts.seam_ratio(truth, lines),
-                }
-                | parts.spread_row(made, truth)
-            )  # fmt: skip
+            row, _ = seam_row(models, days, truth, changes, count)
+            rows.append({"model": model, "patches": label} | row)
     single = rows[0]["variance"]
     for row in rows:
         row["variance over single patches"] = row.pop("variance") / single
@@ -60,6 +72,41 @@ def seams(quick: bool) -> None:
         "patches drawn apart and not averaged."
     )
     emit("Seams", rows, note, page=PAGE)
+
+
+def overlaps(quick: bool) -> None:
+    """Three ways to keep the variance of single patches: less overlap, more of it, and draws that agree."""
+    own = of_season(quick)
+    models = AreaModels(own, "all")
+    days = prepare_task(own, "all", SEASON, models.record).split.test[:: 9 if quick else 2]
+    truth = models.record.fine.read(days)[:, 0]
+    rows, reference = [], np.ones(len(days))
+    for label, changes in (
+        (SINGLE, APART | NEAREST),
+        ("blended in every step, halo 3", {"halo": 3}),
+        ("blended in every step, stride 4", {"stride": 4}),
+        ("one noise field, averaged at the end, halo 3", SHARED | {"halo": 3}),
+        ("one noise field, averaged at the end, stride 10", SHARED | {"stride": 10}),
+    ):
+        row, daily = seam_row(models, days, truth, changes, 2 if quick else 12)
+        reference = daily if not rows else reference
+        row["variance over single patches"] = float(daily.mean() / reference.mean())
+        row["standard error"] = float((daily / reference).std(ddof=1) / np.sqrt(len(days)))
+        row.pop("variance")
+        rows.append({"patches": label} | row)
+    note = (
+        f"{SEASON}, {len(days)} test days, halo and Hann. The standard error is that of the ratio, over days."
+    )
+    emit("Seams with other overlaps", rows, note, page=PAGE)
+
+
+ONE, SEVERAL = (0,), (0, 1, 2, 3)
+SAMPLERS = (
+    ("ddpm", 1000, (0, 1)), ("ddim", 1000, ONE), ("ddpm", 50, ONE), ("ddim", 50, ONE), ("ddim", 20, SEVERAL),
+    ("ddim", 10, SEVERAL), ("dpm++2m", 50, ONE), ("dpm++2m", 20, SEVERAL), ("dpm++2m", 10, SEVERAL),
+    ("dpm++2m-sde", 50, ONE), ("dpm++2m-sde", 20, SEVERAL), ("dpm++2m-sde", 16, SEVERAL), ("dpm++2m-sde", 10, SEVERAL),
+)  # fmt: skip
+"""Samplers, evaluations, and seeds of the ensembles whose scores are averaged."""
 
 
 def steps(quick: bool) -> None:
@@ -73,22 +120,45 @@ def steps(quick: bool) -> None:
     sample = samples.sample(np.tile(days, 2), np.repeat(places, len(days), axis=0), (h, w))
     truth = models.record.fine.read(days)[:, 0]
     truth = np.concatenate([truth[:, i : i + h, j : j + w] for i, j in places])
+    kept = own.out / "steps.json"
+    known: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
     rows = []
-    for sampler, count in (
-        ("ddpm", 50 if quick else 1000), ("ddpm", 50), ("ddim", 50), ("ddim", 20), ("ddim", 10), ("dpm++2m", 50),
-        ("dpm++2m", 20), ("dpm++2m", 10), ("dpm++2m-sde", 50), ("dpm++2m-sde", 20), ("dpm++2m-sde", 16),
-        ("dpm++2m-sde", 10),
-    ):  # fmt: skip
-        given = own.inference.model_copy(update={"sampler": sampler, "steps": count})
-        drawn, seconds = parts.timed(
-            lambda given=given: model.predict(sample, members=2 if quick else 16, sampling=given)
-        )
-        made = samples.scaler.inverse(drawn)[:, :, 0].transpose(0, 1).numpy()
-        rows.append({"sampler": sampler, "steps": count} | parts.spread_row(made, truth))
-        rows[-1] |= {"RMSE log10": float(parts.daily_rmse(made, truth).mean()), "seconds": seconds}
-        rows[-1].pop("variance")
+    for sampler, count, seeds in SAMPLERS:
+        found = []
+        for seed in seeds[:1] if quick else seeds:
+            key = f"{sampler}, {count} steps, seed {seed}"
+            if key not in known:
+                given = own.inference.model_copy(
+                    update={"sampler": sampler, "steps": min(count, 50) if quick else count}
+                )
+                drawn, seconds = parts.timed(
+                    lambda given=given, seed=seed: model.predict(
+                        sample, members=2 if quick else 16, seed=seed, sampling=given
+                    )
+                )
+                made = samples.scaler.inverse(drawn)[:, :, 0].transpose(0, 1).numpy()
+                row = parts.spread_row(made, truth)
+                error = float(parts.daily_rmse(made, truth).mean())
+                known[key] = {k: row[k] for k in ("SSR", "CRPS log10")} | {
+                    "RMSE log10": error,
+                    "seconds": seconds,
+                }
+                kept.write_text(json.dumps(known, indent=1))
+            found.append(known[key])
+        mean = {k: float(np.mean([f[k] for f in found])) for k in found[0]}
+        rows.append({"sampler": sampler, "steps": count, "ensembles": len(found)} | mean)
     for row in rows:
         row["CRPS over that of 1000"] = row["CRPS log10"] / rows[0]["CRPS log10"]
         row["times cheaper"] = rows[0]["seconds"] / row["seconds"]
-    note = f"{SEASON}, two patches of {h} x {w} cells on {len(days)} test days, 16 members of each."
+    several = [
+        [known[f"{s}, {n} steps, seed {seed}"]["CRPS log10"] for seed in z]
+        for s, n, z in SAMPLERS
+        if len(z) > 2
+    ]
+    note = (
+        f"{SEASON}, two patches of {h} x {w} cells on {len(days)} test days, ensembles of 16 members. Another ensemble "
+        f"from the same sampler has a CRPS that differs by {np.mean([np.std(z, ddof=1) for z in several]):.4f} "
+        "(standard deviation). DDIM and dpm++2m follow one path from the same first noise, so their rows compare "
+        "better with the DDIM of 1000 steps, of the same noise, than with the ancestral one."
+    )
     emit("Steps against quality", rows, note, page=PAGE)
