@@ -265,7 +265,18 @@ def test_the_command_line(prior, tmp_path, monkeypatch, capsys):  # noqa: F811
         assert made.lead_time.dims == ("time",)
     assert main(["fuse", "f.yaml"]) == 2
     assert "f.zarr" in capsys.readouterr().err
+    # One of several forecasts in a file, by its date.
+    seen = west().data.assign_coords(time=TRUTH.time[-14:-8].values)
+    seen.to_dataset().to_netcdf("then.nc", engine="h5netcdf")
+    chosen = text.replace("path: now.nc", "path: past.nc, init_time: 2019-06-30").replace("f.zarr", "g.nc")
+    (tmp_path / "g.yaml").write_text(chosen.replace("west.nc", "then.nc"))
+    assert main(["fuse", "g.yaml"]) == 0
+    with xr.open_dataset("g.nc") as made:
+        assert list(made.time.values) == list(np.datetime64("2019-06-30", "ns") + LEADS)
+    capsys.readouterr()
     for old, new, message in (
+        ("path: now.nc", "path: now.nc, init_time: 2030-01-01", "no forecast starts at 2030-01-01"),
+        ("path: now.nc", "path: past.nc", "pass init_time"),
         (
             "{forecasts: past.nc, truth: truth.nc}",
             "{truth: truth.nc}",

@@ -100,6 +100,29 @@ def test_source_times_prior_is_the_predictive_distribution(skill, lead):
     assert float(skill.explained[lead, 0]) == pytest.approx(share, abs=0.03)
 
 
+@pytest.mark.parametrize("lead", range(len(LEADS) - 1))
+def test_what_a_learnt_prior_is_given_is_as_strong_as_the_climate(skill, lead):
+    forecasts, _ = pairs(40, 1)
+    given = torch.stack([skill.source(x, lead, CLIMATE, extrapolate=False).mean for x in forecasts[:, lead]])
+    beyond = torch.stack([skill.source(x, lead, CLIMATE).mean for x in forecasts[:, lead]])
+    gain, left = exact(lead)
+    power = torch.fft.rfft2(given).abs().square().mean((0, 1)).sum()
+    climate = torch.fft.rfft2(
+        PRIOR.sample(torch.randn(400, *SHAPE, generator=torch.Generator().manual_seed(3)))
+    )
+    share = float(power / climate.abs().square().mean((0, 1, 2)).sum())
+    # Scales of which next to nothing is known are left weak.
+    assert 0.85 < share < 1.15 if lead < 3 else share < 1.15
+    assert float(beyond.square().mean()) > float(given.square().mean())
+    # With the same error; what is lost is that the mean is drawn a little to the climate.
+    x = forecasts[0, lead]
+    sources = [skill.source(x, lead, CLIMATE, extrapolate=e) for e in (True, False)]
+    assert torch.equal(sources[0].error.spectrum, sources[1].error.spectrum)
+    want = by_scale(x, gain)
+    got = by_scale(sources[1].mean, 1 - left)
+    assert (0.5 if lead < 3 else 0.1) < float((got * want).mean() / want.square().mean()) < 1.0
+
+
 def test_information_fades_with_lead_time(skill):
     x = pairs(1, 2)[0][0]
     told = []

@@ -37,6 +37,9 @@ from skyweave.transform import StateTransform
 
 __all__ = ["Fusion", "LeadTimeSkill", "fuse_forecasts", "fusion"]
 
+MOST = 0.98
+"""Share of the climate's variance that is left of a forecast, up to which its amplitude is made the climate's."""
+
 LEAST = 1e-6
 """Least power of a scale, in units of the truths' own, that is divided by."""
 
@@ -183,9 +186,20 @@ class LeadTimeSkill:
         aggregate: sp.csr_array | None = None,
         extrapolate: bool = True,
     ) -> GaussianForecast:
-        """What a forecast adds to a prior of that climate; see `predictive` and `skyweave.cycle.forecast.as_source`."""
+        r"""What a forecast adds to a prior of that climate; see `predictive` and `skyweave.cycle.forecast.as_source`.
+
+        With `extrapolate` prior times source is ``N(m, P)``, exactly where the prior is Gaussian. Without, what is
+        observed is no farther from the climate than its states are, ``z = \mu + (1 - p)^{-1/2} (m - \mu)`` in place of
+        ``\mu + (1 - p)^{-1} (m - \mu)``: a learnt prior is asked for no states that it has never seen.
+        """
         mean, spread = self.predictive(forecast, lead, climate, climate_mean)
-        return as_source(mean, spread, climate, climate_mean, aggregate, extrapolate=extrapolate)
+        made = as_source(mean, spread, climate, climate_mean, aggregate, extrapolate=extrapolate)
+        if extrapolate:
+            return made
+        share = self.residual[lead].real.diagonal(dim1=0, dim2=1).permute(2, 0, 1)
+        factor = (1 - share).clamp(1 - MOST, 1.0) ** -0.5
+        z = filtered((mean - climate_mean)[None].float(), factor, self.padded)[0]
+        return replace(made, mean=climate_mean + z.to(mean.dtype))
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Real tensors, for safetensors."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,7 @@ def _chosen(starts: np.ndarray, wanted: Any, where: str) -> Any:
 def _calendar(time: Any) -> str:
     if hasattr(time, "calendar"):
         return str(time.calendar)
-    return "standard" if isinstance(time, (np.datetime64, pd.Timestamp, str)) else "numbers"
+    return "standard" if isinstance(time, (np.datetime64, datetime, str)) else "numbers"
 
 
 def _candidates(data: xr.Dataset, standard_name: str, names: tuple[str, ...]) -> list[str]:
