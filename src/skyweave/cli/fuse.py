@@ -19,7 +19,7 @@ def fuse(config: Path, /, *, overwrite: bool = False) -> None:
     Parameters
     ----------
     config
-        YAML file with the settings; see docs/cycling.md.
+        YAML file with the settings; see docs/fusing.md.
     overwrite
         Replace an output that exists.
     """

@@ -86,7 +86,7 @@ def spectra_figure(
                 )
             if lower is not None and base is not None:
                 lower.plot(k, members.mean(0) / base, color=shades[label], **top)
-        upper.set(xscale="log", yscale="log", ylabel=f"power ({units}²)")
+        upper.set(xscale="log", yscale="log", ylabel=f"power ({_squared(units)})")
         upper.legend(loc="lower left")
         if base is not None:
             upper.set_ylim(bottom=max(upper.get_ylim()[0], base.min() / 100))
@@ -265,3 +265,7 @@ def _plain_ticks(ax: Any, which: str) -> None:
         axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _squared(units: str) -> str:
+    return f"{units}²" if units.isalpha() else f"({units})²"
