@@ -286,15 +286,21 @@ def test_covariances_of_an_ensemble():
 
 def test_inflation_finds_the_factor_that_innovations_ask_for():
     rng = np.random.default_rng(0)
-    factor, spread, error = 1.0, np.full(50, 0.5), np.full(50, 0.3)
+    factor, error = 1.0, np.full(50, 0.3)
+    anomalies = rng.normal(size=(400, 50))
+    anomalies *= math.sqrt(0.5) / anomalies.std(0, ddof=1)
     found = []
-    for _ in range(300):
-        factor = adapted(factor, rng.normal(0, math.sqrt(3 * 0.5 + 0.3), 50), spread, error)
+    for _ in range(600):
+        factor = adapted(factor, rng.normal(0, math.sqrt(3 * 0.5 + 0.3), 50), anomalies, error)
         found.append(factor)
-    assert np.mean(found[50:]) == pytest.approx(3.0, rel=0.05)
-    assert adapted(1.7, np.ones(3), np.zeros(3), np.ones(3)) == 1.7
-    # One observation cannot change much.
-    assert adapted(1.0, np.array([9.0]), spread[:1], error[:1]) < 2.5
+    assert np.mean(found[200:]) == pytest.approx(3.0, rel=0.05)
+    assert adapted(1.7, np.ones(3), np.zeros((5, 3)), np.ones(3)) == 1.7
+    # One observation cannot change much; nor can fifty that all see the same error.
+    d = np.full(50, 3.0)
+    alone = adapted(1.0, d[:1], anomalies[:, :1], error[:1])
+    same = adapted(1.0, d, np.repeat(anomalies[:, :1], 50, 1), error)
+    assert 1.0 < alone < 1.5
+    assert same < 1 + 0.5 * (adapted(1.0, d, anomalies, error) - 1)
 
 
 def test_an_overconfident_model_is_inflated_until_innovations_fit():

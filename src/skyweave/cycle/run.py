@@ -289,18 +289,18 @@ class Cycler:
         return (self._matrix @ flat.T).T.reshape(*field_.shape[:-2], *self.coarse)
 
     def _predicted(self, forecast: Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Innovations ``y - H x_f``, variance of ``H x_f`` among members, and error variance of the observations."""
+        """Innovations ``y - H x_f``, anomalies of ``H x_f`` by member, and error variance of the observations."""
         segment = self.observed.segment(k, k + 1)
         if not segment.n:
             return None
         predicted = segment.operator(self.transform.forward(forecast[:, None])).double()
         d = segment.y.double() - predicted.mean(0)
-        return d.numpy(), predicted.var(0).numpy(), segment.R.diagonal.double().numpy()
+        return d.numpy(), (predicted - predicted.mean(0)).numpy(), segment.R.diagonal.double().numpy()
 
     def _innovation(
-        self, k: int, factor: float, d: np.ndarray, spread: np.ndarray, error: np.ndarray
+        self, k: int, factor: float, d: np.ndarray, anomalies: np.ndarray, error: np.ndarray
     ) -> dict[str, tuple[float, float]]:
-        scaled = d / np.sqrt(factor * spread + error)
+        scaled = d / np.sqrt(factor * anomalies.var(0, ddof=1) + error)
         source = self.observed.segment(k, k + 1).source
         return {
             s.name: (float(scaled[source == i].mean()), float(np.sqrt(np.mean(scaled[source == i] ** 2))))
@@ -309,28 +309,33 @@ class Cycler:
         }
 
 
-def adapted(factor: float, d: np.ndarray, spread: np.ndarray, error: np.ndarray) -> float:
+def adapted(factor: float, d: np.ndarray, anomalies: np.ndarray, error: np.ndarray) -> float:
     r"""The inflation of the forecast's variance, drawn towards what the innovations of this cycle say.
 
     .. math:: \hat\lambda = \frac{\sum_i d_i^2 / r_i - n}{\sum_i s_i / r_i}, \qquad
-              v_o = \frac2n \Big(1 + \frac{n}{\lambda \sum_i s_i / r_i}\Big)^2 \lambda^2
+              v_o = \frac{2 \left(\lambda^2 \|G\|^2 + 2 \lambda \sum_i s_i / r_i + n\right)}
+                    {\left(\sum_i s_i / r_i\right)^2}, \qquad G = \frac{Y R^{-1} Y^T}{M - 1}
 
-    weighted with the value so far by ``v_o`` and by how much a factor may change in a cycle, `CHANGE` of itself.
+    weighted with the value so far by ``v_o`` and by how much a factor may change in a cycle, `CHANGE` of itself. The
+    variance ``v_o`` of the estimate is that of Gaussian innovations of covariance ``lambda Y^T Y / (M - 1) + R``: where
+    the forecast's errors reach far, many observations tell little more than a few.
 
     Args:
         factor: so far.
         d: innovations of the mean, shape ``(n,)``.
-        spread: ``s``, variance of the predicted observations among members.
+        anomalies: ``Y``, predicted observations about their mean, ``(M, n)``; ``s`` is their variance.
         error: ``r``, error variance of the observations.
 
-    Reference: Li, Kalnay and Miyoshi 2009, doi 10.1002/qj.371, Eq. 6 and 13; Miyoshi 2011, Eq. 9, for the variance.
+    Reference: Li, Kalnay and Miyoshi 2009, doi 10.1002/qj.371, Eq. 6 and 13; Miyoshi 2011, Eq. 9, has ``v_o`` for
+    errors that are independent.
     """
-    n, total = len(d), float((spread / error).sum())
+    n, (members, _) = len(d), anomalies.shape
+    gram = (anomalies / error) @ anomalies.T / (members - 1)
+    total = float(np.trace(gram))
     if total <= 1e-6 * n:
         return factor
     found = (float((d**2 / error).sum()) - n) / total
-    # Correlated errors of the forecast make neighbouring innovations tell less than as many independent ones.
-    uncertain = 2 / n * (1 + n / (factor * total)) ** 2 * factor**2
+    uncertain = 2 * (factor**2 * float((gram**2).sum()) + 2 * factor * total + n) / total**2
     allowed = (CHANGE * factor) ** 2
     return float(np.clip(factor + allowed / (allowed + uncertain) * (found - factor), 0.25, 25.0))
 
