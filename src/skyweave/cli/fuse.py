@@ -43,7 +43,7 @@ def fuse(config: Path, /, *, overwrite: bool = False) -> None:
         key: getattr(settings, key) for key in ("sampler", "steps") if getattr(settings, key) is not None
     }
     run(
-        prior,
+        settings.prior,
         file,
         sources,
         past,
