@@ -171,3 +171,36 @@ def test_check_reports_the_counts_and_reconstruct_uses_them(folder, monkeypatch,
     with xr.open_dataset("o.nc") as fields:
         near = fields.t850.sel(lat=52, lon=4)
         assert float(np.abs(near - standard_temperature(850.0)).max()) < 4
+
+
+def _edited(first: int, text: str) -> str:
+    """Soundings whose levels have `text` from a column on."""
+    lines = igra_text(range(14, 17)).splitlines()
+    edited = [x if x.startswith("#") else x[:first] + text + x[first + len(text) :] for x in lines]
+    return "\n".join(edited) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "told"),
+    [
+        (_edited(0, "79"), 0, "42 unknown level types"),
+        (_edited(27, "X"), 0, "42 unknown flags"),
+        (igra_text(range(14, 17)) * 2, 0, "6 duplicate launches"),
+        (_edited(22, " 9990"), 0, "42 impossible values of temperature"),
+        (_edited(40, "  999  9990"), 0, "42 impossible values of wind direction"),
+        (_edited(9, "-50000"), 2, "42 unknown codes of pressure"),
+        (_edited(9, "abcdef"), 2, "where the pressure should be"),
+        (igra_text(range(14, 17), lat=-300000), 2, "a grid (like, --like) that reaches the observations"),
+        (igra_text(range(14, 17), lat=-999999), 2, "6 soundings without a position"),
+        (igra_text(range(14, 17))[:-120], 2, "it is truncated"),
+        (igra_text(range(25, 29)), 2, "no sounding with a time and a position between 2015-06-14"),
+        (igra_text(range(14, 17)), 0, "at levels that the state lacks: 36 air_temperature"),
+    ],
+)
+def test_bad_soundings_are_counted_or_refused_in_one_message(folder, tmp_path, capsys, text, status, told):
+    (tmp_path / "bad-data.txt").write_text(text)
+    words = ["--prior", str(folder / "p.safetensors"), "--like", str(folder / "like.nc")]
+    assert main(["check", *words, "--soundings", str(tmp_path / "bad-data.txt")]) == status
+    out, err = capsys.readouterr()
+    assert told in (err if status else out)
+    assert "Traceback" not in err

@@ -363,8 +363,13 @@ def _nothing_left(report: Report, grid: Grid, times: Any) -> str:
     stamps = None if times is None else np.atleast_1d(np.asarray(times))
     when = "" if stamps is None else f", times {stamps[0]} to {stamps[-1]}"
     lines.append(f"the state covers {grid.describe()}{when}")
-    if "outside time window" in report.dropped:
-        lines.append("give times that match, or a wider time_window")
+    hints = {
+        "outside time window": "times that match, or a wider time_window",
+        "outside domain": "a grid (like, --like) that reaches the observations",
+    }
+    wanted = [hint for reason, hint in hints.items() if reason in report.dropped]
+    if wanted:
+        lines.append(f"give {'; '.join(wanted)}")
     return "\n".join(lines)
 
 
