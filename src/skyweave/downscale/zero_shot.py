@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skyweave.downscale.config import DownscaleConfig
+from skyweave.downscale.logarithms import LOGARITHM, of_logarithms, to_physical
 from skyweave.downscale.records import Record
 from skyweave.errors import SkyweaveError
 from skyweave.grid import great_circle
+from skyweave.io.store import check_output
 from skyweave.io.write import write
 from skyweave.observe.errors import ErrorModel
 from skyweave.observe.observation import GridObservation
 from skyweave.posterior.calibration import calibrate_run
 from skyweave.posterior.reconstruct import reconstruct
 from skyweave.prior.config import TrainConfig
-from skyweave.prior.storage import LearntPrior
+from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.train import train
 from skyweave.regrid import conservative
 
@@ -37,11 +40,12 @@ Indices = NDArray[np.int64]
 class CoarseLaw:
     r"""How the coarse record observes the fine one's mean over a cell, fitted on training days.
 
-    .. math:: \log_{10} x_k = a_k + b\, \log_{10} \bar y_k + e, \qquad e \sim N(0, s^2)
+    .. math:: \log_{10} x_k = a_k + b\, \overline{\log_{10} y}_k + e, \qquad e \sim N(0, s^2)
 
     (without logarithms where the variable has values that are not positive): a slope for the area, an offset for each
     cell. The coarse value is regressed on the fine mean and not the other way round, for an observation's error must
-    not hold what the prior knows already.
+    not hold what the prior knows already. The mean is that of logarithms, so that the observation is linear in what a
+    prior of logarithms draws; an error that is a factor, on a mean of values that span decades, is far from Gaussian.
 
     Args:
         logarithmic: whether the law is one of logarithms.
@@ -60,29 +64,36 @@ class CoarseLaw:
     cells: NDArray[np.bool_]
 
     def mean(self, coarse: Floats) -> Floats:
-        """The fine mean over each cell that a coarse value stands for, physical units, NaN where not compared."""
+        """The fine mean over each cell that a coarse value stands for, NaN where not compared.
+
+        Args:
+            coarse: ``(..., h, w)``, physical units.
+
+        Returns:
+            Likewise; means of logarithms for a law of logarithms.
+        """
         x = np.log10(np.maximum(coarse, 1e-30)) if self.logarithmic else coarse
-        y = (x - self.offset) / self.slope
-        return np.where(self.cells, 10**y if self.logarithmic else y, np.nan)
+        return np.where(self.cells, (x - self.offset) / self.slope, np.nan)
 
     def error_model(self) -> ErrorModel:
-        """Of that mean: relative under a logarithm, absolute otherwise."""
-        length, error = self.correlation_length_km, self.error / self.slope
-        if self.logarithmic:
-            return ErrorModel(relative=float(np.log(10) * error), correlation_length_km=length)
-        return ErrorModel(absolute=error, correlation_length_km=length)
+        """Of that mean."""
+        return ErrorModel(absolute=self.error / self.slope, correlation_length_km=self.correlation_length_km)
 
 
-def fit_coarse_law(record: Record, days: Indices, variable: int = 0) -> CoarseLaw:
+def fit_coarse_law(
+    record: Record, days: Indices, variable: int = 0, logarithmic: bool | None = None
+) -> CoarseLaw:
     """Compare the coarse record with area means of the fine one.
 
     Args:
         record: of an area.
         days: indices of training days.
         variable: position among the fine variables.
+        logarithmic: whether logarithms are compared; by default where all values are positive.
 
     Raises:
-        SkyweaveError: no coarse cell lies within the fine grid, no day can be compared, or the records are unrelated.
+        SkyweaveError: logarithms of values that are not positive, no coarse cell lies within the fine grid, no day can
+            be compared, or the records are unrelated.
     """
     fine, coarse = record.fine, record.coarse
     weights = conservative(fine.grid, coarse.grid)
@@ -92,15 +103,20 @@ def fit_coarse_law(record: Record, days: Indices, variable: int = 0) -> CoarseLa
     if not cells.any():
         raise SkyweaveError("no coarse cell lies within the fine grid, so their means cannot be compared")
     y = fine.read(days)[:, variable].reshape(len(days), -1).astype(np.float64)
-    means = np.stack([np.asarray(weights @ day).reshape(shape) for day in y])
     x = coarse.read(days)[:, record.shared[variable]].astype(np.float64)
+    positive = bool((y[np.isfinite(y)] > 0).all() and (x[:, cells][np.isfinite(x[:, cells])] > 0).all())
+    if logarithmic and not positive:
+        raise SkyweaveError(
+            f"{fine.names[variable]}: not all values are positive; take a law without logarithms"
+        )
+    logarithmic = positive if logarithmic is None else logarithmic
+    if logarithmic:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            y, x = np.log10(y), np.log10(x)
+    means = np.stack([np.asarray(weights @ day).reshape(shape) for day in y])
     known = cells & np.isfinite(means) & np.isfinite(x)
     if known.sum() < 2:
         raise SkyweaveError("no training day on which both records have values to compare")
-    logarithmic = bool((means[known] > 0).all() and (x[known] > 0).all())
-    if logarithmic:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means, x = np.log10(means), np.log10(x)
     count = np.maximum(known.sum(0), 1)
     centre_x, centre_y = (np.where(known, v, 0.0).sum(0) / count for v in (x, means))
     dx, dy = (np.where(known, v - c, 0.0) for v, c in ((x, centre_x), (means, centre_y)))
@@ -139,7 +155,7 @@ def _length(left: Floats, record: Record) -> float | None:
 
 
 def coarse_observations(record: Record, days: Indices, laws: Sequence[CoarseLaw]) -> list[GridObservation]:
-    """The coarse record of some days as observations of the fine one: one source for each fine variable.
+    """The coarse record of some days as observations of the fine one, or of its logarithm, a source for each variable.
 
     Args:
         record: of an area.
@@ -153,7 +169,10 @@ def coarse_observations(record: Record, days: Indices, laws: Sequence[CoarseLaw]
     for name, law, place in zip(record.fine.names, laws, record.shared, strict=True):
         values = np.stack([law.mean(day) for day in fields[:, place]])
         attrs = {k: v for k, v in record.fine.dataset[name].attrs.items() if k in ("units", "standard_name")}
-        data = xr.DataArray(values, {"time": record.days[days], **axes}, ("time", lat, lon), name, attrs)
+        if law.logarithmic:
+            attrs = {"units": "1"}
+        label = f"{LOGARITHM}{name}" if law.logarithmic else name
+        data = xr.DataArray(values, {"time": record.days[days], **axes}, ("time", lat, lon), label, attrs)
         out.append(GridObservation(data, error=law.error_model(), operator="mean", name=f"coarse {name}"))
     return out
 
@@ -174,7 +193,8 @@ def reconstruct_days(
     """Fine days given the coarse ones alone, by the posterior of a prior that was trained on fine days.
 
     A day depends on its own coarse fields and on no other day, so nothing accumulates; with a prior of single days
-    there is also nothing that ties a day's fine detail to the next one's.
+    there is also nothing that ties a day's fine detail to the next one's. Under a law of logarithms the posterior is
+    that of logarithms, whose area means are observed linearly; members are returned in physical units.
 
     Args:
         prior: trained on fine days of training only, see `prior_settings`.
@@ -185,23 +205,35 @@ def reconstruct_days(
         settings: further arguments of it.
 
     Raises:
-        SkyweaveError: see `skyweave.reconstruct`.
+        SkyweaveError: a law of logarithms and a prior without them; see `skyweave.reconstruct`.
     """
     time = str(record.fine.dataset[record.fine.names[0]].dims[0])
     lat, lon = record.grid.dims_in(record.fine.dataset)
     fine = record.fine.dataset
     like = xr.Dataset(coords={time: record.days[days], lat: fine[lat].variable, lon: fine[lon].variable})
-    return reconstruct(
-        prior,
+    learnt = prior if isinstance(prior, LearntPrior) else open_prior(prior)
+    names = [n for n, law in zip(record.fine.names, laws, strict=True) if law.logarithmic]
+    if out is not None and names:
+        check_output(Path(out), overwrite)
+    hidden = Path(f"{out}.log10.zarr") if out is not None and names else out
+    made = reconstruct(
+        of_logarithms(learnt, names),
         coarse_observations(record, days, laws),
         like=like,
         members=members,
         seed=seed,
-        out=out,
+        out=hidden,
         overwrite=overwrite,
         progress=progress,
         **settings,
     )
+    made = to_physical(made, learnt, names)
+    if out is None or hidden is out:
+        return made
+    write(made, out, overwrite=overwrite)
+    made.close()
+    shutil.rmtree(str(hidden))
+    return xr.open_zarr(out) if str(out).endswith(".zarr") else xr.open_dataset(out)
 
 
 def train_prior(settings: TrainConfig) -> LearntPrior:
