@@ -263,6 +263,18 @@ def test_seasons_of_several_years_are_not_one_series():
         series_memory(np.ones(100))
 
 
+def test_partial_autocorrelations_end_where_gaps_leave_no_correlation():
+    """Two seasons, whose averages of products over the pairs of each lag are those of no series."""
+    days = np.concatenate([np.arange(40), 365 + np.arange(40)]).astype("datetime64[D]")
+    z = np.tile(np.cos(2 * np.pi * np.arange(40) / 13), 2) * np.linspace(1, 3, 80)
+    found = series_memory(z, 30, days)
+    assert np.isfinite(found.acf).all()
+    ends = int(np.argmax(np.isnan(found.pacf)))
+    assert 2 < ends < 31
+    assert np.isnan(found.pacf[ends:]).all()
+    assert np.nanmax(np.abs(found.pacf)) <= 1 + 1e-9
+
+
 def test_lag_scores_of_fields_that_are_autoregressive_in_every_cell():
     """Unit variance and correlation phi^l: the squared difference is 2 (1 - phi^l), R2 one less that."""
     phi, shape = 0.8, (40, 50)

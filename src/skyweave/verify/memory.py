@@ -69,7 +69,7 @@ def series_memory(series: ArrayLike, lags: int = 30, days: ArrayLike | None = No
 
     .. math:: \rho(k) = \frac{\mathrm{Cov}(z_t, z_{t-k})}{\mathrm{Var}(z_t)}
 
-    The partial ones follow from these by the recursion of Levinson and Durbin. The days of one season of several years
+    The partial ones follow from these by the recursion of Levinson and Durbin, as far as it goes (NaN beyond). The days of one season of several years
     are not one series: with `days` given, only pairs that really lie `k` days apart count, and are averaged.
 
     Args:
@@ -95,7 +95,9 @@ def series_memory(series: ArrayLike, lags: int = 30, days: ArrayLike | None = No
     gaps = not np.isfinite(z).all()
     # With gaps each product is averaged over the pairs that are there.
     rho = np.asarray(acf(z, nlags=lags, fft=True, adjusted=gaps, missing="conservative" if gaps else "none"))
-    partial = np.asarray(levinson_durbin(rho, nlags=lags, isacov=True)[2])
+    partial = np.array(levinson_durbin(rho, nlags=lags, isacov=True)[2])
+    # Averages over other pairs at every lag need not be a correlation; from there on the recursion means nothing.
+    partial[np.maximum.accumulate(np.abs(partial) > 1 + 1e-9)] = np.nan
     return SeriesMemory(rho, partial, known)
 
 
