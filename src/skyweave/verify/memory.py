@@ -69,8 +69,9 @@ def series_memory(series: ArrayLike, lags: int = 30, days: ArrayLike | None = No
 
     .. math:: \rho(k) = \frac{\mathrm{Cov}(z_t, z_{t-k})}{\mathrm{Var}(z_t)}
 
-    The partial ones follow from these by the recursion of Levinson and Durbin, as far as it goes (NaN beyond). The days of one season of several years
-    are not one series: with `days` given, only pairs that really lie `k` days apart count, and are averaged.
+    The partial ones follow from these by the recursion of Levinson and Durbin, as far as it goes (NaN beyond). The
+    days of one season of several years are not one series: with `days` given, only pairs that really lie `k` days
+    apart count, and are averaged.
 
     Args:
         series: ``(T,)``, NaN where missing.
