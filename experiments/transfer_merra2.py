@@ -144,11 +144,11 @@ def run(folder: Path, page: Path, quick: bool) -> None:
     index = np.arange(first, len(record.days))
     store = own.out / "rollout.zarr"
     if not store.exists():
-        rollout_area(models, own.inference.model_copy(update={"members": 4}), path=store)
+        rollout_area(models, own.inference.model_copy(update={"members": 3}), path=store)
     truth = xr.open_dataset(folder / "truth.nc").TQV.sel(time=record.days[index]).values
     made = {"rollout": xr.open_zarr(store).TQV.values, "coarse, bicubic": parts.bicubic(task, index)[None]}
     edges = [0, len(index) // 2, len(index)]
-    note = "Eight days in steps of three hours after the last fine one; log10; 4 members."
+    note = "Eight days in steps of three hours after the last fine one; log10; 3 members."
     emit("MERRA-2 beyond the overlap", parts.by_period(made, truth, edges), note, page)
     one = {"fine, truth": truth} | {name: members[0] for name, members in made.items()}
     rows_ = parts.dependence(
