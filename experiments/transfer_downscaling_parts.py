@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from common import ROOT
 from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import skyweave.downscale as downscale
 from skyweave.baselines.downscaling import Bicubic
@@ -230,6 +231,21 @@ def ensemble_row(members: Fields, truth: Fields) -> dict[str, Any]:
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """What a function gives, and the seconds it took."""
-    began = time.monotonic()
-    return function(), time.monotonic() - began
+    """What a function gives, and the seconds of a core that it took."""
+    began = time.process_time()
+    return function(), time.process_time() - began
+
+
+def operations(function: Callable[[], Any]) -> int:
+    """How many tensor operations a function starts."""
+
+    class Counter(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += 1
+            return operation(*args, **(kwargs or {}))
+
+    with Counter() as counter:
+        function()
+    return counter.count

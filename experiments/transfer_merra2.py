@@ -62,7 +62,7 @@ def world(folder: Path) -> None:
 
 
 def config(
-    folder: Path, model: str = "ddpm", epochs: int = 4, steps: int = 100, **options: Any
+    folder: Path, model: str = "ddpm", epochs: int = 2, steps: int = 30, **options: Any
 ) -> DownscaleConfig:
     """Settings of a model; an epoch is `steps` batches."""
     with xr.open_dataset(ELEVATION) as ds:
@@ -107,7 +107,7 @@ def scores(
 def run(folder: Path, page: Path, quick: bool) -> None:
     """Train, score, and go on beyond the overlap."""
     world(folder)
-    size = (2, 5) if quick else (4, 100)
+    size = (2, 5) if quick else (2, 30)
     rows = scores(folder, tuple(METHODS), *size, most=2 if quick else None)
     days = next(iter(rows.values()))["days"]
     note = (
@@ -144,11 +144,11 @@ def run(folder: Path, page: Path, quick: bool) -> None:
     index = np.arange(first, len(record.days))
     store = own.out / "rollout.zarr"
     if not store.exists():
-        rollout_area(models, own.inference.model_copy(update={"members": 3}), path=store)
+        rollout_area(models, own.inference.model_copy(update={"members": 2}), path=store)
     truth = xr.open_dataset(folder / "truth.nc").TQV.sel(time=record.days[index]).values
     made = {"rollout": xr.open_zarr(store).TQV.values, "coarse, bicubic": parts.bicubic(task, index)[None]}
     edges = [0, len(index) // 2, len(index)]
-    note = "Eight days in steps of three hours after the last fine one; log10; 3 members."
+    note = "Eight days in steps of three hours after the last fine one; log10; 2 members."
     emit("MERRA-2 beyond the overlap", parts.by_period(made, truth, edges), note, page)
     one = {"fine, truth": truth} | {name: members[0] for name, members in made.items()}
     rows_ = parts.dependence(
