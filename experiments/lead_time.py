@@ -41,7 +41,7 @@ from skyweave.posterior.background import Background, bind
 from skyweave.posterior.sample import Method
 from skyweave.prior.storage import LearntPrior
 from skyweave.regrid import coarsen
-from skyweave.report.style import PALETTE, colours, heading, new_figure, quiet, save, style
+from skyweave.report.style import colours, heading, new_figure, quiet, save, style
 
 PAGE, KEPT = ROOT / "docs/results/lead_time.md", ROOT / "runs/lead_time.json"
 LEADS, STARTS = 10, 6
@@ -49,8 +49,8 @@ LEADS, STARTS = 10, 6
 STATION_ERROR, LR_ERROR = 100.0, 50.0
 """Pa."""
 STEPS, MEMBERS = 16, 16
-WEIGHTS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
-"""Of the forecast, whose error is held at that of the first day."""
+WEIGHTS = (0.5, 0.25, 0.125, 0.0625)
+"""Of the forecast, whose error is held at that of the first day, besides 1 and 0."""
 SHOWN = (1, 3, 5, 7, 10)
 ALONE, FUSED, PAPER = "IGRA", "IGRA + LUCIE", "IGRA + LUCIE, paper"
 
@@ -210,7 +210,7 @@ def reinitialised(tests: Forecasts) -> list[Tensor]:
             domain=Domain.sphere(tests.grid),
         )
         # All members begin with the truth, as the forecasts do.
-        start = torch.from_numpy(part.slp.values[0])[None, None].repeat(2 * MEMBERS, 1, 1, 1)
+        start = torch.from_numpy(part.slp.values[0]).float()[None, None].repeat(2 * MEMBERS, 1, 1, 1)
         by_start.append(torch.stack([cycle.analysis[:, 0] for cycle in own.run(start, 1)], 1))
         print(f"reinitialised: {i + 1} of {len(tests.places)} starts", flush=True)
     stacked = torch.stack(by_start, 1)
@@ -268,7 +268,10 @@ def leads(quick: bool) -> None:
         ratio = np.array(values) / np.array(rmse[ALONE])
         row: dict[str, Any] = {"source": name} | {f"{k + 1} d": f"{v:.0f}" for k, v in enumerate(values)}
         ssr = np.sqrt(np.mean(np.square(spread[name])) / np.mean(np.square(values)))
-        rows.append(row | {"worst / IGRA": f"{ratio.max():.2f}", "spread / RMSE": f"{ssr:.2f}"})
+        rows.append(
+            row
+            | {"worst / IGRA": f"{ratio.max():.2f}", "spread / RMSE": "" if np.isnan(ssr) else f"{ssr:.2f}"}
+        )
     first, last = (str(tests.at(0).time.values[k])[:10] for k in (0, -1))
     note = (
         f"RMSE of the ensemble mean, Pa, over {len(tests.places)} forecasts from {first} to {last}; {MEMBERS} members, "
@@ -292,9 +295,6 @@ def weights(quick: bool) -> None:
     def weighted(weight: float) -> list[float]:
         return scored(lambda k: [tests.stations, forecast_source(tests, k, once, weight)])
 
-    def by_hindcasts() -> list[float]:
-        return scored(lambda k: [tests.stations, forecast_source(tests, k, stated(k))])
-
     def by_innovations() -> list[list[float]]:
         errors, used = [], []
         for k in SHOWN:
@@ -310,17 +310,22 @@ def weights(quick: bool) -> None:
         return [errors, used]
 
     count = f"{len(tests.places)} starts"
-    grid = {f"{w:g}": kept(f"weight {w:g}, {count}", partial(weighted, w)) for w in WEIGHTS}
-    grid["0, stations alone"] = kept(f"weight 0, {count}", lambda: scored(lambda k: [tests.stations]))
+    known = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    if f"{FUSED}, {count}" not in known:
+        raise SystemExit("run the part `leads` first: its rows of the same weights are used here")
+
+    def of_leads(name: str) -> list[float]:
+        return [known[f"{name}, {count}"][0][k - 1] for k in SHOWN]
+
+    grid = {"1": of_leads(f"{FUSED}, error of day 1")}
+    grid |= {f"{w:g}": kept(f"weight {w:g}, {count}", partial(weighted, w)) for w in WEIGHTS}
+    grid["0, stations alone"] = of_leads(ALONE)
     found, used = kept(f"innovations, {count}", by_innovations)
     share = [(once.absolute / stated(k).absolute) ** 2 for k in SHOWN]
     others = {
-        "from hindcast errors": (kept(f"hindcasts, {count}", by_hindcasts), share),
+        "from hindcast errors": (of_leads(f"{FUSED}, hindcast error as a source"), share),
         "from innovations": (found, used),
-        "by scale, from hindcasts (fuse)": (
-            kept(f"by scale, {count}", lambda: [tests.mse(fused(tests, k, True), k) ** 0.5 for k in SHOWN]),
-            None,
-        ),
+        "by scale, from hindcasts (fuse)": (of_leads(FUSED), None),
     }
     best = np.min(list(grid.values()), axis=0)
     rows: list[dict[str, Any]] = []
@@ -347,11 +352,15 @@ def figure(rmse: dict[str, list[float]]) -> None:
         ax = made.add_axes((0.08, 0.15, 0.52, 0.72))
         quiet(ax)
         days = np.arange(1, LEADS + 1)
-        colour = colours(list(rmse))
-        for number, (name, values) in enumerate(rmse.items()):
-            dashed = "--" if number >= len(PALETTE) else "-"
-            wide = 2.6 if name == FUSED else 1.5
-            ax.plot(days, values, dashed, label=name, color=colour[name], linewidth=wide)
+        # What sources are worth at most and at least in grey, the stations alone in ink.
+        grey = dict(zip(("forecast itself", "unconditional", "LR"), ("-", "--", ":"), strict=True))
+        colour = colours([name for name in rmse if name not in grey], reference=ALONE)
+        for name, values in rmse.items():
+            wide = 2.8 if name == FUSED else 1.5
+            shade, line = colour.get(name, "#9a9a9a"), grey.get(name, "-")
+            ax.plot(
+                days, values, line, label=name, color=shade, linewidth=wide, zorder=3 if name == FUSED else 2
+            )
         ax.set(xlabel="lead time, days", ylabel="RMSE, Pa", ylim=(0, None))
         ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
         heading(made, "Sea-level pressure, North Atlantic: forecasts fused with 30 stations", "")
