@@ -1,6 +1,7 @@
 """Cycled data assimilation with a diffusion prior inside, beside its parts and beside an ensemble Kalman filter.
 
     skyweave train experiments/configs/ncep_slp.yaml       # 15 minutes on one core
+    python experiments/emulators.py --only NCEP           # 10 minutes
     skyweave train experiments/configs/merra2_tqv.yaml     # 25 minutes
     skyweave train experiments/configs/shallow_water.yaml  # 15 minutes; `python experiments/cycling.py world` first
     python experiments/cycling.py [ncep merra2 shallow] [--quick]
@@ -30,7 +31,7 @@ from skyweave.baselines.letkf import Domain, LETKFCycler, LETKFSettings
 from skyweave.cycle import Cycle, Cycler, CycleSettings
 from skyweave.cycle.assimilate import climate_radius
 from skyweave.cycle.model_error import model_error_covariance
-from skyweave.emulate import fit_forecaster
+from skyweave.emulate import fit_forecaster, open_emulator
 from skyweave.grid import Grid
 from skyweave.io import open_fields, read_station_list
 from skyweave.io.write import write
@@ -46,6 +47,7 @@ from skyweave.state import to_tensor
 
 PAGE = ROOT / "docs/results/cycling.md"
 NCEP = DATA / "ncep-slp-north-atlantic/ncep_slp_daily_2001_2010.nc"
+EMULATOR = ROOT / "runs/emulators/ncep/emulator.safetensors"
 SHALLOW = ROOT / "runs/shallow_water.nc"
 STATIONS = DATA / "igra-radiosondes/igra2-station-list.txt"
 
@@ -174,7 +176,7 @@ def run(world: World, quick: bool) -> None:
     rms = [r for c in cycles[world.spin_up :] for _, r in c.innovation.values()]
     count = len(record.time)
     own_note = (
-        f"{world.members} members, {own.settings.method.steps} evaluations a cycle, {seconds / count:.2f} s a cycle; "
+        f"{world.members} members, {own.settings.refine_steps} evaluations a cycle, {seconds / count:.2f} s a cycle; "
         f"scaled innovations {np.mean(rms):.2f}.\n\n![errors by cycle](../figures/cycling_{world.name}.png)"
     )
     emit(f"{world.name}: {count} cycles, {world.spin_up} of spin-up", rows, own_note, PAGE)
@@ -220,11 +222,10 @@ def stations(record: xr.Dataset, name: str, count: int, error: float, since: int
 
 
 def ncep(quick: bool) -> None:
-    """NCEP daily sea level pressure, North Atlantic; a linear inverse model that draws its own residual."""
+    """NCEP daily sea level pressure, North Atlantic; an emulator that draws fields like its own past errors."""
     prior = skyweave.open_prior(ROOT / "runs/ncep_slp/prior.safetensors")
     record = open_fields(str(NCEP), ["slp"])
-    training = record.sel(time=slice("2001-01-01", "2007-12-31")).load()
-    model = fit_forecaster("linear", training, prior.spec, components=400, noise=True)
+    model = open_emulator(EMULATOR).stochastic()
     days = 25 if quick else 70
     run(
         World(
@@ -243,13 +244,13 @@ def merra2(quick: bool) -> None:
     record = open_fields(str(HOURLY), ["TQV"])
     training = record.sel(time=slice("2014-06-01", "2014-06-17")).load()
     model = fit_forecaster("persistence", training, prior.spec)
-    hours = 25 if quick else 72
+    hours = 25 if quick else 66
     run(
         World(
             "merra2", prior, model,
             record.sel(time=slice("2014-06-21", None)).isel(time=slice(0, hours)).load(),
             record.sel(time=slice("2014-06-18", None)).isel(time=slice(0, 16)).load(),
-            lambda r: gridpoints(r, "TQV", 60, 0.7), one_step_error(training, "TQV"), 6, 24,
+            lambda r: gridpoints(r, "TQV", 60, 0.7), one_step_error(training, "TQV"), 6, 16, Method(),
         ),
         quick,
     )  # fmt: skip

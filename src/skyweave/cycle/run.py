@@ -34,8 +34,10 @@ __all__ = ["Cycle", "CycleSettings", "Cycler", "Model"]
 MODEL_ERROR, CLIMATE = 1_000_001, 1_000_002
 FAR = 80.0
 """Noise level at which the prior says nothing but the mean of its climate."""
-CHANGE = 0.1
+CHANGE = 0.2
 """How much the inflation may change in a cycle: weather comes and goes, what a model lacks stays."""
+SMALLEST = 0.05
+"""Least noise of a refinement: below it members change by less than their mean is known."""
 REACH = 1.5
 """Radius of the local transform, in lengths over which the climate's correlation falls to 1/e."""
 
@@ -88,8 +90,8 @@ class CycleSettings:
     batch: int = 64
     update: Literal["refined", "afresh"] = "refined"
     localisation_km: float | None = None
-    refine_from: float = 1.0
-    refine_steps: int = 8
+    refine_from: float = 2.0
+    refine_steps: int = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +204,8 @@ class Cycler:
         moved = self._moved(forecast, segment, inflation)
         method = replace(
             settings.method,
-            sampler="dpm++2m", start="noise", steps=settings.refine_steps, sigma_max=settings.refine_from,
+            sampler="dpm++2m-sde", start="noise", steps=settings.refine_steps,
+            sigma_max=settings.refine_from, sigma_min=min(SMALLEST, 0.1 * settings.refine_from),
         )  # fmt: skip
         drawn = self._drawn(forecast, segment, k, inflation, method, moved)
         return self._physical(drawn.mean(0) + (moved - moved.mean(0)))
@@ -219,7 +222,8 @@ class Cycler:
         """Normalised draws ``(M, 1, C, H, W)`` of the posterior, begun with members where some are given."""
         settings = self.settings
         source = None if forecast is None else self.source(forecast, k, inflation)
-        parts, solver = [], FusedSolver()
+        # Of members that are refined the mean alone is kept, in which small errors of each cancel.
+        parts, solver = [], FusedSolver() if members is None else FusedSolver(tolerance=0.2)
         for m in range(0, settings.members, settings.batch):
             numbers = range(m, min(m + settings.batch, settings.members))
             noise = NoiseStream(settings.seed, numbers, [self.identities[k]])
@@ -243,7 +247,8 @@ class Cycler:
             self.domain,
             self.domain.positions(segment.operator),
             self.radius if self.settings.localisation_km is None else self.settings.localisation_km,
-            inflation=inflation**0.5,
+            # Deflated members would forget in the next forecast what they do not know.
+            inflation=max(1.0, inflation) ** 0.5,
         )[:, None]
 
     def _physical(self, x: Tensor) -> Tensor:
