@@ -102,9 +102,9 @@ def overlaps(quick: bool) -> None:
 
 ONE, SEVERAL = (0,), (0, 1, 2, 3)
 SAMPLERS = (
-    ("ddpm", 1000, ONE), ("ddpm", 50, ONE), ("ddim", 50, ONE), ("ddim", 20, SEVERAL),
-    ("ddim", 10, SEVERAL), ("dpm++2m", 50, ONE), ("dpm++2m", 20, SEVERAL), ("dpm++2m", 10, SEVERAL),
-    ("dpm++2m-sde", 50, ONE), ("dpm++2m-sde", 20, SEVERAL), ("dpm++2m-sde", 16, SEVERAL), ("dpm++2m-sde", 10, SEVERAL),
+    ("ddpm", 1000, ONE), ("ddpm", 50, ONE), ("ddim", 50, ONE), ("ddim", 20, ONE),
+    ("ddim", 10, SEVERAL), ("dpm++2m", 50, ONE), ("dpm++2m", 20, ONE), ("dpm++2m", 10, SEVERAL),
+    ("dpm++2m-sde", 50, ONE), ("dpm++2m-sde", 20, ONE), ("dpm++2m-sde", 16, SEVERAL), ("dpm++2m-sde", 10, SEVERAL),
 )  # fmt: skip
 """Samplers, evaluations, and seeds of the ensembles whose scores are averaged."""
 
