@@ -28,6 +28,7 @@ from torch import Tensor
 
 import skyweave
 from skyweave.cycle import Cycler, CycleSettings, LeadTimeSkill, fuse_forecasts
+from skyweave.cycle.assimilate import climate_radius
 from skyweave.cycle.transform import Domain
 from skyweave.emulate import open_emulator
 from skyweave.emulate.emulator import Emulator
@@ -49,7 +50,7 @@ LEADS, STARTS = 10, 6
 STATION_ERROR, LR_ERROR = 100.0, 50.0
 """Pa."""
 STEPS, MEMBERS = 16, 16
-WEIGHTS = (0.5, 0.25, 0.125, 0.0625)
+WEIGHTS = (0.5, 0.25, 0.0625)
 """Of the forecast, whose error is held at that of the first day, besides 1 and 0."""
 SHOWN = (1, 3, 5, 7, 10)
 ALONE, FUSED, PAPER = "IGRA", "IGRA + LUCIE", "IGRA + LUCIE, paper"
@@ -208,6 +209,7 @@ def reinitialised(tests: Forecasts) -> list[Tensor]:
             times,
             CycleSettings(members=2 * MEMBERS, method=Method(steps=STEPS)),
             domain=Domain.sphere(tests.grid),
+            radius=climate_radius(bind(prior(), tests.grid, times[:1]), tests.grid),
         )
         # All members begin with the truth, as the forecasts do.
         start = torch.from_numpy(part.slp.values[0]).float()[None, None].repeat(2 * MEMBERS, 1, 1, 1)
@@ -302,7 +304,7 @@ def weights(quick: bool) -> None:
             like = tests.at(k).coords.to_dataset()
             out = skyweave.reconstruct(
                 prior(), given, like=like, members=MEMBERS, steps=STEPS, progress=False, weights="innovations",
-                innovations={"leave": "sources", "trust": 10.0},
+                innovations={"leave": "sources", "trust": 10.0, "iterations": 2, "members": 8},
             )  # fmt: skip
             errors.append(tests.mse(torch.from_numpy(out.slp.values), k) ** 0.5)
             estimates = json.loads(out.attrs["source_estimates"])
@@ -317,10 +319,10 @@ def weights(quick: bool) -> None:
     def of_leads(name: str) -> list[float]:
         return [known[f"{name}, {count}"][0][k - 1] for k in SHOWN]
 
+    found, used = kept(f"innovations, {count}", by_innovations)
     grid = {"1": of_leads(f"{FUSED}, error of day 1")}
     grid |= {f"{w:g}": kept(f"weight {w:g}, {count}", partial(weighted, w)) for w in WEIGHTS}
     grid["0, stations alone"] = of_leads(ALONE)
-    found, used = kept(f"innovations, {count}", by_innovations)
     share = [(once.absolute / stated(k).absolute) ** 2 for k in SHOWN]
     others = {
         "from hindcast errors": (of_leads(f"{FUSED}, hindcast error as a source"), share),
