@@ -50,7 +50,7 @@ LEADS, STARTS = 10, 6
 STATION_ERROR, LR_ERROR = 100.0, 50.0
 """Pa."""
 STEPS, MEMBERS = 16, 16
-WEIGHTS = (0.5, 0.25, 0.0625)
+WEIGHTS = (0.5, 0.25)
 """Of the forecast, whose error is held at that of the first day, besides 1 and 0."""
 SHOWN = (1, 3, 5, 7, 10)
 ALONE, FUSED, PAPER = "IGRA", "IGRA + LUCIE", "IGRA + LUCIE, paper"
