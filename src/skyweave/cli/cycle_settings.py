@@ -66,7 +66,7 @@ class CycleConfig(Section):
     local: bool = True
     update: Literal["refined", "afresh"] = "refined"
     localisation_km: Positive | None = None
-    refine_from: Positive = 2.0
+    refine_from: Positive = 1.0
     refine_steps: int = Field(10, ge=4)
     inflation: Positive = 1.0
     adaptive: bool = True

@@ -90,7 +90,7 @@ class CycleSettings:
     batch: int = 64
     update: Literal["refined", "afresh"] = "refined"
     localisation_km: float | None = None
-    refine_from: float = 2.0
+    refine_from: float = 1.0
     refine_steps: int = 10
 
 
@@ -204,7 +204,7 @@ class Cycler:
         moved = self._moved(forecast, segment, inflation)
         method = replace(
             settings.method,
-            sampler="dpm++2m-sde", start="noise", steps=settings.refine_steps,
+            sampler="dpm++2m", start="noise", steps=settings.refine_steps,
             sigma_max=settings.refine_from, sigma_min=min(SMALLEST, 0.1 * settings.refine_from),
         )  # fmt: skip
         drawn = self._drawn(forecast, segment, k, inflation, method, moved)
