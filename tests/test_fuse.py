@@ -273,6 +273,14 @@ def test_the_command_line(prior, tmp_path, monkeypatch, capsys):  # noqa: F811
     assert main(["fuse", "g.yaml"]) == 0
     with xr.open_dataset("g.nc") as made:
         assert list(made.time.values) == list(np.datetime64("2019-06-30", "ns") + LEADS)
+    # The file does not say when its forecast began; the settings do.
+    FORECAST.drop_vars("init_time").to_netcdf("undated.nc", engine="h5netcdf")
+    began = str(FORECAST.init_time.values)[:10]
+    undated = text.replace("path: now.nc", f"path: undated.nc, init_time: {began}").replace("f.zarr", "h.nc")
+    (tmp_path / "h.yaml").write_text(undated)
+    assert main(["fuse", "h.yaml"]) == 0
+    with xr.open_dataset("h.nc") as made:
+        assert list(made.time.values) == list(np.datetime64(began, "ns") + LEADS)
     capsys.readouterr()
     for old, new, message in (
         ("path: now.nc", "path: now.nc, init_time: 2030-01-01", "no forecast starts at 2030-01-01"),

@@ -11,10 +11,13 @@ def info(file: Path, /) -> None:
     Parameters
     ----------
     file
-        A prior or an emulator (.safetensors), or an output of `skyweave reconstruct` (.zarr or .nc).
+        A prior or an emulator (.safetensors), the name of a prior that comes with the package, or an output of
+        `skyweave reconstruct` (.zarr or .nc).
     """
     from skyweave.errors import SkyweaveError
+    from skyweave.prior.storage import shipped
 
+    file = shipped(file)
     if not file.exists():
         raise SkyweaveError(f"{file}: no such file")
     if file.suffix == ".safetensors":

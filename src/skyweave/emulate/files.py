@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,8 @@ def open_forecast(
     """
     data = source if isinstance(source, xr.Dataset) else open_one(str(source))
     where = _source(data)
+    if isinstance(init_time, date):  # such as a date of a YAML file; those of cftime are none
+        init_time = pd.Timestamp(init_time).to_datetime64()
     data = _by_lead_time(data, init_time)
     lead = _lead_name(data)
     for variable in spec.variables:

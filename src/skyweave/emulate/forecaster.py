@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -96,16 +97,14 @@ def later(time: Any, seconds: float) -> Any:
     """A time `seconds` after another, of the same kind; None stays None.
 
     Args:
-        time: datetime64, cftime, or a number of seconds.
+        time: datetime64, datetime, cftime, or a number of seconds.
         seconds: may be negative.
     """
     if time is None:
         return None
-    if isinstance(time, (np.datetime64, pd.Timestamp)):
+    if isinstance(time, (np.datetime64, datetime.date)):  # a Timestamp is a date as well
         return pd.Timestamp(time).to_datetime64() + np.timedelta64(round(seconds * 1e9), "ns")
     if hasattr(time, "calendar"):
-        import datetime
-
         return time + datetime.timedelta(seconds=seconds)
     return time + seconds
 

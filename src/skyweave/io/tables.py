@@ -10,6 +10,7 @@ import gzip
 import io
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -177,13 +178,16 @@ def _read_csv(path: str) -> pd.DataFrame:
     try:
         # Identifiers such as 03772 are not numbers: everything is read as text and converted where a number
         # is meant.
-        return pd.read_csv(
-            io.StringIO("\n".join(lines[skipped:])),
-            sep=separator,
-            dtype=str,
-            skipinitialspace=True,
-            index_col=False,
-        )
+        with warnings.catch_warnings():
+            # Rows longer than the heading: what is no table is refused below for what its columns lack.
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.StringIO("\n".join(lines[skipped:])),
+                sep=separator,
+                dtype=str,
+                skipinitialspace=True,
+                index_col=False,
+            )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as exc:
         raise SkyweaveError(f"{path}: cannot be read as a table ({exc})") from exc
 

@@ -103,6 +103,12 @@ class LearntPrior:
     metadata: dict[str, Any] = field(default_factory=dict)
     attachments: dict[str, Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        weights = sum(p.numel() for p in self.network.parameters())
+        what = ", ".join(f"{v.name} ({v.units})" for v in self.spec.variables)
+        frames = f", windows of {self.spec.window} frames" if self.spec.window > 1 else ""
+        return f"<LearntPrior of {what}{frames}: {weights:,} weights, patches of {self.patch[0]} x {self.patch[1]}>"
+
     def denoiser(
         self,
         grid: Grid,
@@ -198,9 +204,7 @@ def build_network(
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def save_prior(
-    prior: LearntPrior, path: str | Path, *, overwrite: bool = False, half: bool = False
-) -> None:
+def save_prior(prior: LearntPrior, path: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
     """Write a prior as one safetensors file, whose header holds the metadata as JSON.
 
     With `half` the weights are kept in 16 bits (a relative rounding of 5e-4), at half the size.
@@ -215,7 +219,9 @@ def save_prior(
     unet = network.network
     assert isinstance(unet, UNet)
     kept = torch.float16 if half else None
-    tensors = {f"network.{k}": v.detach().cpu().to(kept).contiguous() for k, v in network.state_dict().items()}
+    tensors = {
+        f"network.{k}": v.detach().cpu().to(kept).contiguous() for k, v in network.state_dict().items()
+    }
     static = {}
     for name, surface in prior.conditioning.static.items():
         static[name] = surface.grid.to_dict()
@@ -235,15 +241,20 @@ def save_prior(
     write_tensors(tensors, header, path)
 
 
+def shipped(path: Path) -> Path:
+    """The file of a prior that comes with the package, where that is what a path names; the path itself otherwise."""
+    if str(path) in SHIPPED and not path.exists():
+        return Path(str(files("skyweave") / "data" / SHIPPED[str(path)]))
+    return path
+
+
 def open_prior(path: str | Path) -> LearntPrior:
     """Read a prior written by `save_prior`, or one of those that come with the package, by its name in `SHIPPED`.
 
     Raises:
         SkyweaveError: the file is missing, damaged, not a prior, or of a newer schema.
     """
-    path = Path(path)
-    if str(path) in SHIPPED and not path.exists():
-        path = Path(str(files("skyweave") / "data" / SHIPPED[str(path)]))
+    path = shipped(Path(path))
     if not path.is_file():
         known = ", ".join(SHIPPED)
         raise SkyweaveError(f"{path}: no such file; expected a prior, or the name of a shipped one: {known}")
