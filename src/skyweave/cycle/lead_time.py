@@ -25,7 +25,7 @@ from torch import Tensor
 
 from skyweave.cycle.ensemble import local_deviation
 from skyweave.cycle.forecast import GaussianForecast, _like, _modes, as_source
-from skyweave.cycle.run import Cycle, Cycler, CycleSettings, _torus
+from skyweave.cycle.run import Cycle, Cycler, CycleSettings, Predicted, _torus
 from skyweave.cycle.spectra import SmoothedSpectra, filtered, relative, root
 from skyweave.errors import SkyweaveError
 from skyweave.observe.assemble import ObservationSet
@@ -341,7 +341,7 @@ class Fusion(Cycler):
     def _mean(self, forecast: Tensor) -> Tensor:
         return self.transform.forward(forecast[:, None])[:, 0].mean(0)
 
-    def _predicted(self, forecast: Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def _predicted(self, forecast: Tensor, k: int) -> Predicted | None:
         segment = self.observed.segment(k, k + 1)
         if self.skill is None or not segment.n:
             return None
@@ -351,7 +351,7 @@ class Fusion(Cycler):
         error = segment.R.diagonal.double()
         spread = innovation_variance(x, P, segment)[0].double() - error
         d = (segment.y - segment.operator(x))[0].double()
-        return d.numpy(), spread.numpy(), error.numpy()
+        return Predicted(d.numpy(), spread.numpy(), error.numpy(), np.empty((0, segment.n)))
 
 
 def _regression(

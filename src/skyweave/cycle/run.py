@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -114,6 +114,17 @@ class Cycle:
     inflation: float = 1.0
 
 
+class Predicted(NamedTuple):
+    """Observations as the forecast predicts them, each ``(n,)``: ``y - H x_f`` of the mean, its variance, that of the
+    observation's error, and the members' anomalies ``(M, n)``.
+    """
+
+    departure: np.ndarray
+    spread: np.ndarray
+    error: np.ndarray
+    anomalies: np.ndarray
+
+
 @dataclass(eq=False)
 class Cycler:
     """A prior, a model, observations and settings, ready to cycle.
@@ -175,11 +186,11 @@ class Cycler:
             forecast = None if members is None else self.forecast(members, k)
             seen = None if forecast is None or self.down is not None else self._predicted(forecast, k)
             if seen is not None and self.settings.adaptive:
-                factor = adapted(factor, *seen)
+                factor = adapted(factor, seen.departure, seen.anomalies, seen.error)
             # Where nothing is observed the forecast is kept as it is, not inflated once more.
             members = self.analysis(forecast, k, factor if self.observed.segment(k, k + 1).n else 1.0)
             yield Cycle(
-                k, forecast, members, {} if seen is None else self._innovation(k, factor, *seen), factor
+                k, forecast, members, {} if seen is None else self._innovation(k, factor, seen), factor
             )
 
     def forecast(self, analysis: Tensor, k: int) -> Tensor:
@@ -293,19 +304,16 @@ class Cycler:
         flat = field_.reshape(-1, field_.shape[-2] * field_.shape[-1])
         return (self._matrix @ flat.T).T.reshape(*field_.shape[:-2], *self.coarse)
 
-    def _predicted(self, forecast: Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Innovations ``y - H x_f``, anomalies of ``H x_f`` by member, and error variance of the observations."""
+    def _predicted(self, forecast: Tensor, k: int) -> Predicted | None:
         segment = self.observed.segment(k, k + 1)
         if not segment.n:
             return None
         predicted = segment.operator(self.transform.forward(forecast[:, None])).double()
-        d = segment.y.double() - predicted.mean(0)
-        return d.numpy(), (predicted - predicted.mean(0)).numpy(), segment.R.diagonal.double().numpy()
+        d, Y = segment.y.double() - predicted.mean(0), predicted - predicted.mean(0)
+        return Predicted(d.numpy(), predicted.var(0).numpy(), segment.R.diagonal.double().numpy(), Y.numpy())
 
-    def _innovation(
-        self, k: int, factor: float, d: np.ndarray, anomalies: np.ndarray, error: np.ndarray
-    ) -> dict[str, tuple[float, float]]:
-        scaled = d / np.sqrt(factor * anomalies.var(0, ddof=1) + error)
+    def _innovation(self, k: int, factor: float, seen: Predicted) -> dict[str, tuple[float, float]]:
+        scaled = seen.departure / np.sqrt(factor * seen.spread + seen.error)
         source = self.observed.segment(k, k + 1).source
         return {
             s.name: (float(scaled[source == i].mean()), float(np.sqrt(np.mean(scaled[source == i] ** 2))))
