@@ -67,11 +67,11 @@ def test_cycled_days_of_pressure_are_better_than_reports_and_forecast_alone(tmp_
     record = open_fields(SLP, ["slp"])
     training = record.sel(time=slice("2001-01-01", "2007-12-31")).load()
     model = fit_forecaster("linear", training, prior.spec, components=100, noise=True)
-    truth = record.sel(time=slice("2009-01-01", "2009-01-16")).load()
+    truth = record.sel(time=slice("2009-01-01", "2009-01-24")).load()
     seen = reports(truth, 15, 150.0)
-    settings = CycleSettings(members=16, method=Method(steps=16))
+    settings = CycleSettings(members=32, method=Method(steps=16))
     cycled = assimilate(prior, model, seen, like=truth, settings=settings, progress=False)
-    alone = skyweave.reconstruct(prior, seen, like=truth, members=16, steps=16, progress=False)
+    alone = skyweave.reconstruct(prior, seen, like=truth, members=32, steps=16, progress=False)
     late = slice(3, None)
 
     def error(fields, name="slp"):
@@ -81,4 +81,4 @@ def test_cycled_days_of_pressure_are_better_than_reports_and_forecast_alone(tmp_
     spread = float(np.sqrt(cycled.slp.transpose("member", ...).values[:, late].var(0, ddof=1).mean()))
     assert error(cycled) < 0.95 * error(alone)
     assert error(cycled) < 0.8 * error(cycled, "slp_forecast")
-    assert 0.6 < spread / error(cycled) < 1.2
+    assert 0.7 < spread / error(cycled) < 1.2

@@ -134,6 +134,18 @@ def test_the_linear_model_finds_the_propagator_of_a_linear_world():
     assert error < 0.04
 
 
+@pytest.mark.parametrize("whole", [2048, 8])
+def test_a_linear_model_fitted_twice_forecasts_the_same_whatever_was_drawn_before(world, monkeypatch, whole):
+    monkeypatch.setattr("skyweave.emulate.linear.WHOLE", whole)
+    state = to_tensor(world, SPEC)[:2]
+    stepped = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = fit_forecaster("linear", world, SPEC, components=5, noise=True)
+        stepped.append(model.step(state, world.time.values[0]))
+    torch.testing.assert_close(*stepped, rtol=0, atol=0)
+
+
 def test_the_linear_models_noise_has_the_covariance_of_its_residual(world):
     model = fit_forecaster("linear", world, SPEC, components=5, noise=True, seed=3)
     quiet = fit_forecaster("linear", world, SPEC, components=5)

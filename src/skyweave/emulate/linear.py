@@ -23,6 +23,8 @@ __all__ = ["LinearForecaster", "fit_linear"]
 
 FOLDS = 5
 RIDGES = (1e-3, 1e-2, 1e-1)
+WHOLE = 2048
+"""Times or cells up to which EOFs are those of a whole decomposition."""
 LEAST = 0.1
 """Least square amplitude of the residual in any season, in units of its mean."""
 
@@ -130,8 +132,7 @@ def fit_linear(
     rows = torch.from_numpy(np.sqrt(climatology.grid.area.mean(1) / climatology.grid.area.mean()))
     flat = (anomaly * (rows[:, None] / scale[:, None, None])).nan_to_num().flatten(1)
     count = min(components, len(flat) - 1, flat.shape[1])
-    _, _, vectors = torch.svd_lowrank(flat, q=min(count + 10, min(flat.shape)), niter=4)
-    eofs = vectors[:, :count]
+    eofs = _leading(flat, count)
     z = flat @ eofs
     follows = np.flatnonzero(regular(times))
     if len(follows) <= count:
@@ -153,6 +154,25 @@ def fit_linear(
     residual = modes * values_.clamp(min=0).sqrt()
     propagator = _regression(x, y, best)
     return LinearForecaster(climatology, scale, eofs, rows, propagator, residual, seasons, noise, seed)
+
+
+def _leading(flat: Tensor, count: int) -> Tensor:
+    """The leading right singular vectors, ``(columns, count)``, each with its largest element positive.
+
+    Noise is drawn along them, so they must be the same on every machine: signs are fixed and nothing is drawn where
+    one side is small enough for a whole decomposition.
+    """
+    if min(flat.shape) <= WHOLE:
+        small = flat.T @ flat if flat.shape[1] <= flat.shape[0] else flat @ flat.T
+        vectors = torch.linalg.eigh(small).eigenvectors.flip(1)[:, :count]
+        if flat.shape[1] > flat.shape[0]:
+            vectors = torch.nn.functional.normalize(flat.T @ vectors, dim=0)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            vectors = torch.svd_lowrank(flat, q=count + 10, niter=4)[2][:, :count]
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    return vectors * largest.sign()
 
 
 def _regression(x: Tensor, y: Tensor, ridge: float) -> Tensor:
