@@ -208,7 +208,9 @@ def _grid_layout(
     extra = [d for d in source.data.dims if d not in (lat, lon, time)]
     long = [str(d) for d in extra if source.data.sizes[d] > 1]
     if long and (time is not None or len(long) > 1):
-        hint = "; forecasts by lead time are for `skyweave fuse`" if any("lead" in name for name in long) else ""
+        hint = (
+            "; forecasts by lead time are for `skyweave fuse`" if any("lead" in name for name in long) else ""
+        )
         raise SkyweaveError(
             f"{what}: dimensions {', '.join(long)} besides time and place; select one of each first{hint}"
         )

@@ -8,18 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from skyweave.prior.config import TrainConfig
-
 __all__ = ["Reporter"]
 
 
 class Reporter:
-    """Losses into `metrics.jsonl`, and onto a terminal as a bar or into a log as timed lines."""
+    """Losses into `metrics.jsonl`, and onto a terminal as a bar or into a log as timed lines.
 
-    def __init__(self, config: TrainConfig, out: Path, speaks: bool, step: int) -> None:
+    Args:
+        steps: of the whole run.
+        out: directory of the file.
+        speaks: whether this process is the one that tells.
+    """
+
+    def __init__(self, steps: int, out: Path, speaks: bool) -> None:
         self.file = (out / "metrics.jsonl").open("a") if speaks else None
         self.speaks = speaks
-        self.steps = config.steps
+        self.steps = steps
         self.bar: Any = None
         self.last_line = -math.inf
         if speaks and sys.stderr.isatty():
