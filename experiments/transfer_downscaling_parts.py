@@ -144,7 +144,9 @@ def spread_row(members: Fields, truth: Fields) -> dict[str, Any]:
     }
 
 
-def by_period(records: dict[str, Fields], truth: Fields, edges: Sequence[int]) -> list[dict[str, Any]]:
+def by_period(
+    records: dict[str, Fields], truth: Fields, edges: Sequence[int], step: str = "days"
+) -> list[dict[str, Any]]:
     """Errors in consecutive periods of the rollout, and the bias of the area mean of log10 in each."""
     rows = []
     for name, members in records.items():
@@ -155,7 +157,7 @@ def by_period(records: dict[str, Fields], truth: Fields, edges: Sequence[int]) -
             row[f"RMSE {first + 1}-{last}"] = float(rmse[first:last].mean())
             row[f"CRPS {first + 1}-{last}"] = float(crps[first:last].mean())
             row[f"bias {first + 1}-{last}"] = float(off[first:last].mean())
-        row["drift per 100 days"] = float(100 * np.polyfit(np.arange(len(off)), off, 1)[0])
+        row[f"drift per 100 {step}"] = float(100 * np.polyfit(np.arange(len(off)), off, 1)[0])
         rows.append(row)
     return rows
 
@@ -185,7 +187,7 @@ def dependence(
                 "record": name, "nugget": fit.nugget, "sill": fit.sill, "range, km": fit.range,
                 "ACF 1": float(memory.acf[1]), "ACF 5": float(memory.acf[5]), "ACF 10": float(memory.acf[10]),
                 "PACF 2": float(memory.pacf[2]),
-                "RMSE 1 day": float(lag.rmse[0]), "RMSE 5 days": float(lag.rmse[4]), "R2 1 day": float(lag.r2[0]),
+                "RMSE, lag 1": float(lag.rmse[0]), "RMSE, lag 5": float(lag.rmse[4]), "R2, lag 1": float(lag.r2[0]),
             }
         )  # fmt: skip
     reference = next(iter(records))

@@ -107,7 +107,7 @@ def scores(
 def run(folder: Path, page: Path, quick: bool) -> None:
     """Train, score, and go on beyond the overlap."""
     world(folder)
-    size = (2, 5) if quick else (2, 30)
+    size = (2, 5) if quick else (12, 60)
     rows = scores(folder, tuple(METHODS), *size, most=2 if quick else None)
     days = next(iter(rows.values()))["days"]
     note = (
@@ -149,7 +149,7 @@ def run(folder: Path, page: Path, quick: bool) -> None:
     made = {"rollout": xr.open_zarr(store).TQV.values, "coarse, bicubic": parts.bicubic(task, index)[None]}
     edges = [0, len(index) // 2, len(index)]
     note = "Eight days in steps of three hours after the last fine one; log10; 2 members."
-    emit("MERRA-2 beyond the overlap", parts.by_period(made, truth, edges), note, page)
+    emit("MERRA-2 beyond the overlap", parts.by_period(made, truth, edges, "steps"), note, page)
     one = {"fine, truth": truth} | {name: members[0] for name, members in made.items()}
     rows_ = parts.dependence(
         one, dict.fromkeys(one, record.grid), record.days[index], FIGURES,

@@ -9,6 +9,7 @@ import xarray as xr
 from skyweave.errors import SkyweaveError
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.posterior import execute
+from skyweave.posterior.job import Settings
 from skyweave.posterior.reconstruct import plan, reconstruct
 from skyweave.posterior.sample import Method
 from skyweave.posterior.samplers import SAMPLERS
@@ -33,6 +34,12 @@ def prior():
     kernels[:, 0, 0, 0, 0] = kernels[:, 1, 1, 0, 0] = 1
     attachments = ErrorCovarianceModel(levels, kernels).to_tensors()
     return LearntPrior(spec, transform, (16, 16), network, attachments=attachments)
+
+
+def test_the_device_is_found_or_refused_before_anything_is_opened():
+    assert Settings(device="auto").device in ("cpu", "cuda")
+    with pytest.raises(SkyweaveError, match=r"device cdua \(did you mean 'cuda'\?\); there are auto"):
+        Settings(device="cdua")
 
 
 def target(times=2, lat=None, lon=None):

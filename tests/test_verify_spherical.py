@@ -72,14 +72,19 @@ def test_agrees_with_torch_harmonics_on_gaussian_rows():
     assert float(ours[:, 16:].max()) < 1e-8
 
 
-@grids
-@pytest.mark.parametrize(("n", "m"), [(1, 0), (3, 1), (8, 5), (12, 0), (21, 2)])
+# On a pole the wind of a harmonic of order one depends on the meridian, which `wind_of` does not know; others vanish.
+WINDS = [
+    pytest.param(grid, n, m, id=f"{name}-{n}-{m}")
+    for name, grid in GRIDS.items()
+    for n, m in ((1, 0), (3, 1), (8, 5), (12, 0), (21, 2))
+    if m != 1 or np.abs(grid.lat).max() < 89.9
+]
+
+
+@pytest.mark.parametrize(("grid", "n", "m"), WINDS)
 @pytest.mark.parametrize("potential", [False, True], ids=["stream function", "potential"])
 def test_a_wind_of_one_harmonic_has_its_energy_in_one_line(grid, n, m, potential):
     u, v = wind_of(grid, n, m, potential)
-    # On a pole the components of these winds depend on the meridian; orders other than one vanish there.
-    if m == 1 and np.abs(grid.lat).max() > 89.9:
-        pytest.skip("the reference has no wind at the poles")
     energy = kinetic_energy_spectrum(u, v, grid, parts=True)
     expected = torch.zeros_like(energy)
     # The mean of |grad Y|^2 is n (n + 1) times that of Y^2; Y has 1 / (4 pi), of which the real part is half.

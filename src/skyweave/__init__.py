@@ -9,8 +9,9 @@ Names are imported when they are first used, so that ``import skyweave`` and the
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from skyweave.lazy import attach
 
 if TYPE_CHECKING:
     from skyweave.errors import SkyweaveError as SkyweaveError
@@ -24,38 +25,21 @@ if TYPE_CHECKING:
     from skyweave.prior.storage import open_prior as open_prior
     from skyweave.prior.train import train as train
     from skyweave.state import StateSpec as StateSpec
-
-    __version__: str
+    from skyweave.version import __version__ as __version__
 
 _HOME = {
-    "ErrorModel": "skyweave.observe.errors",
-    "Grid": "skyweave.grid",
-    "GridObservation": "skyweave.observe.observation",
-    "PointObservation": "skyweave.observe.observation",
-    "SkyweaveError": "skyweave.errors",
-    "StateSpec": "skyweave.state",
-    "open_prior": "skyweave.prior.storage",
-    "plan": "skyweave.posterior.reconstruct",
-    "reconstruct": "skyweave.posterior.reconstruct",
-    "sample": "skyweave.posterior.reconstruct",
-    "train": "skyweave.prior.train",
+    "__version__": "version",
+    "ErrorModel": "observe.errors",
+    "Grid": "grid",
+    "GridObservation": "observe.observation",
+    "PointObservation": "observe.observation",
+    "SkyweaveError": "errors",
+    "StateSpec": "state",
+    "open_prior": "prior.storage",
+    "plan": "posterior.reconstruct",
+    "reconstruct": "posterior.reconstruct",
+    "sample": "posterior.reconstruct",
+    "train": "prior.train",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value: Any = version("skyweave")
-    elif name in _HOME:
-        value = getattr(import_module(_HOME[name]), name)
-    else:
-        raise AttributeError(f"module 'skyweave' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = attach(__name__, _HOME)

@@ -28,8 +28,8 @@ def cycle(config: Path, /, *, overwrite: bool = False) -> None:
     from skyweave.io.read import open_fields
     from skyweave.io.store import check_output
     from skyweave.observe.errors import ErrorModel
-    from skyweave.posterior.execute import device_of
     from skyweave.posterior.sample import Method
+    from skyweave.prior.processes import usable_device
     from skyweave.prior.storage import open_prior
 
     settings = load_config(config, CycleConfig)
@@ -54,7 +54,7 @@ def cycle(config: Path, /, *, overwrite: bool = False) -> None:
         out=settings.out,
         overwrite=replace,
         autocast=settings.autocast,
-        device=str(device_of(settings.device)),
+        device=str(usable_device(settings.device)),
     )
     print(made.attrs["observations"])
     print(f"wrote {settings.out}")

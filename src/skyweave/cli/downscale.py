@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,30 @@ if TYPE_CHECKING:
     from skyweave.downscale.config import DownscaleConfig
 
 Several = Annotated[list[str] | None, Parameter(consume_multiple=True)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class InferenceFlags:
+    """How members are drawn; what is left out is as the file says.
+
+    Attributes
+    ----------
+    members
+        Size of the ensemble.
+    steps
+        Network evaluations for each member and day.
+    sampler
+        dpm++2m-sde, dpm++2m, ddim, ddpm, heun.
+    seed
+        Of the members' noise.
+    """
+
+    members: int | None = None
+    steps: int | None = None
+    sampler: str | None = None
+    seed: int | None = None
+
 
 downscale = App(
     name="downscale",
@@ -53,10 +78,7 @@ def predict(
     *,
     days: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     model: str | None = None,
-    members: int | None = None,
-    steps: int | None = None,
-    sampler: str | None = None,
-    seed: int | None = None,
+    flags: InferenceFlags | None = None,
     overwrite: bool = False,
 ) -> None:
     """Predict fine days of the overlap, each from the true fine days before it, into a Zarr store for each area.
@@ -69,14 +91,6 @@ def predict(
         test (default), validation, or the first and last day of a period.
     model
         A trained model other than that of the file.
-    members
-        Size of the ensemble.
-    steps
-        Network evaluations for each member.
-    sampler
-        dpm++2m-sde, dpm++2m, ddim, ddpm, heun.
-    seed
-        Of the members' noise.
     overwrite
         Replace a store that exists.
     """
@@ -85,10 +99,7 @@ def predict(
 
     from skyweave.downscale.extension import predict as run
 
-    for path in run(
-        settings, days=chosen, model=model, overwrite=overwrite,
-        members=members, steps=steps, sampler=sampler, seed=seed,
-    ).values():  # fmt: skip
+    for path in run(settings, days=chosen, model=model, overwrite=overwrite, **_given(flags)).values():
         print(f"wrote {path}")
 
 
@@ -100,10 +111,7 @@ def rollout(
     start: str | None = None,
     end: str | None = None,
     model: str | None = None,
-    members: int | None = None,
-    steps: int | None = None,
-    sampler: str | None = None,
-    seed: int | None = None,
+    flags: InferenceFlags | None = None,
     overwrite: bool = False,
 ) -> None:
     """Predict fine days beyond the overlap, each from the predicted days before it, into a Zarr store for each area.
@@ -118,14 +126,6 @@ def rollout(
         Last day; the end of the coarse record if left out.
     model
         A trained model other than that of the file.
-    members
-        Size of the ensemble.
-    steps
-        Network evaluations for each member and day.
-    sampler
-        dpm++2m-sde, dpm++2m, ddim, ddpm, heun.
-    seed
-        Of the members' noise.
     overwrite
         Replace a store that exists.
     """
@@ -134,9 +134,8 @@ def rollout(
     from skyweave.downscale.extension import rollout as run
 
     for path in run(
-        settings, start=start, end=end, model=model, overwrite=overwrite,
-        members=members, steps=steps, sampler=sampler, seed=seed,
-    ).values():  # fmt: skip
+        settings, start=start, end=end, model=model, overwrite=overwrite, **_given(flags)
+    ).values():
         print(f"wrote {path}")
 
 
@@ -147,9 +146,7 @@ def evaluate(
     *,
     models: Several = None,
     days: str = "test",
-    members: int | None = None,
-    steps: int | None = None,
-    sampler: str | None = None,
+    flags: InferenceFlags | None = None,
     most: int | None = None,
 ) -> None:
     """Score trained models on test days beside bicubic interpolation, and print the table.
@@ -162,12 +159,6 @@ def evaluate(
         Trained models; that of the file if left out.
     days
         test (default) or validation.
-    members
-        Size of the ensemble.
-    steps
-        Network evaluations for each member.
-    sampler
-        dpm++2m-sde, dpm++2m, ddim, ddpm, heun.
     most
         Days of each area and season at most, evenly chosen.
     """
@@ -177,14 +168,17 @@ def evaluate(
     from skyweave.report.downscaling import evaluate as run
     from skyweave.report.downscaling import evaluation_table
 
-    changes: dict[str, Any] = {"members": members, "steps": steps, "sampler": sampler}
-    print(evaluation_table(run(settings, models=models, days=days, most=most, **changes)))
+    print(evaluation_table(run(settings, models=models, days=days, most=most, **_given(flags))))
 
 
 def _settings(path: Path) -> DownscaleConfig:
     from skyweave.downscale.config import load_downscaling
 
     return load_downscaling(path)
+
+
+def _given(flags: InferenceFlags | None) -> dict[str, Any]:
+    return {} if flags is None else asdict(flags)
 
 
 def _days(words: list[str] | None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,7 +130,7 @@ def ensemble_covariance(
     *,
     periodic: tuple[bool, bool] = (False, False),
     reach: float = 0.5,
-    local: bool | Literal["zonal"] = True,
+    local: bool = True,
 ) -> StationaryCovariance:
     r"""Covariance of an ensemble as ``diag(s) K diag(s)``: correlations by lag, a local standard deviation.
 
@@ -143,8 +143,7 @@ def ensemble_covariance(
         padded: torus, that of the prior's covariance.
         periodic: whether latitude and longitude are circles.
         reach: share of the domain beyond which correlations are zero, as localisation.
-        local: whether the standard deviation varies in space; "zonal": with latitude alone, which keeps a large
-            domain quick to solve by zonal wavenumber.
+        local: whether the standard deviation varies in space.
 
     Raises:
         ValueError: fewer than three members.
@@ -153,8 +152,6 @@ def ensemble_covariance(
     if members < 3:
         raise ValueError(f"a covariance needs three members or more, there are {members}")
     scale = local_deviation(anomalies, periodic) if local else None
-    if scale is not None and local == "zonal":
-        scale = scale.square().mean(-1, keepdim=True).sqrt().expand_as(scale)
     scaled = anomalies if scale is None else anomalies / scale.to(anomalies.dtype)
     blocks = on_torus(lag_covariance(scaled, periodic), padded, periodic, reach)
     spectrum = blocks.real.float() if channels == 1 else blocks.to(torch.complex64)

@@ -28,7 +28,6 @@ from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background, bind
 from skyweave.posterior.job import Job, Settings, prepare
 from skyweave.posterior.noise import NoiseStream
-from skyweave.posterior.output import to_physical
 from skyweave.posterior.plan import Unit
 from skyweave.posterior.reconstruct import run_job
 from skyweave.prior.storage import LearntPrior, open_prior
@@ -244,13 +243,7 @@ class FusedJob(Job):
             key=k,
         )
         step(self.plan.evaluations)
-        physical, clipped = to_physical(x.cpu(), self.prior.transform, self.prior.spec)
-        for name, count in clipped.items():
-            self.clipped[name] += count
-        values = physical.numpy()
-        if self.mask is not None:
-            values[..., ~self.mask] = np.nan
-        return values
+        return self.fields(x)
 
     def flags(self, channel: int) -> np.ndarray:
         """As in a reconstruction; no cell is beyond the reach of the forecast."""

@@ -196,7 +196,7 @@ class Cycler:
     def forecast(self, analysis: Tensor, k: int) -> Tensor:
         """Members one step on, at frame ``k``, with the model's own error added; physical, on the model's grid."""
         begin = self.times[k - 1] if k else None
-        stepped = self.model.step(self._bring_down(analysis), begin)
+        stepped = self.model.step(self._aggregate(analysis), begin)
         if self.model_error is None:
             return stepped
         noise = NoiseStream(self.settings.seed, range(len(stepped)), [self.identities[k]])
@@ -295,10 +295,8 @@ class Cycler:
             mean = prior(x, torch.tensor(FAR)).mean(0)[0]
         return self._aggregate(mean)
 
-    def _bring_down(self, analysis: Tensor) -> Tensor:
-        return self._aggregate(analysis)
-
     def _aggregate(self, field_: Tensor) -> Tensor:
+        """Fields ``(..., H, W)`` on the model's grid."""
         if self._matrix is None or self.coarse is None:
             return field_
         flat = field_.reshape(-1, field_.shape[-2] * field_.shape[-1])

@@ -10,8 +10,9 @@ Names are imported when they are first used; scores are in `skyweave.report.down
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from skyweave.lazy import attach
 
 if TYPE_CHECKING:
     from skyweave.downscale.area_models import AreaModels as AreaModels
@@ -42,16 +43,4 @@ _HOME = {
     "train_prior": "zero_shot",
 }
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'skyweave.downscale' has no attribute {name!r}")
-    value = getattr(import_module(f"skyweave.downscale.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = attach(__name__, _HOME)

@@ -22,10 +22,10 @@ from skyweave.downscale.opening import open_record
 from skyweave.downscale.records import Record
 from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.storage import TrainedDownscaler, open_downscaler
-from skyweave.downscale.train import usable_device
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.posterior.noise import NoiseStream
+from skyweave.prior.processes import usable_device
 
 __all__ = ["AreaModels", "MemberNoise", "day_identity", "settings_with"]
 

@@ -206,6 +206,11 @@ class DownscaleConfig(Section):
         return {"lat": box.lat, **({} if box.lon is None else {"lon": box.lon})}
 
     @property
+    def step_name(self) -> str:
+        """What messages call a step of the records."""
+        return "day" if self.step == "1D" else "step"
+
+    @property
     def shared_positions(self) -> tuple[int, ...]:
         """Position, among the coarse variables, of the counterpart of each fine one."""
         coarse = self.coarse.variables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Protocol
 
@@ -80,7 +81,7 @@ class Sampling(Protocol):
     def steps(self) -> int: ...
 
 
-class Downscaler(nn.Module):
+class Downscaler(nn.Module, ABC):
     r"""Predicts the fine day ``y_{t+1}`` from everything that is known before it.
 
     .. math:: y_{t+1} = f_\Theta(x_{t+1}, x_{ele}, x_{other}, \phi_\psi(y_{t-T_{lag}+1:t})) \quad\text{(Eq. 2)}
@@ -195,13 +196,13 @@ class Downscaler(nn.Module):
         """The network's output in the range of the target's form."""
         return torch.sigmoid(raw) if self.config.output == "sigmoid" else raw
 
+    @abstractmethod
     def loss(self, sample: TrainingSample, generator: torch.Generator) -> Tensor:
         """Training loss of a batch; all its randomness comes from `generator`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(self, domain: Domain, noise: Noise, sampling: Sampling) -> Tensor:
         """Members in the form of the target, ``(M, B, C, H, W)``."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def predict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,11 @@ def predict(
     """
     settings = settings_with(config, changes)
     label = days if isinstance(days, str) else "_".join(days)
-    out: dict[str, Path] = {}
-    for area in config.areas or ("all",):
-        models = AreaModels(config, area, model)
-        path = Path(config.out) / f"{area}-{model or config.model}-{label}.zarr"
+    out = {}
+    for models, path in _areas(config, model, label):
         chosen = area_days(config, models, days)
         predict_days(models, chosen, settings, path=path, overwrite=overwrite, progress=progress)
-        out[area] = path
+        out[models.area] = path
     return out
 
 
@@ -87,7 +86,7 @@ def predict_days(
     days = np.asarray(days, np.int64)
     members = settings.members if models.generative else 1
     store = _store(models, days, members, settings, "predict", block, path, overwrite)
-    clock = Clock(len(days), "days predicted", progress)
+    clock = Clock(len(days), f"{models.config.step_name}s predicted", progress)
     for start, stop, done in store.blocks():
         if not done:
             fields = [models.day(int(d), range(members), settings) for d in days[start:stop]]
@@ -127,14 +126,12 @@ def rollout(
     Reference: downscaling paper, section 2.4, last paragraph.
     """
     settings = settings_with(config, changes)
-    out: dict[str, Path] = {}
-    for area in config.areas or ("all",):
-        models = AreaModels(config, area, model)
-        path = Path(config.out) / f"{area}-{model or config.model}-rollout.zarr"
+    out = {}
+    for models, path in _areas(config, model, "rollout"):
         rollout_area(
             models, settings, start=start, end=end, path=path, overwrite=overwrite, progress=progress
         )
-        out[area] = path
+        out[models.area] = path
     return out
 
 
@@ -162,7 +159,7 @@ def rollout_area(
     days = _rollout_days(models, start, end)
     members = settings.members if models.generative else 1
     store = _store(models, days, members, settings, "rollout", block, path, overwrite)
-    clock = Clock(len(days), "days rolled out", progress)
+    clock = Clock(len(days), f"{models.config.step_name}s rolled out", progress)
     fill = models.config.split.fill_days if models.config.split.gaps == "fill" else 0
     state: NDArray[np.float32] | None = None
     for first, stop, done in store.blocks():
@@ -217,6 +214,15 @@ def area_days(config: DownscaleConfig, models: AreaModels, days: str | tuple[str
             "beyond the fine record use rollout"
         )
     return np.array(fit, np.int64)
+
+
+def _areas(config: DownscaleConfig, model: str | None, label: str) -> Iterator[tuple[AreaModels, Path]]:
+    """The models of each area in turn, and the store of what they make."""
+    for area in config.areas or ("all",):
+        yield (
+            AreaModels(config, area, model),
+            Path(config.out) / f"{area}-{model or config.model}-{label}.zarr",
+        )
 
 
 def _rollout_days(models: AreaModels, start: str | None, end: str | None) -> Indices:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from skyweave.downscale.settings import TrainingSection
 from skyweave.errors import SkyweaveError
 from skyweave.prior.checkpoint import Average
-from skyweave.prior.processes import interruptible
+from skyweave.prior.processes import interruptible, usable_device
 from skyweave.prior.storage import read_tensors, write_tensors
 from skyweave.prior.train import step_seed
 
@@ -226,17 +226,6 @@ class _Run:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         self.tell(f"continuing after epoch {self.progress.epoch}")
-
-
-def usable_device(name: str) -> torch.device:
-    """The device asked for.
-
-    Raises:
-        SkyweaveError: CUDA is asked for, and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SkyweaveError("device cuda: torch sees no CUDA device here; use cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def on_device(batch: Any, device: torch.device) -> Any:

@@ -5,8 +5,9 @@ Names are imported when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from skyweave.lazy import attach
 
 if TYPE_CHECKING:
     from skyweave.emulate.config import EmulatorConfig as EmulatorConfig
@@ -57,14 +58,4 @@ _HOME = {
     "train_emulator": "train",
 }
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'skyweave.emulate' has no attribute {name!r}")
-    return getattr(import_module(f"skyweave.emulate.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = attach(__name__, _HOME)

@@ -23,6 +23,7 @@ from skyweave.prior.train import learning_rate, step_seed
 
 __all__ = ["train_emulator"]
 
+
 def train_emulator(config: EmulatorConfig, *, overwrite: bool = False) -> Emulator:
     """Learn an emulator as `config` says, or continue a run that was interrupted.
 

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import torch
 import xarray as xr
 
 from skyweave.io.store import create_store, done_units, finish_store, mark_done, partial_store, write_region
@@ -228,10 +227,3 @@ def available_memory() -> float:
     except OSError:
         pass
     return 2 * 2**30
-
-
-def device_of(name: str) -> torch.device:
-    """The device asked for; "auto" takes CUDA where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -34,6 +34,7 @@ from skyweave.posterior.samplers import STEPS
 from skyweave.posterior.sources import SourceEstimates, adjusted, estimation
 from skyweave.posterior.target import Target, resolve_target
 from skyweave.prior.covariance import StationaryCovariance
+from skyweave.prior.processes import usable_device
 from skyweave.prior.space_time import SpaceTimeCovariance
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.windows import check_times
@@ -85,8 +86,7 @@ class Settings:
             raise SkyweaveError(f"members = {self.members}: at least one is needed")
         if self.seed < 0:
             raise SkyweaveError(f"seed = {self.seed}: zero or greater")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise SkyweaveError("device = cuda: torch sees no CUDA device here; use cpu or auto")
+        object.__setattr__(self, "device", str(usable_device(self.device)))
         if self.stride < 1:
             raise SkyweaveError(f"stride = {self.stride}: at least one frame")
         estimation(self.innovations)
@@ -141,6 +141,10 @@ class Job:
         )[:, unit.t0 - t0 : unit.t1 - t0]
         if self.factor is not None:
             x = recalibrate_members(x, self.factor)
+        return self.fields(x)
+
+    def fields(self, x: torch.Tensor) -> np.ndarray:
+        """Normalised members in physical units, clipped values counted, missing outside the domain."""
         physical, clipped = to_physical(x.cpu(), self.prior.transform, self.prior.spec)
         for name, count in clipped.items():
             self.clipped[name] += count

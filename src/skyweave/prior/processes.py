@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, did_you_mean
 
-__all__ = ["Processes", "interruptible", "launch", "own_randomness"]
+__all__ = ["Processes", "interruptible", "launch", "own_randomness", "usable_device"]
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 class Processes(Protocol):
@@ -58,23 +60,34 @@ class Alone:
         return value
 
 
+def usable_device(name: str) -> torch.device:
+    """The device asked for; "auto" takes CUDA where there is one.
+
+    Raises:
+        SkyweaveError: CUDA is asked for, and there is none, or another name than "auto", "cpu" and "cuda".
+    """
+    if name not in DEVICES:
+        raise SkyweaveError(f"device {name}{did_you_mean(name, DEVICES)}; there are {', '.join(DEVICES)}")
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise SkyweaveError("device cuda: torch sees no CUDA device here; use cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and found) else "cpu")
+
+
 def launch(device: str) -> Processes:
     """The processes of this run, by the environment that ``torchrun`` sets, through lightning-fabric.
 
     Args:
         device: "auto", "cpu" or "cuda".
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SkyweaveError("device cuda: torch sees no CUDA device here; use cpu or auto")
+    kind = usable_device(device).type
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        return Alone(device)
+        return Alone(kind)
     from lightning_fabric import Fabric
 
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-    fabric = Fabric(accelerator=device, devices=local, num_nodes=max(1, world // local), strategy="ddp")
+    fabric = Fabric(accelerator=kind, devices=local, num_nodes=max(1, world // local), strategy="ddp")
     fabric.launch()
     return fabric  # type: ignore[return-value]
 

@@ -12,7 +12,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from skyweave.errors import SkyweaveError
 from skyweave.report.style import INK, colours, heading, new_figure, quiet, save, style
@@ -50,7 +50,7 @@ def variogram_figure(
     fits = fits or {}
     with style():
         figure = new_figure(7.6, 4.1)
-        ax = figure.add_axes((0.09, 0.17 if caption else 0.13, 0.56, 0.71 if caption else 0.75))
+        ax = figure.add_axes((0.11, 0.17 if caption else 0.13, 0.54, 0.71 if caption else 0.75))
         for label, empirical in variograms.items():
             ax.plot(
                 empirical.distance,
@@ -121,22 +121,10 @@ def memory_figure(
         for ax, name in zip(axes, ("acf", "pacf"), strict=True):
             ax.axhspan(-noise, noise, color="#eeeeec", linewidth=0)
             ax.axhline(0, color=INK, linewidth=0.8)
-            for label, memory in memories.items():
-                values = getattr(memory, name)[1:]
-                lags = np.arange(1, len(values) + 1)
-                ax.plot(
-                    lags,
-                    values,
-                    marker="o",
-                    markersize=3,
-                    color=shades[label],
-                    **_emphasis(label == reference),
-                )
-            ax.set_xlabel(f"lag ({step})")
+            curves = {label: getattr(memory, name)[1:] for label, memory in memories.items()}
+            _by_lag(ax, curves, shades, reference, step)
             ax.set_xlim(0, None)
             ax.set_ylim(min(ax.get_ylim()[0], -0.25), 1.02)
-            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            quiet(ax)
         axes[0].set_title("Autocorrelation of the area mean")
         axes[1].set_title("Partial autocorrelation")
         _legend(figure, shades)
@@ -172,20 +160,7 @@ def lag_figure(
     with style():
         figure, axes = _pair(caption)
         for ax, name in zip(axes, ("r2", "rmse"), strict=True):
-            for label, score in scores.items():
-                values = getattr(score, name)
-                lags = np.arange(1, len(values) + 1)
-                ax.plot(
-                    lags,
-                    values,
-                    marker="o",
-                    markersize=4,
-                    color=shades[label],
-                    **_emphasis(label == reference),
-                )
-            ax.set_xlabel(f"lag ({step})")
-            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            quiet(ax)
+            _by_lag(ax, {k: getattr(score, name) for k, score in scores.items()}, shades, reference, step)
         axes[0].set_title("R² between days")
         axes[0].axhline(0, color=INK, linewidth=0.8)
         axes[1].set_title("RMSE between days" + ("" if units == "1" else f" ({units})"))
@@ -267,6 +242,22 @@ def _pair(caption: str) -> tuple[Figure, list[Axes]]:
     figure = new_figure(8.6, 3.7)
     bottom, top = (0.2 if caption else 0.14), 0.74
     return figure, [figure.add_axes((x, bottom, 0.42, top - bottom)) for x in (0.06, 0.56)]
+
+
+def _by_lag(
+    ax: Axes,
+    curves: Mapping[str, NDArray[np.float64]],
+    shades: Mapping[str, str],
+    reference: str | None,
+    step: str,
+) -> None:
+    """Curves over the lags 1, 2, ..."""
+    for label, values in curves.items():
+        lags = np.arange(1, len(values) + 1)
+        ax.plot(lags, values, "o-", markersize=3, color=shades[label], **_emphasis(label == reference))
+    ax.set_xlabel(f"lag ({step})")
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    quiet(ax)
 
 
 def _emphasis(first: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,7 +25,7 @@ class CovarianceSource(Protocol):
     ) -> StateCovariance: ...
 
 
-class Guided:
+class Guided(ABC):
     """A guided denoiser: the prior's estimate and a change of it. Each method says what the change is.
 
     A sampler that takes the likelihood in some of its evaluations only asks for `parts`, and for ``denoiser`` in the
@@ -37,9 +38,9 @@ class Guided:
         x_hat, change = self.parts(x_sigma, sigma)
         return x_hat + change
 
+    @abstractmethod
     def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The prior's ``x_hat`` and what the observations add to it, both ``(M, T, C, H, W)``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
