@@ -190,7 +190,7 @@ def fused(tests: Forecasts, lead: int, sounded: bool) -> Tensor:
         times.astype("datetime64[s]").astype(int).tolist(), skill(), leads=list(repeat(lead - 1, len(times))),
         settings=CycleSettings(members=MEMBERS, method=Method(steps=STEPS)),
     )  # fmt: skip
-    return torch.stack([cycle.analysis[:, 0] for cycle in made], 1)
+    return torch.stack([cycle.analysis[:, 0] for cycle in made.frames()], 1)
 
 
 def reinitialised(tests: Forecasts) -> list[Tensor]:

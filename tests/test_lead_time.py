@@ -13,7 +13,8 @@ from safetensors.torch import load, save
 from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver
-from skyweave.cycle.lead_time import LeadTimeSkill, fuse_forecasts
+from skyweave.cycle.fusion import fuse_forecasts
+from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.run import CycleSettings
 from skyweave.errors import SkyweaveError
 from skyweave.posterior.kalman import KalmanSolver
@@ -182,7 +183,7 @@ def test_fused_members_are_those_of_the_posterior(skill):
         settings=CycleSettings(members=300, extrapolate=True, method=Method(steps=32), batch=100),
         periodic=(True, True),
     )  # fmt: skip
-    for k, cycle in enumerate(made):
+    for k, cycle in enumerate(made.frames()):
         mean, P = skill.predictive(forecasts[0, leads[k]], leads[k], CLIMATE)
         seen = stations.segment(k, k + 1)
         m, P = mean.reshape(-1).double(), P.dense(CELLS).double()
@@ -208,10 +209,11 @@ def test_forecasts_on_a_coarser_grid():
     skill = LeadTimeSkill.fit(forecasts, truths, climate_mean=torch.zeros(()), periodic=(True, True))
     x = forecasts[0, [1]]
     stations = Stations(torch.zeros(1, 1, N, N), empty=(0,))
-    (cycle,) = fuse_forecasts(
+    made = fuse_forecasts(
         lambda k: PRIOR, SPEC, PLAIN, x, stations, [0], skill, leads=[1], down=G, coarse=(n, n),
         settings=CycleSettings(members=200, extrapolate=True, batch=100), periodic=(True, True),
     )  # fmt: skip
+    (cycle,) = made.frames()
     mean, P = skill.predictive(x[0], 1, aggregated(CLIMATE, G, (n, n), (n, n)))
     got = cycle.analysis.reshape(200, n, 2, n, 2).mean((2, 4))
     variance = P.variance().mean()
@@ -229,7 +231,7 @@ def test_an_ensemble_is_fused_by_its_mean(skill):
         made = fuse_forecasts(
             lambda k: PRIOR, SPEC, PLAIN, forecast, stations, list(range(6)), skill, **options
         )
-        return list(made)
+        return list(made.frames())
 
     for one, many in zip(run(forecasts[0]), run(forecasts[0] + spread), strict=True):
         torch.testing.assert_close(one.analysis, many.analysis, atol=1e-4, rtol=0)

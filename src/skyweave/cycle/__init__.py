@@ -4,7 +4,8 @@ from skyweave.cycle.analysis import analyse
 from skyweave.cycle.assimilate import assimilate
 from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, as_source
-from skyweave.cycle.lead_time import LeadTimeSkill, fuse_forecasts
+from skyweave.cycle.fusion import Fusion, fuse_forecasts
+from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, past_from_files, past_from_forecaster
 from skyweave.cycle.precomputed import fuse
 from skyweave.cycle.run import Cycle, Cycler, CycleSettings
@@ -13,6 +14,7 @@ __all__ = [
     "Cycle",
     "CycleSettings",
     "Cycler",
+    "Fusion",
     "GaussianForecast",
     "LeadTimeSkill",
     "PastForecasts",

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from skyweave.cycle.analysis import analyse
 from skyweave.cycle.fused import FusedSolver
-from skyweave.cycle.lead_time import Fusion, LeadTimeSkill, fusion
+from skyweave.cycle.fusion import Fusion, fuse_forecasts
+from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, mean_of
 from skyweave.cycle.run import CycleSettings
 from skyweave.emulate.files import ForecastFile, open_forecast
@@ -186,7 +187,7 @@ class FusedJob(Job):
             return lambda k: fixed or at(times[k : k + 1])
 
         def made(times: np.ndarray, values: Tensor) -> Fusion:
-            return fusion(
+            return fuse_forecasts(
                 by_number(times), prior.spec, prior.transform, values, job.observed, list(range(len(times))),
                 settings=CycleSettings(members=settings.members, method=job.method),
                 down=None if same else conservative(target.grid, file.grid),
