@@ -10,11 +10,34 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from skyweave.errors import SkyweaveError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose dates stay the strings that were written, with quotes or without."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class Section(BaseModel):
+    """A part of a configuration: unknown keys are errors, values do not change, and a year may stand for a date."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+class RegionSection(Section):
+    """Bounds in degrees; a western bound greater than the eastern one crosses the edge of the longitudes."""
+
+    lat: tuple[float, float] = (-90.0, 90.0)
+    lon: tuple[float, float] | None = None
 
 
 def load_config(path: str | Path, model: type[Model]) -> Model:
@@ -23,16 +46,24 @@ def load_config(path: str | Path, model: type[Model]) -> Model:
     Raises:
         SkyweaveError: the file is missing or not YAML, or a value in it is wrong; the message lists all.
     """
-    path = Path(path)
+    return parse_config(read_yaml(path), model, source=str(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys of a YAML file.
+
+    Raises:
+        SkyweaveError: the file is missing, not YAML, or something else than keys.
+    """
     try:
-        text = path.read_text()
+        values = yaml.load(Path(path).read_text(), _Loader)
     except OSError as error:
         raise SkyweaveError(f"{path}: cannot read this configuration ({error.strerror})") from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SkyweaveError(f"{path}: not valid YAML: {error}") from None
-    return parse_config(values, model, source=str(path))
+    if not isinstance(values, dict):
+        raise SkyweaveError(f"{path}: expected a mapping of keys, found {type(values).__name__}")
+    return values
 
 
 def parse_config(values: Any, model: type[Model], source: str = "configuration") -> Model:
@@ -88,6 +119,9 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
             yield f"{where}: unknown key{hint}"
         elif item["type"] == "missing":
             yield f"{where}: missing"
+        elif item["type"] == "model_type":
+            known = _known_keys(model, item["loc"])
+            yield f"{where}: expected a mapping of keys ({', '.join(known)}), found {item['input']!r}"
         else:
             message = item["msg"].removeprefix("Value error, ")
             found = item["input"]

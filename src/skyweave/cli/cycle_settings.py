@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from skyweave.cli.settings import Error, Positive, RegionSection, Section, Source
+from skyweave.cli.settings import Error, Positive, Source
+from skyweave.config import RegionSection, Section
 from skyweave.errors import SkyweaveError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from skyweave.cli.settings import RegionSection, Section, Source
+from skyweave.cli.settings import Source
+from skyweave.config import RegionSection, Section
 
 __all__ = ["ForecastSection", "FuseConfig", "PastSection"]
 
@@ -21,6 +22,11 @@ class ForecastSection(Section):
 
     path: str
     init_time: datetime | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
 
 
 class PastSection(Section):

@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
+from skyweave.config import RegionSection, Section, read_yaml
 from skyweave.errors import SkyweaveError, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ SAMPLERS = ("dpm++2m", "dpm++2m-sde", "heun", "ancestral", "daps", "daps-exact",
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A part of a configuration: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ErrorSection(Section):
@@ -82,7 +77,7 @@ class BiasSection(Section):
     """The bias of a source: `estimate` it from innovations, as a constant and linear in predictors."""
 
     bias: Literal["estimate"] | None = None
-    bias_predictors: list[str] = []
+    bias_predictors: list[str] = Field(default=[])
 
 
 class SourceSection(BiasSection):
@@ -124,10 +119,10 @@ class PointSource(SourceSection):
     """
 
     points: str
-    errors: dict[str, Error] = {}
-    columns: dict[str, str] = {}
-    constants: dict[str, Any] = {}
-    missing: list[float] = []
+    errors: dict[str, Error] = Field(default={})
+    columns: dict[str, str] = Field(default={})
+    constants: dict[str, Any] = Field(default={})
+    missing: list[float] = Field(default=[])
     time_format: str | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     superob: bool = False
@@ -137,7 +132,7 @@ class PointSource(SourceSection):
 class QualitySection(Section):
     """Checks of soundings, see `skyweave.observe.sounding_checks.QualityControl`; null leaves one out."""
 
-    ranges: dict[str, dict[float, tuple[float, float]]] | None = {}
+    ranges: dict[str, dict[float, tuple[float, float]]] | None = Field(default={})
     hypsometric: Positive | None = 3.0
     superadiabatic: Positive | None = 1.0
     shear: tuple[NotNegative, NotNegative] | None = (20.0, 0.05)
@@ -162,7 +157,7 @@ class SoundingSource(BiasSection):
     soundings: str | list[str]
     stations: str | None = None
     variables: list[str] | dict[str, str] | None = None
-    errors: dict[str, Positive | dict[float, Positive]] = {}
+    errors: dict[str, Positive | dict[float, Positive]] = Field(default={})
     drift: bool = True
     ascent_rate: Positive = 5.0
     maximum_gap: Annotated[float, Field(ge=1)] = 1.5
@@ -195,13 +190,6 @@ class FieldSection(Section):
 
     path: str
     variable: str
-
-
-class RegionSection(Section):
-    """Bounds in degrees; a western bound greater than the eastern one crosses the edge of the longitudes."""
-
-    lat: tuple[float, float] = (-90.0, 90.0)
-    lon: tuple[float, float] | None = None
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -242,9 +230,9 @@ class ReconstructConfig(Section):
     sampler: str | None = None
     steps: int | None = Field(None, ge=2)
     batch: int | None = Field(None, ge=1)
-    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = [0.05, 0.5, 0.95]
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=[0.05, 0.5, 0.95])
     recalibrate: bool = False
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     weights: Literal["stated", "innovations"] = "stated"
     anchor: list[str] | None = None
     innovations: InnovationSection = InnovationSection()
@@ -313,17 +301,3 @@ def settings_from(config: Path | None, flags: Flags | None) -> ReconstructConfig
         values["observations"] = sources
     values |= given
     return parse_config(values, ReconstructConfig, source=str(config) if config else "command line")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise SkyweaveError(f"{path}: cannot read this configuration ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SkyweaveError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise SkyweaveError(f"{path}: expected a mapping of keys, found {type(values).__name__}")
-    return values

@@ -100,9 +100,9 @@ def _write_best(result: Any, base: dict[str, Any], settings: TuneConfig, names: 
 
 
 def _from_innovations(config: Path) -> None:
-    from skyweave.cli.settings import ReconstructConfig, read_yaml
+    from skyweave.cli.settings import ReconstructConfig
     from skyweave.cli.tune_settings import base_of
-    from skyweave.config import parse_config
+    from skyweave.config import parse_config, read_yaml
 
     values = read_yaml(config)
     # The configuration of a grid names that of a reconstruction.

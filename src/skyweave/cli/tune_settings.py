@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from skyweave.cli.settings import ReconstructConfig, Section, read_yaml
+from skyweave.cli.settings import ReconstructConfig
+from skyweave.config import Section, read_yaml
 from skyweave.errors import SkyweaveError
 
 if TYPE_CHECKING:

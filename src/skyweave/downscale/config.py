@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from skyweave.config import load_config, parse_config
+from skyweave.config import RegionSection, Section, load_config, parse_config
 from skyweave.downscale.settings import (
     PRESETS,
     EncoderSection,
@@ -19,7 +19,7 @@ from skyweave.downscale.settings import (
 )
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.io.daily import step_length
-from skyweave.prior.config import Names, Pair, Period, RegionConfig, Section
+from skyweave.prior.config import Names, Pair, Period
 from skyweave.transform import TRANSFORMS
 
 __all__ = [
@@ -95,7 +95,7 @@ class DownscaleConfig(Section):
     coarse: RecordConfig
     fine: RecordConfig
     elevation: ElevationConfig | None = None
-    areas: dict[str, RegionConfig] = Field(default={})
+    areas: dict[str, RegionSection] = Field(default={})
     seasons: tuple[Season, ...] = ("all",)
     overlap: Period | None = None
     pretrain: Period | None = None
@@ -163,7 +163,7 @@ class DownscaleConfig(Section):
 
     @field_validator("areas")
     @classmethod
-    def _plain_names(cls, value: dict[str, RegionConfig]) -> dict[str, RegionConfig]:
+    def _plain_names(cls, value: dict[str, RegionSection]) -> dict[str, RegionSection]:
         for name in value:
             if not name or not all(c.isalnum() or c in "-_" for c in name):
                 raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from skyweave.prior.config import Section
+from skyweave.config import Section
 from skyweave.prior.network import Architecture
 
 __all__ = [

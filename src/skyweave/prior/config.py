@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from skyweave.config import RegionSection, Section
 from skyweave.errors import did_you_mean
 from skyweave.prior.conditioning import CONDITIONING, STATIC
 from skyweave.prior.corruption import CorruptionConfig
@@ -28,24 +29,11 @@ Pair = Annotated[tuple[int, int], BeforeValidator(_as_pair)]
 Period = tuple[str, str]
 
 
-class Section(BaseModel):
-    """A part of a configuration: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class StaticConfig(Section):
     """Where a static conditioning field comes from."""
 
     path: str
     variable: str
-
-
-class RegionConfig(Section):
-    """Bounds in degrees; a western bound greater than the eastern one crosses the edge of the longitudes."""
-
-    lat: tuple[float, float] = (-90.0, 90.0)
-    lon: tuple[float, float] | None = None
 
 
 class DataConfig(Section):
@@ -57,10 +45,10 @@ class DataConfig(Section):
 
     paths: Names
     variables: Names
-    units: dict[str, str] = {}
-    region: RegionConfig | None = None
-    conditioning: list[str] = []
-    static: dict[str, StaticConfig] = {}
+    units: dict[str, str] = Field(default={})
+    region: RegionSection | None = None
+    conditioning: list[str] = Field(default=[])
+    static: dict[str, StaticConfig] = Field(default={})
     memory_gb: float = Field(default=4.0, gt=0)
 
     @field_validator("conditioning")
@@ -88,7 +76,7 @@ class SplitConfig(Section):
     train: Period
     validate_: Period = Field(alias="validate")
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     @model_validator(mode="after")
     def _apart(self) -> SplitConfig:
@@ -153,8 +141,8 @@ class TrainConfig(Section):
     data: DataConfig
     split: SplitConfig
     out: Path
-    transform: dict[str, str] = {}
-    bounds: dict[str, tuple[float | None, float | None]] = {}
+    transform: dict[str, str] = Field(default={})
+    bounds: dict[str, tuple[float | None, float | None]] = Field(default={})
     patch: Pair = (32, 32)
     window: int = Field(default=1, ge=1, description="frames, odd")
     corruption: CorruptionConfig | None = None

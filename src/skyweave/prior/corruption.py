@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
+
+from skyweave.config import Section
 
 __all__ = ["GAPS", "CorruptionConfig", "extra_mask", "moving_clouds"]
 
 Kind = Literal["gaps", "clouds", "pixels", "frames"]
 
 
-class CorruptionConfig(BaseModel):
+class CorruptionConfig(Section):
     """How much is hidden from the network beyond what the data lack.
 
     Args:
@@ -25,8 +27,6 @@ class CorruptionConfig(BaseModel):
         kinds: of masks, drawn with equal probability: "gaps" of another sample of the data, moving "clouds",
             independent "pixels", whole "frames" of a window.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     empty: float = Field(default=0.3, ge=0, le=1)
     fraction: tuple[float, float] = (0.1, 0.6)
