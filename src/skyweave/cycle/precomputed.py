@@ -56,9 +56,9 @@ class Frames:
     dropped: dict[str, list[float]]
 
     def __str__(self) -> str:
-        hours = self.leads / 3600
+        hours, begin = self.leads / 3600, str(self.times[0])[:16]
         lines = [
-            f"forecast        {len(hours)} lead times, {hours[0]:g} to {hours[-1]:g} h, valid {self.times[0]} on"
+            f"forecast        {len(hours)} lead times, {hours[0]:g} to {hours[-1]:g} h, valid {begin} on"
         ]
         lines += [
             f"  dropped       {', '.join(f'{hour:g}' for hour in found)} h: {why}"

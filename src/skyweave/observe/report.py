@@ -108,6 +108,8 @@ class Report:
         return {"sources": [s.to_dict() for s in self.sources]}
 
     def __str__(self) -> str:
+        if not self.sources:
+            return "no observations"
         head = ("source", "operator", "weight", "given", "used", "rows")
         body = [
             (s.name, s.operator, f"{s.weight:g}", str(s.given), str(s.used), str(s.rows))
