@@ -68,7 +68,7 @@ def test_other_settings_are_refused_and_overwritten_when_asked(tmp_path):
     fit(config, models=["unet"], **QUIET)
     before = weights(model_path(config, "all", "all", "unet"))
     other = config.model_copy(update={"options": with_training(config.options, lr=1e-4)})
-    with pytest.raises(SkyweaveError, match="other settings or data"):
+    with pytest.raises(SkyweaveError, match=r"settings or data \(options\.training\.lr .*, now 0\.0001\)"):
         fit(other, models=["unet"], **QUIET)
     assert fit(other, models=["unet"], overwrite=True, **QUIET)[0].status == "trained"
     assert not same(before, weights(model_path(config, "all", "all", "unet")))
@@ -199,7 +199,7 @@ def test_a_killed_rollout_continues_bit_for_bit(fitted, tmp_path, monkeypatch, b
             rollout_area(models, config.inference, path=path, **how)
     other = config.inference.model_copy(update={"seed": 1})
     if block == 3:
-        with pytest.raises(SkyweaveError, match="other settings"):
+        with pytest.raises(SkyweaveError, match=r"other settings \(inference\.seed 0, now 1\)"):
             rollout_area(models, other, path=path, **how)
     killed = rollout_area(models, config.inference, path=path, **how)
     for name in whole.data_vars:

@@ -182,10 +182,12 @@ def test_refusals(tmp_path):
         train_network(
             module, loss_of(module), Points(9, 0), Points(0, 0), settings(), checkpoint=path, **QUIET
         )
-    train_network(module, loss_of(module), *data, settings(epochs=1), checkpoint=path, digest="a", **QUIET)
-    with pytest.raises(SkyweaveError, match="other settings or data"):
+    train_network(
+        module, loss_of(module), *data, settings(epochs=1), checkpoint=path, made_with={"a": 1}, **QUIET
+    )
+    with pytest.raises(SkyweaveError, match=r"other settings or data \(a 1, now 2\)"):
         train_network(
-            module, loss_of(module), *data, settings(epochs=1), checkpoint=path, digest="b", **QUIET
+            module, loss_of(module), *data, settings(epochs=1), checkpoint=path, made_with={"a": 2}, **QUIET
         )
     if not torch.cuda.is_available():
         with pytest.raises(SkyweaveError, match="no CUDA device"):

@@ -15,7 +15,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from skyweave.downscale.made_with import told_apart
 from skyweave.downscale.records import Record
+from skyweave.errors import SkyweaveError
 from skyweave.io.store import (
     check_output,
     create_store,
@@ -63,7 +65,7 @@ class DayStore:
         self.overwrite = overwrite
         self.digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
         self.dims = _dims(record)
-        template = self._template(attrs)
+        template = self._template(attrs | {"made_with": json.dumps(settings, default=str)})
         self.done: set[str] = set()
         self._held: xr.Dataset | None = None
         if path is None:
@@ -73,6 +75,7 @@ class DayStore:
             return
         check_output(path, overwrite)
         if partial_store(path).is_dir() and not overwrite:
+            self._check_same(partial_store(path), settings)
             self.done = done_units(path, self.digest)
         if not self.done:
             chunks: dict[Hashable, int] = {
@@ -82,6 +85,15 @@ class DayStore:
                 self.dims[2]: record.grid.shape[1],
             }
             create_store(template, path, chunks=chunks, overwrite=overwrite, message="downscale")
+
+    def _check_same(self, partial: Path, settings: dict[str, Any]) -> None:
+        with xr.open_zarr(partial, chunks=None) as ds:
+            saved = json.loads(ds.attrs.get("made_with", "null"))
+        if (found := told_apart(saved, settings)) and saved is not None:
+            raise SkyweaveError(
+                f"{self.path}: an unfinished run was made with other settings{found}; restore them, write to another "
+                "folder (--out), or drop it (--overwrite)"
+            )
 
     def _template(self, attrs: dict[str, str]) -> xr.Dataset:
         time_name, lat, lon = self.dims

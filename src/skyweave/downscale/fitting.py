@@ -17,11 +17,12 @@ from skyweave.downscale.config import DownscaleConfig, Season
 from skyweave.downscale.encoder import TransferEncoder
 from skyweave.downscale.examples import PatchExamples, fitting_pairs
 from skyweave.downscale.inference import day_tiles
+from skyweave.downscale.made_with import digest_of
 from skyweave.downscale.models import build_downscaler, find_downscaler
 from skyweave.downscale.opening import open_record
 from skyweave.downscale.pretraining import fit_encoder, new_encoder
 from skyweave.downscale.records import Record
-from skyweave.downscale.runs import checkpoint_of, clear_other, digest_of, essential, facts_of, refuse
+from skyweave.downscale.runs import checkpoint_of, clear_other, essential, facts_of, refuse
 from skyweave.downscale.storage import TrainedDownscaler, open_downscaler, save_downscaler
 from skyweave.downscale.target import Channels
 from skyweave.downscale.task import Task, prepare_task
@@ -171,14 +172,22 @@ def _fit_model(config: DownscaleConfig, task: Task, name: str, overwrite: bool, 
         else:
             encoder = new_encoder(config, task, encoder_kind)
     path = model_path(config, task.area, task.season, name)
-    digest = digest_of([task.digest, name, essential(options), mark, config.patch, config.stride])
+    made_with = {
+        "data": task.digest,
+        "model": name,
+        "options": essential(options),
+        "encoder": mark,
+        "patch": config.patch,
+        "stride": config.stride,
+    }
+    digest = digest_of(made_with)
     label = f"[{task.name} {path.stem}]"
     where = (task.area, task.season, name)
     if path.exists():
         saved = open_downscaler(path).metadata
         if saved["digest"] == digest:
             return Fitted(*where, "finished before", path, facts=saved["training"])
-        refuse(path, overwrite)
+        refuse(path, overwrite, saved.get("made_with"), made_with)
     checkpoint = checkpoint_of(path)
     if overwrite and checkpoint.exists():
         clear_other(checkpoint, digest)
@@ -194,12 +203,13 @@ def _fit_model(config: DownscaleConfig, task: Task, name: str, overwrite: bool, 
         PatchExamples(task.samples, task.split.train_validation, tiling),
         options.training,
         checkpoint=checkpoint,
-        digest=digest,
+        made_with=made_with,
         tell=lambda line: speak(f"{label} {line}"),
     )
     facts = facts_of(progress)
     metadata = {
         "digest": digest,
+        "made_with": made_with,
         "area": task.area,
         "season": task.season,
         "variables": list(task.record.fine.names),

@@ -16,7 +16,8 @@ from skyweave.downscale.data import CoarseWindow, Samples
 from skyweave.downscale.encoder import TransferEncoder, build_encoder, pretraining_loss
 from skyweave.downscale.examples import WindowExamples
 from skyweave.downscale.inference import StitchedDomain, day_tiles, taper
-from skyweave.downscale.runs import checkpoint_of, clear_other, digest_of, essential, facts_of, refuse
+from skyweave.downscale.made_with import digest_of
+from skyweave.downscale.runs import checkpoint_of, clear_other, essential, facts_of, refuse
 from skyweave.downscale.storage import open_encoder, save_encoder
 from skyweave.downscale.task import Task
 from skyweave.downscale.train import train_network
@@ -53,12 +54,19 @@ def fit_encoder(
     """
     section = config.encoder
     path = Path(config.out) / task.name / f"encoder-{kind}.safetensors"
-    digest = digest_of([task.digest, kind, essential(section), config.patch, config.stride])
+    made_with = {
+        "data": task.digest,
+        "kind": kind,
+        "encoder": essential(section),
+        "patch": config.patch,
+        "stride": config.stride,
+    }
+    digest = digest_of(made_with)
     if path.exists():
         encoder, facts = open_encoder(path)
         if facts["digest"] == digest:
             return encoder, facts
-        refuse(path, overwrite)
+        refuse(path, overwrite, facts.get("made_with"), made_with)
     checkpoint = checkpoint_of(path)
     if overwrite and checkpoint.exists():
         clear_other(checkpoint, digest)
@@ -75,10 +83,10 @@ def fit_encoder(
         WindowExamples(task.samples, task.split.pretrain_validation, tiling),
         section.training,
         checkpoint=checkpoint,
-        digest=digest,
+        made_with=made_with,
         tell=lambda line: speak(f"[{task.name} encoder-{kind}] {line}"),
     )
-    facts = facts_of(progress) | {"digest": digest, "kind": kind}
+    facts = facts_of(progress) | {"digest": digest, "made_with": made_with, "kind": kind}
     facts["scores"] = encoder_scores(encoder, task.samples, task.split.test[:SCORED_DAYS], config.patch)
     save_encoder(encoder, path, facts)
     checkpoint.unlink(missing_ok=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skyweave.downscale.made_with import told_apart
 from skyweave.downscale.settings import TrainingSection
 from skyweave.downscale.train import Progress
 from skyweave.errors import SkyweaveError
 from skyweave.prior.storage import read_tensors
 
-__all__ = ["checkpoint_of", "clear_other", "digest_of", "essential", "facts_of", "refuse"]
+__all__ = ["checkpoint_of", "clear_other", "essential", "facts_of", "refuse"]
 
 
 def facts_of(progress: Progress) -> dict[str, Any]:
@@ -37,11 +37,6 @@ def essential(section: Any) -> dict[str, Any]:
     return values | {"training": training}
 
 
-def digest_of(parts: list[Any]) -> str:
-    """A short name for everything that a run depends on."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
 def checkpoint_of(path: Path) -> Path:
     """Where the unfinished run to a file keeps its state."""
     return path.with_name(path.name.replace(".safetensors", ".checkpoint.safetensors"))
@@ -57,10 +52,12 @@ def clear_other(checkpoint: Path, digest: str) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def refuse(path: Path, overwrite: bool) -> None:
-    """Say that a file stays as it is, unless it may be replaced."""
+def refuse(
+    path: Path, overwrite: bool, saved: Mapping[str, Any] | None = None, mine: Mapping[str, Any] | None = None
+) -> None:
+    """Say that a file stays as it is and what differs, unless it may be replaced."""
     if not overwrite:
         raise SkyweaveError(
-            f"{path}: made with other settings or data; restore them, choose another `out`, or allow overwriting "
-            "(overwrite=True, --overwrite)"
+            f"{path}: made with other settings or data{told_apart(saved, mine)}; restore them, choose another `out`, "
+            "or allow overwriting (overwrite=True, --overwrite)"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skyweave.downscale.made_with import digest_of, told_apart
 from skyweave.downscale.settings import TrainingSection
 from skyweave.errors import SkyweaveError
 from skyweave.prior.checkpoint import Average
@@ -62,13 +63,14 @@ class _Run:
         validation: Examples,
         settings: TrainingSection,
         checkpoint: Path,
-        digest: str,
+        made_with: Mapping[str, Any],
         tell: Callable[[str], None],
     ) -> None:
         self.device = usable_device(settings.device)
         self.module, self.loss, self.settings = module.to(self.device), loss, settings
         self.training, self.validation = training, validation
-        self.checkpoint, self.digest, self.tell = checkpoint, digest, tell
+        self.checkpoint, self.made_with, self.tell = checkpoint, made_with, tell
+        self.digest = digest_of(made_with)
         self.progress = Progress()
         parameters = [p for p in module.parameters() if p.requires_grad]
         # The gradient of lambda |p|^2 is 2 lambda p, which is what Adam's own decay adds.
@@ -198,7 +200,10 @@ class _Run:
             tensors |= {f"averaged.{k}": v for k, v in self.average.weights.items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items()}
-        header = {"kind": KIND, "progress": asdict(self.progress), "digest": self.digest}
+        header = {"kind": KIND, "progress": asdict(self.progress)} | {
+            "digest": self.digest,
+            "made_with": dict(self.made_with),
+        }
         write_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header, self.checkpoint)
 
     def _restore(self) -> None:
@@ -207,8 +212,9 @@ class _Run:
             raise SkyweaveError(f"{self.checkpoint}: not a downscaling checkpoint ({header.get('kind')!r})")
         if header["digest"] != self.digest:
             raise SkyweaveError(
-                f"{self.checkpoint}: made with other settings or data; restore them, choose another `out`, or allow "
-                "overwriting"
+                f"{self.checkpoint}: made with other settings or data"
+                f"{told_apart(header.get('made_with'), self.made_with)}; restore them, choose another `out`, or allow "
+                "overwriting (overwrite=True, --overwrite)"
             )
 
         def part(name: str) -> dict[str, Tensor]:
@@ -245,7 +251,7 @@ def train_network(
     settings: TrainingSection,
     *,
     checkpoint: Path,
-    digest: str = "",
+    made_with: Mapping[str, Any] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Progress:
     r"""Train the parameters of a module that ask for gradients, and leave it with the best weights.
@@ -262,7 +268,7 @@ def train_network(
         validation: patches of train-validation days.
         settings: see `TrainingSection`.
         checkpoint: file of the run's state.
-        digest: of all that the run depends on; another one is refused.
+        made_with: all that the run depends on, by name; a checkpoint of another run is refused.
         tell: called with one line for each epoch.
 
     Returns:
@@ -279,5 +285,5 @@ def train_network(
     speak = tell or (lambda text: print(text, file=sys.stderr, flush=True))
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
-        run = _Run(module, loss, training, validation, settings, checkpoint, digest, speak)
+        run = _Run(module, loss, training, validation, settings, checkpoint, made_with or {}, speak)
         return run.go()
