@@ -176,13 +176,18 @@ def tables(quick: bool) -> None:
     ):  # fmt: skip
         rows = [{"method": m} | {e.season: _paper(e, key) for e in found if e.method == m} for m in methods]
         emit(title, rows, "Mean(standard deviation) over test days, ensemble means.", page=PAGE)
-    keys = {"crps_log10": "CRPS log10", "ssr_log10": "SSR", "coverage90": "coverage 90%"}
+    keys = {"crps_log10": "CRPS log10", "ssr_log10": "SSR", "coverage": "coverage of 78%"}
     rows = [
         {"method": m}
         | {f"{t} {e.season}": e.ensemble[k] for k, t in keys.items() for e in found if e.method == m}
         for m in methods
     ]
-    emit("Ensembles", rows, "Fair CRPS of log10, spread over error of log10, coverage; 8 members.", page=PAGE)
+    emit(
+        "Ensembles",
+        rows,
+        "Fair CRPS of log10, spread over error of log10, share of the truth in the range of the 8 members.",
+        page=PAGE,
+    )
 
 
 def _paper(e: Evaluation, key: str) -> str:

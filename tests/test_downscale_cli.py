@@ -10,10 +10,14 @@ import yaml
 
 import downscale_files as case
 import skyweave.downscale as downscale
+from skyweave.baselines.downscaling import DOWNSCALING_BASELINES
 from skyweave.cli import main
+from skyweave.downscale.extension import rollout_area
 from skyweave.downscale.settings import merge
+from skyweave.downscale.task import prepare_task
 from skyweave.report import downscaling as report
 from skyweave.report.downscaling import evaluate, evaluation_table
+from skyweave.report.rollouts import evaluate_rollout, longest_run
 from skyweave.verify import crps, spread_skill_ratio
 
 
@@ -123,3 +127,32 @@ def test_names_of_the_package():
         assert getattr(downscale, name) is not None
     with pytest.raises(AttributeError, match="fitt"):
         _ = downscale.fitt
+
+
+def test_a_rollout_over_test_days_is_scored_by_distance_from_the_last_true_day(file, capsys):
+    config = downscale.load_downscaling(file)
+    rows = evaluate_rollout(config, members=3)
+    task = prepare_task(config, "all", "all")
+    days = longest_run(task.split.test)
+    assert [r["steps"] for r in rows if r["method"] == "ddpm"] == [(1, 1), (2, 3), (4, 7)][: len(rows) // 3]
+    models = downscale.AreaModels(config, "all")
+    how = config.inference.model_copy(update={"members": 3})
+    made = rollout_area(
+        models, how, start=str(task.record.days[days[0]])[:10], end="2005-08-09", progress=False
+    )
+    truth = torch.from_numpy(task.record.fine.read(days)[:, 0]).double()
+    members = torch.from_numpy(made.dust.values[:, : len(days)]).double()
+    first = {r["method"]: r for r in rows if r["steps"] == (1, 1)}
+    assert first["ddpm"]["crps"] == pytest.approx(float(crps(members[:, :1], truth[:1])), rel=1e-4)
+    one = evaluate(config, members=3, most=len(task.split.test))[0]
+    assert one.level == 0.5
+    assert "coverage of 50%" in one.row()
+    bicubic = DOWNSCALING_BASELINES["bicubic"](task.samples, task.split.training)
+    error = torch.from_numpy(bicubic(days[:1]).numpy()[0, 0]).double() - truth[0]
+    assert first["bicubic"]["rmse"] == pytest.approx(float(error.square().mean().sqrt()), rel=1e-4)
+    assert np.isnan(first["bicubic"]["ssr"])
+    assert main(["downscale", "evaluate", str(file), "--rollout", "--members", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "days after" in out
+    assert "RMSE bicubic" in out
+    assert main(["downscale", "evaluate", str(file), "--days", "2005-06-01", "2005-06-09"]) == 2

@@ -115,6 +115,11 @@ def test_zeros_under_the_logarithm_take_the_floor_and_nothing_positive_is_refuse
     assert Scaler.fit(make_record(), days).notes == ()
     assert transform.floor == pytest.approx(smallest[smallest > 0].min())
     assert Scaler.fit(record, days, floors={"AOD": 1e-3}).fine.transforms[0].floor == 1e-3
+    fine.AOD.values[:, :-2] = -1.0
+    mostly = make_record(coarse, fine)
+    with pytest.raises(SkyweaveError, match=r"AOD of the fine record: .* are zero or less, .*to standardise"):
+        Scaler.fit(mostly, days)
+    assert Scaler.fit(mostly, days, floors={"AOD": 1e-3}).fine.transforms[0].floor == 1e-3
     samples = Samples(record, Scaler.fit(record, days), Calendar.fit(record.days[days]), LAGS)
     lowest = samples.sample([1050]).target[0, 0, :5]
     assert lowest.isfinite().all()

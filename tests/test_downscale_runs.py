@@ -242,10 +242,24 @@ def test_refusals(fitted, tmp_path):
         predict(config, days=("2005-08-20", "2005-08-25"))
     with pytest.raises(SkyweaveError, match="'test', 'validation'"):
         predict(config, days="tset")
-    with pytest.raises(SkyweaveError, match="not all complete"):
+    with pytest.raises(
+        SkyweaveError, match=r"complete days are from 2005-06-01 to 2005-08-09; leave start out"
+    ):
         rollout(config, start="2005-08-20")
-    with pytest.raises(SkyweaveError, match="begin on 2005-08-10 and end before"):
+    with pytest.raises(
+        SkyweaveError, match=r"begins on 2005-08-10.*give a later end.*has 2005-06-01 to 2005-08-29"
+    ):
         rollout(config, end="2005-08-01")
+    with pytest.raises(SkyweaveError, match=r"end 2006: the coarse record.*has 2005-06-01 to 2005-08-29"):
+        rollout(config, end="2006")
+    for wrong in ({"end": "August"}, {"start": "1.8.2005"}):
+        with pytest.raises(SkyweaveError, match="is not a date; write 2015"):
+            rollout(config, **wrong)
+    (tmp_path / "file").touch()
+    with pytest.raises(SkyweaveError, match="file: cannot be made a folder"):
+        predict(config, out=tmp_path / "file")
+    with pytest.raises(SkyweaveError, match="cannot be made a folder"):
+        fit(config.model_copy(update={"out": tmp_path / "file" / "x"}), **QUIET)
     with pytest.raises(SkyweaveError, match="members"):
         predict(config, members=0)
     coarse, fine, _ = case.records()

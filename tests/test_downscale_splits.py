@@ -155,6 +155,12 @@ def test_a_missing_fine_day_is_skipped_as_a_target_and_in_windows_and_named():
     np.testing.assert_array_equal(lags.days, record.days[gone + 1 : gone + 1 + LAGS])
     absent = make_record(coarse, fine.sel(time=fine.time != np.datetime64("2006-03-20")))
     np.testing.assert_array_equal(split_days(absent, "MAM", LAGS).training, split.training)
+    for told in (split, split_days(absent, "MAM", LAGS)):
+        first = told.skipped[0]
+        assert first.reason == "no fine field at all"
+        np.testing.assert_array_equal(first.days, np.array(["2006-03-20"], "datetime64[ns]"))
+    whole = split_days(make_record(), "MAM", LAGS)
+    assert not whole.skipped or whole.skipped[0].reason != "no fine field at all"
 
 
 def test_short_gaps_are_filled_from_the_past_alone():

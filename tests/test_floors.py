@@ -9,7 +9,7 @@ import skyweave
 
 PACKAGE = Path(skyweave.__file__).parent
 FLOORS = (
-    "errors", "config", "units", "thermodynamics", "grid", "regrid", "transform", "state", "stitch", "io",
+    "errors", "dates", "config", "units", "thermodynamics", "grid", "regrid", "transform", "state", "stitch", "io",
     "nature_runs", "observe", "prior", "posterior", "downscale", "emulate", "cycle", "baselines", "verify", "tuning",
     "report", "cli",
 )  # fmt: skip

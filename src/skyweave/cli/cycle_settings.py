@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from skyweave.cli.settings import Error, Positive, Source
 from skyweave.config import RegionSection, Section
+from skyweave.dates import Period
 from skyweave.errors import SkyweaveError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class FittedSection(Section):
 
     name: str
     data: str | list[str]
-    period: tuple[str, str] | None = None
+    period: Period | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -55,7 +56,7 @@ class CycleConfig(Section):
     observations: list[Source] = Field(min_length=1)
     like: str | None = None
     region: RegionSection | None = None
-    period: tuple[str, str] | None = None
+    period: Period | None = None
     times: list[datetime] | None = None
     initial: str | None = None
     members: int = Field(32, ge=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,6 +80,7 @@ def predict(
     days: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     model: str | None = None,
     flags: InferenceFlags | None = None,
+    out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Predict fine days of the overlap, each from the true fine days before it, into a Zarr store for each area.
@@ -91,6 +93,8 @@ def predict(
         test (default), validation, or the first and last day of a period.
     model
         A trained model other than that of the file.
+    out
+        Folder of the stores; that of the file if left out.
     overwrite
         Replace a store that exists.
     """
@@ -99,7 +103,9 @@ def predict(
 
     from skyweave.downscale.extension import predict as run
 
-    for path in run(settings, days=chosen, model=model, overwrite=overwrite, **_given(flags)).values():
+    for path in run(
+        settings, days=chosen, model=model, out=out, overwrite=overwrite, **_given(flags)
+    ).values():
         print(f"wrote {path}")
 
 
@@ -112,6 +118,7 @@ def rollout(
     end: str | None = None,
     model: str | None = None,
     flags: InferenceFlags | None = None,
+    out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Predict fine days beyond the overlap, each from the predicted days before it, into a Zarr store for each area.
@@ -126,6 +133,8 @@ def rollout(
         Last day; the end of the coarse record if left out.
     model
         A trained model other than that of the file.
+    out
+        Folder of the stores; that of the file if left out.
     overwrite
         Replace a store that exists.
     """
@@ -134,7 +143,7 @@ def rollout(
     from skyweave.downscale.extension import rollout as run
 
     for path in run(
-        settings, start=start, end=end, model=model, overwrite=overwrite, **_given(flags)
+        settings, start=start, end=end, model=model, out=out, overwrite=overwrite, **_given(flags)
     ).values():
         print(f"wrote {path}")
 
@@ -145,11 +154,15 @@ def evaluate(
     /,
     *,
     models: Several = None,
-    days: str = "test",
+    days: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    rollout: bool = False,
     flags: InferenceFlags | None = None,
     most: int | None = None,
 ) -> None:
-    """Score trained models on test days beside bicubic interpolation, and print the table.
+    """Score trained models on test days beside interpolation, and print the table.
+
+    Each day is predicted from the true days before it; with --rollout from its own predictions, as beyond the fine
+    record, and scores are told by distance from the last true day.
 
     Parameters
     ----------
@@ -159,22 +172,42 @@ def evaluate(
         Trained models; that of the file if left out.
     days
         test (default) or validation.
+    rollout
+        Roll out over the longest stretch of these days instead.
     most
         Days of each area and season at most, evenly chosen.
     """
     settings = _settings(config)
-    _days([days])
+    from skyweave.errors import SkyweaveError
+
+    chosen = _days(days)
+    if not isinstance(chosen, str):
+        raise SkyweaveError(
+            "--days of an evaluation are test or validation; score a period of your own with `predict`"
+        )
+    given = _given(flags)
+    if rollout:
+        from skyweave.report.rollouts import evaluate_rollout, rollout_table
+
+        made = evaluate_rollout(settings, models=models, days=chosen, tell=_tell, **given)
+        print(rollout_table(made, settings.step_name))
+        return
 
     from skyweave.report.downscaling import evaluate as run
     from skyweave.report.downscaling import evaluation_table
 
-    print(evaluation_table(run(settings, models=models, days=days, most=most, **_given(flags))))
+    found = run(settings, models=models, days=chosen, most=most, tell=_tell, **given)
+    print(evaluation_table(found, step=settings.step_name))
 
 
 def _settings(path: Path) -> DownscaleConfig:
     from skyweave.downscale.config import load_downscaling
 
     return load_downscaling(path)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _given(flags: InferenceFlags | None) -> dict[str, Any]:

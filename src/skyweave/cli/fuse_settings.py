@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from skyweave.cli.settings import Source
 from skyweave.config import RegionSection, Section
+from skyweave.dates import Period
 
 __all__ = ["ForecastSection", "FuseConfig", "PastSection"]
 
@@ -39,7 +40,7 @@ class PastSection(Section):
     forecasts: str | None = None
     emulator: str | None = None
     truth: str | list[str]
-    period: tuple[str, str] | None = None
+    period: Period | None = None
     starts: int = Field(60, ge=4)
 
     @model_validator(mode="after")

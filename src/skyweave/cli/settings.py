@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
-from skyweave.config import RegionSection, Section, read_yaml
+from skyweave.config import RegionSection, Section, parse_config, read_yaml
+from skyweave.dates import Period
 from skyweave.errors import SkyweaveError, did_you_mean
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ class ReconstructConfig(Section):
     observations: list[Source] = Field(min_length=1)
     like: str | None = None
     region: RegionSection | None = None
-    period: tuple[str, str] | None = None
+    period: Period | None = None
     times: list[datetime] | None = None
     domain_mask: FieldSection | None = None
     members: int = Field(16, ge=1)
@@ -290,8 +291,6 @@ def settings_from(config: Path | None, flags: Flags | None) -> ReconstructConfig
     Raises:
         SkyweaveError: anything in either is wrong; the message lists every error.
     """
-    from skyweave.config import parse_config
-
     values: dict[str, Any] = {} if config is None else read_yaml(config)
     given = {} if flags is None else {k: v for k, v in flags.given().items() if v is not None}
     sources = [grid_flag(text) for text in given.pop("grid", ())]

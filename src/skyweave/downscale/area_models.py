@@ -134,7 +134,7 @@ class AreaModels:
                 Scaler.from_dict(meta["scaler"]),
                 Calendar(**meta["calendar"]),
                 self.trained[season].model.channels.lags,
-                fill_days=config.split.fill_days if config.split.gaps == "fill" else 0,
+                fill_days=config.split.filled,
                 memory_bytes=config.memory_gb * 1e9 / len(self.trained),
             )
         return self._samples[season]

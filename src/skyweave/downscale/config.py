@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from skyweave.config import RegionSection, Section, load_config, parse_config
+from skyweave.dates import Period
 from skyweave.downscale.settings import (
     PRESETS,
     EncoderSection,
@@ -19,7 +20,7 @@ from skyweave.downscale.settings import (
 )
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.io.daily import step_length
-from skyweave.prior.config import Names, Pair, Period
+from skyweave.prior.config import Names, Pair
 from skyweave.transform import TRANSFORMS
 
 __all__ = [
@@ -60,7 +61,8 @@ class SplitConfig(Section):
     the training (plateaus, early stopping), in runs of `block` days, for neighbouring days are much alike; 1 is the
     paper's. A season's lags reach at most `buffer_days` before it. `gaps` says what becomes of a day with a missing
     day among its lags: it is skipped, or, with "fill", missing cells take the last value seen up to `fill_days` days
-    earlier. Days that are left out are counted and named either way.
+    earlier. Days that are left out are counted and named either way. Where steps are shorter than a day, all of these
+    count steps but `buffer_days`.
     """
 
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -78,6 +80,11 @@ class SplitConfig(Section):
         if min(parts) <= 0 or abs(sum(parts) - 1) > 1e-6:
             raise ValueError("training, validation and test are positive shares that sum to 1")
         return parts
+
+    @property
+    def filled(self) -> int:
+        """Days over which gaps among the lags are filled; zero where they are not."""
+        return self.fill_days if self.gaps == "fill" else 0
 
 
 class DownscaleConfig(Section):

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from skyweave.dates import check_date, check_period
 from skyweave.downscale.area_models import AreaModels, settings_with
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data import day_names
@@ -19,6 +20,7 @@ from skyweave.downscale.records import Record
 from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.splits import split_days
 from skyweave.errors import SkyweaveError
+from skyweave.io.folder import make_folder
 
 __all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area"]
 
@@ -32,6 +34,7 @@ def predict(
     *,
     days: str | tuple[str, str] = "test",
     model: str | None = None,
+    out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **changes: Any,
@@ -42,12 +45,13 @@ def predict(
         config: of the downscaling; ``config.inference`` says how days are put together and members drawn.
         days: "test", "validation", or first and last day of a period.
         model: a downscaler other than the configuration's.
+        out: folder of the stores, ``config.out`` by default.
         overwrite: replace existing stores.
         progress: timed lines in a log.
         changes: fields of `InferenceSection` other than the configuration's, such as ``members=8``.
 
     Returns:
-        Path of a Zarr store for each area, in ``config.out``; an interrupted run continues with its next block of
+        Path of a Zarr store for each area; an interrupted run continues with its next block of
         days when called again.
 
     Raises:
@@ -55,12 +59,12 @@ def predict(
     """
     settings = settings_with(config, changes)
     label = days if isinstance(days, str) else "_".join(days)
-    out = {}
-    for models, path in _areas(config, model, label):
+    made = {}
+    for models, path in _areas(config, model, label, out):
         chosen = area_days(config, models, days)
         predict_days(models, chosen, settings, path=path, overwrite=overwrite, progress=progress)
-        out[models.area] = path
-    return out
+        made[models.area] = path
+    return made
 
 
 def predict_days(
@@ -101,6 +105,7 @@ def rollout(
     start: str | None = None,
     end: str | None = None,
     model: str | None = None,
+    out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **changes: Any,
@@ -114,10 +119,10 @@ def rollout(
         config: of the downscaling.
         start: first day predicted; by default the first one for which there are true lags, and no true day.
         end: last day predicted; by default the end of the coarse record.
-        model, overwrite, progress, changes: as in `predict`.
+        model, out, overwrite, progress, changes: as in `predict`.
 
     Returns:
-        Path of a Zarr store for each area, in ``config.out``. Each block of days has its own region, and memory does
+        Path of a Zarr store for each area. Each block of days has its own region, and memory does
         not grow with the number of days; an interrupted rollout continues after its last block, with the same members.
 
     Raises:
@@ -126,13 +131,13 @@ def rollout(
     Reference: downscaling paper, section 2.4, last paragraph.
     """
     settings = settings_with(config, changes)
-    out = {}
-    for models, path in _areas(config, model, "rollout"):
+    made = {}
+    for models, path in _areas(config, model, "rollout", out):
         rollout_area(
             models, settings, start=start, end=end, path=path, overwrite=overwrite, progress=progress
         )
-        out[models.area] = path
-    return out
+        made[models.area] = path
+    return made
 
 
 def rollout_area(
@@ -160,7 +165,7 @@ def rollout_area(
     members = settings.members if models.generative else 1
     store = _store(models, days, members, settings, "rollout", block, path, overwrite)
     clock = Clock(len(days), f"{models.config.step_name}s rolled out", progress)
-    fill = models.config.split.fill_days if models.config.split.gaps == "fill" else 0
+    fill = models.config.split.filled
     state: NDArray[np.float32] | None = None
     for first, stop, done in store.blocks():
         if done:
@@ -203,50 +208,58 @@ def area_days(config: DownscaleConfig, models: AreaModels, days: str | tuple[str
                 parts.append(getattr(split, days))
         return np.sort(np.concatenate(parts))
     index = pd.DatetimeIndex(models.record.days)
-    inside = np.arange(len(index))[index.slice_indexer(*days)]
-    fill = config.split.fill_days if config.split.gaps == "fill" else 0
-    gaps = models.record.fine.missing(fill) > 0
+    inside = np.arange(len(index))[index.slice_indexer(*check_period(days, "days"))]
+    gaps = models.record.fine.missing(config.split.filled) > 0
     fit = [d for d in inside if d >= config.lags and not gaps[d - config.lags : d].any()]
     fit = [d for d in fit if models.season(d) in models.trained]
     if not fit:
         raise SkyweaveError(
-            f"no day from {days[0]} to {days[1]} has its {config.lags} fine days before it and a model of its season; "
-            "beyond the fine record use rollout"
+            f"no {config.step_name} from {days[0]} to {days[1]} has its {config.lags} fine {config.step_name}s before "
+            "it and a model of its season; beyond the fine record use rollout"
         )
     return np.array(fit, np.int64)
 
 
-def _areas(config: DownscaleConfig, model: str | None, label: str) -> Iterator[tuple[AreaModels, Path]]:
+def _areas(
+    config: DownscaleConfig, model: str | None, label: str, out: str | Path | None
+) -> Iterator[tuple[AreaModels, Path]]:
     """The models of each area in turn, and the store of what they make."""
     for area in config.areas or ("all",):
-        yield (
-            AreaModels(config, area, model),
-            Path(config.out) / f"{area}-{model or config.model}-{label}.zarr",
-        )
+        models = AreaModels(config, area, model)
+        yield models, make_folder(out or config.out) / f"{area}-{model or config.model}-{label}.zarr"
 
 
 def _rollout_days(models: AreaModels, start: str | None, end: str | None) -> Indices:
-    record, lags = models.record, models.config.lags
-    fill = models.config.split.fill_days if models.config.split.gaps == "fill" else 0
-    complete = record.fine.missing(fill) == 0
+    record, lags, step = models.record, models.config.lags, models.config.step_name
+    complete = record.fine.missing(models.config.split.filled) == 0
     index = pd.DatetimeIndex(record.days)
     if start is None:
         # Behind the last run of true days that is long enough.
         runs = np.convolve(complete, np.ones(lags), "valid") == lags
         if not runs.any():
-            raise SkyweaveError(f"the fine record nowhere has {lags} complete days in a row to begin with")
+            raise SkyweaveError(f"the fine record nowhere has {lags} complete {step}s in a row to begin with")
         first = int(np.flatnonzero(runs)[-1]) + lags
         if first >= len(index):
             raise SkyweaveError(
                 f"the coarse record ends with the fine one, {record.days[-1]!s:.10}; there is nothing to roll out to"
             )
     else:
-        first = int(record.index(start)[0])
-        if first < lags or not complete[first - lags : first].all():
-            raise SkyweaveError(f"the {lags} days before {start} are not all complete in the fine record")
-    last = len(index) if end is None else int(index.slice_indexer(None, end).stop)
+        first = int(index.slice_indexer(check_date(start, "start"), None).start)
+        if first < lags or first == len(index) or not complete[first - lags : first].all():
+            there = record.days[np.flatnonzero(complete)]
+            raise SkyweaveError(
+                f"start {start}: the {lags} {step}s before it are not all in the fine record, whose complete {step}s "
+                f"are from {day_names(there[:1])} to {day_names(there[-1:])}; leave start out to begin behind them"
+            )
+    span = f"{day_names(record.days[:1])} to {day_names(record.days[-1:])}"
+    last = len(index) if end is None else int(index.slice_indexer(None, check_date(end, "end")).stop)
+    if end is not None and last == len(index) and end[:10] > str(record.days[-1])[: len(end[:10])]:
+        raise SkyweaveError(f"end {end}: the coarse record, which drives the rollout, has {span}")
     if last <= first:
-        raise SkyweaveError(f"the rollout would begin on {record.days[first]!s:.10} and end before, on {end}")
+        raise SkyweaveError(
+            f"end {end}: the rollout begins on {day_names(record.days[first : first + 1])}, behind the fine record; "
+            f"give a later end; the coarse record has {span}"
+        )
     days = np.arange(first, last)
     gaps = record.coarse.missing() > 0
     needed = np.arange(first - lags, last)

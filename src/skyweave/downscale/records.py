@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse as sp
 
 from skyweave import regrid
+from skyweave.dates import check_date
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 
@@ -162,6 +163,9 @@ class Record:
         Raises:
             SkyweaveError: a day outside the coarse record.
         """
+        for day in np.atleast_1d(days):
+            if isinstance(day, str):
+                check_date(day, "day")
         wanted = np.atleast_1d(np.asarray(days, "datetime64[ns]"))
         places = np.searchsorted(self.days, wanted)
         found = self.days[np.minimum(places, len(self.days) - 1)] == wanted

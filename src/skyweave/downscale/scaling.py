@@ -16,6 +16,9 @@ from skyweave.transform import TRANSFORMS, Log10Standardise, StateTransform, Tra
 
 __all__ = ["Scaler"]
 
+MOST_ZERO = 0.25
+"""Share of training values without a logarithm, above which a floor must be asked for."""
+
 
 @dataclass(frozen=True)
 class Scaler:
@@ -71,7 +74,8 @@ class Scaler:
             transforms = []
             for c, name in enumerate(frames.names):
                 transforms.append(_fit_one(name, values[:, c], kinds, floors))
-                notes.extend(_floored(f"{name} of the {which} record", values[:, c], transforms[-1]))
+                given = floors is not None and (not isinstance(floors, Mapping) or name in floors)
+                notes.extend(_floored(f"{name} of the {which} record", values[:, c], transforms[-1], given))
             return StateTransform(tuple(transforms))
 
         return cls(fitted(record.fine, "fine"), fitted(record.coarse, "coarse"), tuple(notes))
@@ -105,14 +109,20 @@ def _fit_one(
         raise SkyweaveError(f"{name}, on the {len(values)} training days: {error}") from error
 
 
-def _floored(name: str, values: NDArray[np.float32], transform: Transform) -> list[str]:
-    """What a logarithm does to values below its floor, if there are any."""
+def _floored(name: str, values: NDArray[np.float32], transform: Transform, given: bool) -> list[str]:
+    """What a logarithm does to values below its floor, if there are any; refused where the floor is not given and most
+    values are."""
     if not isinstance(transform, Log10Standardise):
         return []
-    known = np.isfinite(values).sum()
+    known = int(np.isfinite(values).sum())
     below, zero = int((values < np.float32(transform.floor)).sum()), int((values <= 0).sum())
     if not below:
         return []
+    if zero > MOST_ZERO * known and not given:
+        raise SkyweaveError(
+            f"{name}: {zero} of {known} training values ({zero / known:.0%}) are zero or less, and its transform is "
+            "log10; set `transform` to standardise for it, or a `floor` that these values stand for"
+        )
     return [
         f"{name}: {below} of {known} training values ({below / known:.1%}) are below {transform.floor:.3g}, {zero} of "
         "them zero or less; the logarithm takes them for that (floor)"

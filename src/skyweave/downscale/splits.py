@@ -108,7 +108,7 @@ def split_days(
             f"{lags} lags reach back further than the buffer of {settings.buffer_days} days before a season; "
             "take fewer lags, or a longer split.buffer_days"
         )
-    fill = settings.fill_days if settings.gaps == "fill" else 0
+    fill = settings.filled
     coarse_gap = record.coarse.missing() > 0
     in_season = np.ones(count, bool) if season == "all" else season_of(days) == SEASONS.index(season)
     begun = _history(record, season, lags, in_season, settings.buffer_days)
@@ -117,13 +117,17 @@ def split_days(
     fine_window = _any_of(record.fine.missing(fill) > 0, lags)
     there = record.fine.missing()
     wanted = in_season & (there < 1) & _within(days, overlap)
+    # Within the fine record, not before or beyond it.
+    inside = np.maximum.accumulate(there < 1) & np.maximum.accumulate((there < 1)[::-1])[::-1]
+    absent = in_season & inside & (there >= 1) & _within(days, overlap)
     reasons = (
         ("fewer days before them than lags", ~begun),
         ("more than half of the fine day missing", there > MOST_MISSING),
         ("missing coarse days among their inputs", coarse_window),
         ("missing fine days among their lags" + (", too long to fill" if fill else ""), fine_window),
     )
-    skipped, usable = [], wanted.copy()
+    skipped = [Skipped("no fine field at all", days[absent])] if absent.any() else []
+    usable = wanted.copy()
     for reason, bad in reasons:
         if (lost := usable & bad).any():
             skipped.append(Skipped(reason, days[lost]))

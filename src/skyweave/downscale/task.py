@@ -77,6 +77,6 @@ def prepare_task(config: DownscaleConfig, area: str, season: Season, record: Rec
     memory = config.memory_gb * 1e9
     scaler = Scaler.fit(record, split.training, config.transform, config.floor, memory)
     calendar = Calendar.fit(record.days[split.training], hold=config.years_beyond == "hold", step=record.step)
-    fill = config.split.fill_days if config.split.gaps == "fill" else 0
+    fill = config.split.filled
     samples = Samples(record, scaler, calendar, config.lags, fill_days=fill, memory_bytes=memory)
     return Task(area, season, record, split, samples)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from skyweave.downscale.made_with import digest_of, told_apart
 from skyweave.downscale.settings import TrainingSection
 from skyweave.errors import SkyweaveError
+from skyweave.io.folder import make_folder
 from skyweave.prior.checkpoint import Average
 from skyweave.prior.processes import interruptible, usable_device
 from skyweave.prior.storage import read_tensors, write_tensors
@@ -283,7 +284,7 @@ def train_network(
         if not len(examples):
             raise SkyweaveError(f"no {name} patches: too few days of the season, or all of them have gaps")
     speak = tell or (lambda text: print(text, file=sys.stderr, flush=True))
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(checkpoint.parent)
     with torch.random.fork_rng(devices=[]):
         run = _Run(module, loss, training, validation, settings, checkpoint, made_with or {}, speak)
         return run.go()

@@ -17,6 +17,7 @@ from skyweave.downscale.logarithms import LOGARITHM, of_logarithms, to_physical
 from skyweave.downscale.records import Record
 from skyweave.errors import SkyweaveError
 from skyweave.grid import great_circle
+from skyweave.io.folder import make_folder
 from skyweave.io.store import check_output
 from skyweave.io.write import write
 from skyweave.observe.errors import ErrorModel
@@ -273,7 +274,7 @@ def prior_settings(
             f"{record.days[validation.min()]!s:.10}; a prior needs them one after the other: take one season, or 'all'"
         )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     days = np.concatenate([training, validation])
     lat, lon = record.grid.dims_in(record.fine.dataset)
     fine = record.fine.dataset

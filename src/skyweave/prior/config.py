@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from skyweave.config import RegionSection, Section
+from skyweave.dates import Period
 from skyweave.errors import did_you_mean
 from skyweave.prior.conditioning import CONDITIONING, STATIC
 from skyweave.prior.corruption import CorruptionConfig
@@ -26,7 +27,6 @@ def _as_pair(value: object) -> object:
 
 Names = Annotated[list[str], BeforeValidator(_as_list)]
 Pair = Annotated[tuple[int, int], BeforeValidator(_as_pair)]
-Period = tuple[str, str]
 
 
 class StaticConfig(Section):
@@ -80,10 +80,6 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _apart(self) -> SplitConfig:
-        for name, (first, last) in (("train", self.train), ("validate", self.validate_)):
-            # ISO dates of unequal precision compare as text: the last day includes its hours.
-            if first > last and not first.startswith(last):
-                raise ValueError(f"{name}: {first} is after {last}")
         (a, b), (c, d) = self.train, self.validate_
         if not (b < c and not c.startswith(b)) and not (d < a and not a.startswith(d)):
             raise ValueError("training and validation periods overlap")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skyweave.errors import SkyweaveError
+from skyweave.io.folder import make_folder
 from skyweave.prior.checkpoint import Average, Checkpoint, Progress, load_checkpoint, save_checkpoint
 from skyweave.prior.processes import Processes, interruptible
 from skyweave.prior.reporter import Reporter
@@ -79,7 +80,7 @@ class TrainingRun(ABC):
             self._saved = None
         self.started = time.monotonic() - self.progress.elapsed
         if self.processes.is_global_zero:
-            self.out.mkdir(parents=True, exist_ok=True)
+            make_folder(self.out)
             self._trim_metrics()
 
     @property

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.io.folder import make_folder
 from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.network import Architecture, UNet
 from skyweave.prior.precondition import PreconditionedNetwork
@@ -297,7 +298,7 @@ def open_prior(path: str | Path) -> LearntPrior:
 
 def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: Path) -> None:
     """Write tensors and a JSON header as one file that appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         # Shared storage is refused by safetensors, and views would be written whole.

@@ -32,7 +32,7 @@ __all__ = ["Evaluation", "evaluate", "evaluation_table", "fitted_table"]
 
 Fields = NDArray[np.float32]
 PAPER = ("r2", "rmse", "mae", "nse", "kge")
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Evaluation:
         daily: mean and standard deviation over days of each score of `skyweave.verify.daily.daily_scores`, of the
             ensemble mean.
         ensemble: ``crps`` (fair, physical units), ``crps_log10``, ``ssr``, ``ssr_log10`` (spread over error, pooled
-            over days) and ``coverage90``; NaN where there is one member, whose CRPS is its MAE.
+            over days) and ``coverage`` of the central interval of probability `level`; NaN where there is one member,
+            whose CRPS is its MAE.
+        units: of the variable.
         seconds: per day; NaN where it was not measured.
     """
 
@@ -58,14 +60,31 @@ class Evaluation:
     days: int
     daily: dict[str, tuple[float, float]]
     ensemble: dict[str, float]
+    units: str = "1"
     seconds: float = field(default=math.nan, compare=False)
 
-    def row(self, digits: int = 2) -> dict[str, Any]:
+    @property
+    def level(self) -> float:
+        """Of the interval that is scored: 90 %, or as much as the members' whole range holds where they are few."""
+        return level_of(self.members)
+
+    def row(self, digits: int = 3) -> dict[str, Any]:
         """One line of the table, "mean(deviation)" for the scores that the paper prints."""
         paper = {k.upper(): f"{self.daily[k][0]:.{digits}f}({self.daily[k][1]:.{digits}f})" for k in PAPER}
         keys = {"crps": "CRPS", "crps_log10": "CRPS log10", "ssr": "SSR", "ssr_log10": "SSR log10"}
         own = {title: self.ensemble[k] for k, title in keys.items() if k in self.ensemble}
-        return {"method": self.method} | paper | own | {"coverage 90%": self.ensemble["coverage90"]}
+        told = {f"coverage of {self.level:.0%}": self.ensemble["coverage"]} if self.members > 1 else {}
+        return {"method": self.method} | paper | own | told
+
+
+def level_of(members: int) -> float:
+    r"""Probability of the central interval that an ensemble of ``M`` members can be held to.
+
+    .. math:: \min\left(0.9, \frac{M - 1}{M + 1}\right)
+
+    The second is that of the members' range. A wider interval cannot be told from fewer than 19 members.
+    """
+    return min(0.9, (members - 1) / (members + 1))
 
 
 def evaluate(
@@ -211,15 +230,20 @@ def _spread(ens: torch.Tensor, obs: torch.Tensor, suffix: str) -> dict[str, floa
         f"variance{suffix}": float(variance),
         f"square{suffix}": float((ens.mean(0) - obs)[known].square().mean()),
     }
-    return scores if suffix else scores | {"coverage90": float(coverage(ens, obs, 0.9, where=known))}
+    return scores if suffix else scores | {"coverage": _covered(ens, obs, known)}
+
+
+def _covered(ens: torch.Tensor, obs: torch.Tensor, known: torch.Tensor) -> float:
+    return math.nan if len(ens) < 2 else float(coverage(ens, obs, level_of(len(ens)), where=known))
 
 
 def _gather(task: Task, method: str, members: int, days: Sequence[dict[str, Any]]) -> list[Evaluation]:
     found = []
     for name in task.record.fine.names:
+        units = str(task.record.fine.dataset[name].attrs.get("units", "1"))
         scores = {key: np.array([day[name][key] for day in days]) for key in days[0][name]}
         ensemble = {k: float(np.nanmean(scores[k])) for k in ("crps", "crps_log10") if k in scores}
-        ensemble["coverage90"] = float(np.mean(scores["coverage90"]))
+        ensemble["coverage"] = float(np.mean(scores["coverage"]))
         for suffix in ("", "_log10"):
             if f"square{suffix}" in scores:
                 ratio = np.mean(scores[f"variance{suffix}"]) / np.mean(scores[f"square{suffix}"])
@@ -232,23 +256,34 @@ def _gather(task: Task, method: str, members: int, days: Sequence[dict[str, Any]
         }
         seconds = float(np.mean(scores["seconds"]))
         found.append(
-            Evaluation(task.area, task.season, name, method, members, len(days), daily, ensemble, seconds)
+            Evaluation(
+                task.area, task.season, name, method, members, len(days), daily, ensemble, units, seconds
+            )
         )
     return found
 
 
-def evaluation_table(found: Sequence[Evaluation], digits: int = 2) -> str:
+def evaluation_table(found: Sequence[Evaluation], digits: int = 3, step: str = "day") -> str:
     """One Markdown table for each area, season and variable, as the paper's Tables 3 and A1."""
     parts = []
     for key in dict.fromkeys((e.area, e.season, e.variable) for e in found):
         rows = [e for e in found if (e.area, e.season, e.variable) == key]
-        title = f"{key[0]}, {key[1]}, {key[2]}: {rows[0].days} days, mean(standard deviation) over days"
+        units = f" in {rows[0].units}" if rows[0].units != "1" else ""
+        members = max(e.members for e in rows)
+        title = (
+            f"{key[0]}, {key[1]}, {key[2]}: {rows[0].days} {step}s, each from the true ones before it. Up to KGE: scores "
+            f"of the ensemble mean, mean(standard deviation) over {step}s. RMSE, MAE, CRPS{units}. {members} members; of "
+            "one member the CRPS is the MAE"
+        )
         parts.append(f"{title}\n\n{table([e.row(digits) for e in rows])}")
     return "\n\n".join(parts)
 
 
 def fitted_table(done: Sequence[Fitted]) -> str:
-    """What was trained, and how well the encoders predict the next coarse day."""
+    """What was trained, and how well the encoders predict the next coarse day.
+
+    Losses are not told: those of different models are different things. They are in the files, with their history.
+    """
     rows = []
     for fitted in done:
         scores = fitted.facts.get("encoder", {}).get("scores", {})
@@ -258,7 +293,6 @@ def fitted_table(done: Sequence[Fitted]) -> str:
                 "season": fitted.season,
                 "model": fitted.model,
                 "status": fitted.status,
-                "loss": fitted.facts.get("loss"),
                 "epochs": fitted.facts.get("epochs"),
                 "minutes": fitted.facts.get("minutes"),
                 "encoder R2": scores.get("r2"),

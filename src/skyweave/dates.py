@@ -1,0 +1,57 @@
+"""Dates that people write: checked where they are given, in words that say what would do."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from skyweave.errors import SkyweaveError
+
+__all__ = ["Period", "check_date", "check_period"]
+
+WRITTEN = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d+)?)?)?Z?)?)?)?")
+
+
+def check_date(text: str, what: str = "") -> str:
+    """A date in ISO 8601, or the beginning of one, as it was given.
+
+    Raises:
+        SkyweaveError: it is something else, or no day of the calendar of any year.
+    """
+    label = f"{what} " if what else ""
+    if not WRITTEN.fullmatch(text.strip()):
+        raise SkyweaveError(
+            f"{label}{text!r} is not a date; write 2015, 2015-06, 2015-06-01 or 2015-06-01T03:00"
+        )
+    parts = [int(p) for p in re.split(r"[-T ]", text.strip().rstrip("Z"))[:3]]
+    # Calendars of models have a 30 February.
+    if any(not low <= p <= high for p, low, high in zip(parts[1:], (1, 1), (12, 31), strict=False)):
+        raise SkyweaveError(f"{label}{text!r} is not a date: there is no such month or day")
+    return text
+
+
+def check_period(period: tuple[str, str], what: str = "") -> tuple[str, str]:
+    """First and last date of a period, both inclusive; a year or a month stands for all of it.
+
+    Raises:
+        SkyweaveError: no dates, or the first after the last.
+    """
+    first, last = (check_date(p, what).replace(" ", "T").rstrip("Z") for p in period)
+    size = min(len(first), len(last))
+    if first[:size] > last[:size]:
+        label = f"{what}: " if what else ""
+        raise SkyweaveError(f"{label}the first date, {first}, is after the last, {last}")
+    return period
+
+
+def _valid(period: tuple[str, str]) -> tuple[str, str]:
+    try:
+        return check_period(period)
+    except SkyweaveError as error:
+        raise ValueError(str(error)) from None
+
+
+Period = Annotated[tuple[str, str], AfterValidator(_valid)]
+"""First and last date of a section of a configuration."""

@@ -1,0 +1,48 @@
+"""Dates as people write them: what is one, and which period is the right way round."""
+
+import pytest
+from pydantic import BaseModel
+
+from skyweave.config import parse_config
+from skyweave.dates import Period, check_date, check_period
+from skyweave.errors import SkyweaveError
+
+
+class Settings(BaseModel):
+    period: Period
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2015", "2015-06", "2015-06-01", "2015-06-01T03", "2015-06-01 03:30", "2001-02-30", "2015-06-01T03:00Z"],
+)
+def test_dates_and_their_beginnings_stay_as_they_are(text):
+    assert check_date(text) == text
+
+
+@pytest.mark.parametrize("text", ["June", "1.6.2015", "2015-13", "2015-06-32", "2015-6-1", "", "20150601"])
+def test_what_is_no_date_is_refused_by_name(text):
+    with pytest.raises(SkyweaveError, match=f"^start '{text}' is not a date"):
+        check_date(text, "start")
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "fits"),
+    [
+        ("2015", "2015", True),
+        ("2015-06", "2015", True),
+        ("2015", "2015-06-01T03", True),
+        ("2015-06-01 03", "2015-06-01T06", True),
+        ("2015-06-02", "2015-06-01", False),
+        ("2015-06-01T06", "2015-06-01 03:00", False),
+        ("2016", "2015-12-31", False),
+    ],
+)
+def test_a_period_ends_after_it_begins(first, last, fits):
+    if fits:
+        assert check_period((first, last)) == (first, last)
+        return
+    with pytest.raises(SkyweaveError, match=r"^overlap: the first date, .*, is after the last"):
+        check_period((first, last), "overlap")
+    with pytest.raises(SkyweaveError, match=r"period: the first date, .*, is after the last"):
+        parse_config({"period": [first, last]}, Settings)
