@@ -182,12 +182,8 @@ def tables(quick: bool) -> None:
         | {f"{t} {e.season}": e.ensemble[k] for k, t in keys.items() for e in found if e.method == m}
         for m in methods
     ]
-    emit(
-        "Ensembles",
-        rows,
-        "Fair CRPS of log10, spread over error of log10, share of the truth in the range of the 8 members.",
-        page=PAGE,
-    )
+    note = "Fair CRPS of log10, spread over error of log10, share of the truth in the range of the 8 members."
+    emit("Ensembles", rows, note, page=PAGE)
 
 
 def _paper(e: Evaluation, key: str) -> str:

@@ -271,9 +271,9 @@ def evaluation_table(found: Sequence[Evaluation], digits: int = 3, step: str = "
         units = f" in {rows[0].units}" if rows[0].units != "1" else ""
         members = max(e.members for e in rows)
         title = (
-            f"{key[0]}, {key[1]}, {key[2]}: {rows[0].days} {step}s, each from the true ones before it. Up to KGE: scores "
-            f"of the ensemble mean, mean(standard deviation) over {step}s. RMSE, MAE, CRPS{units}. {members} members; of "
-            "one member the CRPS is the MAE"
+            f"{key[0]}, {key[1]}, {key[2]}: {rows[0].days} {step}s, each from the true ones before it. Up to KGE: "
+            f"scores of the ensemble mean, mean(standard deviation) over {step}s. RMSE, MAE, CRPS{units}. {members} "
+            "members; of one member the CRPS is the MAE"
         )
         parts.append(f"{title}\n\n{table([e.row(digits) for e in rows])}")
     return "\n\n".join(parts)
