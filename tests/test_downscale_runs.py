@@ -199,7 +199,7 @@ def test_a_killed_rollout_continues_bit_for_bit(fitted, tmp_path, monkeypatch, b
             rollout_area(models, config.inference, path=path, **how)
     other = config.inference.model_copy(update={"seed": 1})
     if block == 3:
-        with pytest.raises(SkyweaveError, match=r"other settings \(inference\.seed 0, now 1\)"):
+        with pytest.raises(SkyweaveError, match=r"other settings or data \(inference\.seed 0, now 1\)"):
             rollout_area(models, other, path=path, **how)
     killed = rollout_area(models, config.inference, path=path, **how)
     for name in whole.data_vars:

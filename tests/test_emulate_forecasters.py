@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import cftime
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -171,12 +172,26 @@ def test_any_function_is_a_forecaster():
 def test_a_forecaster_of_other_variables_units_or_grid_is_refused():
     model = Persistence(SPEC, global_grid(), SIX)
     check_fits(model, SPEC, global_grid())
-    with pytest.raises(SkyweaveError, match="it has no p; it needs q"):
+    with pytest.raises(SkyweaveError, match=r"steps t, q, the prior holds t, p; both must be"):
         check_fits(model, StateSpec((Variable("t", "K"), Variable("p", "Pa"))), what="prior")
     with pytest.raises(SkyweaveError, match="t: the forecaster has it in 'K', the state in 'degC'"):
         check_fits(model, StateSpec((Variable("t", "degC"), Variable("q", "g kg-1"))))
     with pytest.raises(SkyweaveError, match="grid"):
         check_fits(model, SPEC, GRID)
+
+
+def test_seasons_of_one_calendar_are_not_asked_for_dates_of_another():
+    times = pd.date_range("2001-01-01", periods=400, freq="D")
+    values = np.random.default_rng(0).standard_normal((400, *GRID.shape)).astype(np.float32)
+    data = dataset(values, hours=24).assign_coords(time=times)
+    other = cftime.datetime(2003, 2, 30, calendar="360_day")
+    for name in ("climatology", "linear"):
+        model = fit_forecaster(name, data, ONE)
+        model.step(torch.zeros(1, 1, *GRID.shape), np.datetime64("2003-02-28"))
+        with pytest.raises(
+            SkyweaveError, match=r"dates of the standard calendar, and 2003-.* is of the 360_day one"
+        ):
+            model.step(torch.zeros(1, 1, *GRID.shape), other)
 
 
 # ---- files
@@ -334,3 +349,20 @@ def test_the_linear_models_noise_grows_in_its_season():
     times = np.array(["2001-01-01", "2001-07-01"], dtype="datetime64[ns]")
     winter, summer = model.amplitude(times).tolist()
     assert winter / summer == pytest.approx(2.0, rel=0.2)
+
+
+def test_valid_times_beside_lead_times_must_agree_with_the_initial_time():
+    ds = forecast_file().isel(init_time=0, drop=True)
+    start = np.datetime64("2009-01-01T00", "ns")
+    valid = start + ds.lead_time.values.astype("timedelta64[ns]")
+    open_forecast(ds.assign_coords(valid_time=("lead_time", valid)), ONE, start)
+    with pytest.raises(SkyweaveError, match=r"valid_time ends at 2009-01-02T.*; is the initial time right"):
+        open_forecast(ds.assign_coords(valid_time=("lead_time", valid)), ONE, start + np.timedelta64(1, "D"))
+    hours = ds.lead_time.values / np.timedelta64(1, "h")
+    noleap = [
+        cftime.datetime(2009, 1, 1, calendar="noleap") + pd.Timedelta(hours=h).to_pytimedelta() for h in hours
+    ]
+    with pytest.raises(
+        SkyweaveError, match=r"valid_time is of the noleap calendar, the initial time .* standard"
+    ):
+        open_forecast(ds.assign_coords(valid_time=("lead_time", noleap)), ONE, start)

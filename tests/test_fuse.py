@@ -153,7 +153,7 @@ def test_past_forecasts_of_a_model(prior):  # noqa: F811
     with pytest.raises(SkyweaveError, match="no multiples"):
         past_from_forecaster(model, TRUTH, SPEC, [10000.0])
     other = FunctionForecaster(lambda x, time: x, StateSpec((Variable("b", "K"),)), GRID, 21600.0)
-    with pytest.raises(SkyweaveError, match="it has no a"):
+    with pytest.raises(SkyweaveError, match="steps b, the prior holds a; both must be the same"):
         past_from_forecaster(other, TRUTH, SPEC, [21600.0])
 
 

@@ -108,9 +108,13 @@ def _expand(value: Any, missing: list[str]) -> Any:
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    for item in error.errors():
-        # Tags of unions and the like appear in a location but are no key of the file.
-        where = ".".join(str(part) for part in item["loc"]) or "(top)"
+    told: set[str] = set()
+    # Of the branches of a union, one that wanted keys where there is a value says the least.
+    for item in sorted(error.errors(), key=lambda e: e["type"] in ("dict_type", "model_type")):
+        where = ".".join(_keys(item["loc"])) or "(top)"
+        if where in told and item["type"] in ("dict_type", "model_type"):
+            continue
+        told.add(where)
         if item["type"] == "extra_forbidden":
             known = _known_keys(model, item["loc"][:-1])
             hint = did_you_mean(str(item["loc"][-1]), known) or (
@@ -129,14 +133,18 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
             yield f"{where}: {message}{shown}"
 
 
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of a location: branches of unions appear in it as well, by a tag or a type, and stand in no file."""
+    keys = [str(part) for part in location if not re.search(r"[ \[\]]", str(part))]
+    return keys[:-1] if keys and re.fullmatch(r"(constrained-)?(float|int|str|bool)", keys[-1]) else keys
+
+
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     annotation: Any = model
     for part in location:
-        models = list(_models_in(annotation))
-        if not models:
-            return []
-        inside = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        if inside:
+        inside = [m.model_fields[part].annotation for m in _models_in(annotation) if part in m.model_fields]
+        # The tag of a union may be the name of a field that holds no keys.
+        if inside and any(True for _ in _models_in(inside[0])):
             annotation = inside[0]
     return [key for m in _models_in(annotation) for key in m.model_fields]
 

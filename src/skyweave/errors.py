@@ -14,5 +14,8 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
     """A hint such as ``" (did you mean 'members'?)"`` for a misspelt name, or an empty string."""
     import difflib
 
-    close = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    for close in difflib.get_close_matches(word, [str(k) for k in known], n=3, cutoff=0.6):
+        # Words that begin otherwise are other words, unless nearly all of them is the same.
+        if close[:1].lower() == word[:1].lower() or difflib.SequenceMatcher(None, word, close).ratio() > 0.8:
+            return f" (did you mean {close!r}?)"
+    return ""

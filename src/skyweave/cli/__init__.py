@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("interrupted; what keeps its state goes on with the same command", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output left, as `head` does; Python must not complain again when it flushes.

@@ -129,8 +129,9 @@ def _check(prior: LearntPrior, model: Any, target: Target) -> None:
     own, wanted = tuple(model.spec.names), spec.names
     if own != wanted:
         raise SkyweaveError(
-            f"the model steps {', '.join(own)}, the prior describes {', '.join(wanted)}; both must be the same and in "
-            "the same order"
+            f"the model ({getattr(model, 'path', None) or type(model).__name__}) steps {', '.join(own)}, the prior "
+            f"({prior.path or 'in memory'}) describes {', '.join(wanted)}; both must be the same, in the same order: "
+            "take another model or prior, or train one on these"
         )
     for a, b in zip(model.spec.variables, spec.variables, strict=True):
         if a.units != b.units:

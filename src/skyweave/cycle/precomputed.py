@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor
@@ -20,7 +21,7 @@ from skyweave.cycle.fusion import Fusion, fuse_forecasts
 from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, mean_of
 from skyweave.cycle.run import CycleSettings
-from skyweave.emulate.files import ForecastFile, open_forecast
+from skyweave.emulate.files import ForecastFile, open_forecast, source_of
 from skyweave.emulate.forecaster import later
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
@@ -154,7 +155,7 @@ def fuse(
     made = prepare(opened, observations, grid, frames.times, Settings(**settings), estimate=False)
     job = FusedJob.of(made, frames, file, past)
     if progress:
-        print(f"{past}\n{frames}\n{job.skill_told()}\n{job.plan.report}", flush=True)
+        print(f"{job.past_told}\n{frames}\n{job.skill_told()}\n{job.plan.report}", flush=True)
     return run_job(job, out, overwrite, progress)
 
 
@@ -165,6 +166,9 @@ class FusedJob(Job):
     frames: Frames
     fusion: Fusion
     skill: LeadTimeSkill
+    forecast_name: str
+    past_told: str
+    verb: ClassVar[str] = "fuse"
     _kept: dict[int, tuple[Any, FusedSolver]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -222,7 +226,15 @@ class FusedJob(Job):
         )
         target = replace(target, coords={**target.coords, "lead_time": lead})
         values = {f.name: getattr(job, f.name) for f in fields(Job)} | {"target": target, "plan": plan}
-        return cls(**values, frames=frames, fusion=own, skill=skill)
+        told = "\n".join([str(past), *trained_on(prior, past)])
+        return cls(
+            **values,
+            frames=frames,
+            fusion=own,
+            skill=skill,
+            forecast_name=source_of(file.data),
+            past_told=told,
+        )
 
     def work(self, unit: Unit, step: Callable[[int], None]) -> np.ndarray:
         """Members of one unit, physical, ``(m, 1, C, H, W)``."""
@@ -254,7 +266,8 @@ class FusedJob(Job):
     def attrs(self) -> dict[str, Any]:
         return super().attrs() | {
             "title": "Forecast fused with observations by skyweave",
-            "forecast": f"{self.frames}\n{self.skill_told()}",
+            "forecast": f"{self.forecast_name}\n{self.frames}\n{self.skill_told()}",
+            "past_forecasts": self.past_told,
         }
 
     def skill_told(self) -> str:
@@ -268,6 +281,21 @@ class FusedJob(Job):
             )
             lines.append(f"  explained     {name}: {told} of the variance")
         return "\n".join(lines)
+
+
+def trained_on(prior: LearntPrior, past: PastForecasts) -> list[str]:
+    """A warning where past forecasts are of times that the prior learnt from: they look better than those to come."""
+    period = prior.metadata.get("train")
+    if not period or past.times.dtype.kind != "M":
+        return []
+    index = pd.DatetimeIndex(past.times.ravel()).sort_values()
+    inside = len(index[index.slice_indexer(*period)])
+    if not inside:
+        return []
+    return [
+        f"  warning       {inside} of {len(index)} of their times lie in {period[0]} to {period[1]}, which the prior "
+        "was trained on; errors look smaller there than they will be"
+    ]
 
 
 def _check_finer(grid: Grid, own: Grid) -> None:

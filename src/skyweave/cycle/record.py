@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Hashable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,24 +57,29 @@ class CycleRecord:
         self.same = model.grid.same_as(target.grid)
         self.places = (self.lat, self.lon) if self.same else ("forecast_lat", "forecast_lon")
         self.sources = [source.name for source in observed.sources]
-        depends = {
+        self.made_with = {
             "prior": prior.fingerprint(),
             "observations": observed.fingerprint(),
-            "settings": repr(settings),
+            "settings": asdict(settings),
             "model": f"{type(model).__name__} {getattr(model, 'fingerprint', lambda: '')()}",
             "model_error": repr(model_error),
             "given": given,
             "times": [str(t) for t in np.atleast_1d(np.asarray(target.times))],
             "grid": target.grid.to_dict(),
         }
-        self.digest = hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
+        self.digest = hashlib.sha256(
+            json.dumps(self.made_with, sort_keys=True, default=str).encode()
+        ).hexdigest()
         shape = (settings.members, target.count)
         self.dataset = self._template(prior, model, target, shape)
         self.dataset.attrs |= {
             "title": "Analyses and forecasts cycled by skyweave",
             "source": f"skyweave {version('skyweave')}",
             "observations": str(observed.report),
-            "settings": repr(settings),
+            "prior": prior.path or "in memory",
+            "model": _named(model),
+            "settings": json.dumps(asdict(settings)),
+            "made_with": json.dumps(self.made_with, default=str),
         }
         self.path = None if out is None else Path(out)
         if self.path is not None and self.path.suffix != ".zarr":
@@ -133,7 +139,7 @@ class CycleRecord:
     def _open(self) -> None:
         assert self.path is not None
         if partial_store(self.path).is_dir() and not self.overwrite:
-            done_units(self.path, self.digest)  # refuses other settings
+            done_units(self.path, self.digest, self.made_with)  # refuses other settings
             return
         chunks: dict[Hashable, int] = {n: s for n, s in self.dataset.sizes.items()}
         chunks[self.time] = 1
@@ -181,3 +187,9 @@ class CycleRecord:
             return self.dataset
         finish_store(self.path, overwrite=self.overwrite)
         return xr.open_zarr(self.path)
+
+
+def _named(model: Any) -> str:
+    """Kind of a model and, where it came from a file, its path."""
+    path = getattr(model, "path", None)
+    return type(model).__name__ + (f" {path}" if path else "")

@@ -15,9 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from skyweave.downscale.made_with import told_apart
 from skyweave.downscale.records import Record
-from skyweave.errors import SkyweaveError
 from skyweave.io.store import (
     check_output,
     create_store,
@@ -75,8 +73,7 @@ class DayStore:
             return
         check_output(path, overwrite)
         if partial_store(path).is_dir() and not overwrite:
-            self._check_same(partial_store(path), settings)
-            self.done = done_units(path, self.digest)
+            self.done = done_units(path, self.digest, settings)
         if not self.done:
             chunks: dict[Hashable, int] = {
                 "member": members,
@@ -85,15 +82,6 @@ class DayStore:
                 self.dims[2]: record.grid.shape[1],
             }
             create_store(template, path, chunks=chunks, overwrite=overwrite, message="downscale")
-
-    def _check_same(self, partial: Path, settings: dict[str, Any]) -> None:
-        with xr.open_zarr(partial, chunks=None) as ds:
-            saved = json.loads(ds.attrs.get("made_with", "null"))
-        if (found := told_apart(saved, settings)) and saved is not None:
-            raise SkyweaveError(
-                f"{self.path}: an unfinished run was made with other settings{found}; restore them, write to another "
-                "folder (--out), or drop it (--overwrite)"
-            )
 
     def _template(self, attrs: dict[str, str]) -> xr.Dataset:
         time_name, lat, lon = self.dims

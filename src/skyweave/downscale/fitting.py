@@ -17,7 +17,6 @@ from skyweave.downscale.config import DownscaleConfig, Season
 from skyweave.downscale.encoder import TransferEncoder
 from skyweave.downscale.examples import PatchExamples, fitting_pairs
 from skyweave.downscale.inference import day_tiles
-from skyweave.downscale.made_with import digest_of
 from skyweave.downscale.models import build_downscaler, find_downscaler
 from skyweave.downscale.opening import open_record
 from skyweave.downscale.pretraining import fit_encoder, new_encoder
@@ -28,6 +27,7 @@ from skyweave.downscale.target import Channels
 from skyweave.downscale.task import Task, prepare_task
 from skyweave.downscale.train import train_network
 from skyweave.errors import SkyweaveError
+from skyweave.io.made_with import digest_of
 
 __all__ = ["Fitted", "fit", "fit_task", "model_path"]
 

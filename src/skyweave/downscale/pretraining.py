@@ -16,11 +16,11 @@ from skyweave.downscale.data import CoarseWindow, Samples
 from skyweave.downscale.encoder import TransferEncoder, build_encoder, pretraining_loss
 from skyweave.downscale.examples import WindowExamples
 from skyweave.downscale.inference import StitchedDomain, day_tiles, taper
-from skyweave.downscale.made_with import digest_of
 from skyweave.downscale.runs import checkpoint_of, clear_other, essential, facts_of, refuse
 from skyweave.downscale.storage import open_encoder, save_encoder
 from skyweave.downscale.task import Task
 from skyweave.downscale.train import train_network
+from skyweave.io.made_with import digest_of
 from skyweave.transform import Log10Standardise
 
 __all__ = ["encoder_scores", "fit_encoder", "new_encoder"]

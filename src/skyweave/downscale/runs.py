@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skyweave.downscale.made_with import told_apart
 from skyweave.downscale.settings import TrainingSection
 from skyweave.downscale.train import Progress
 from skyweave.errors import SkyweaveError
+from skyweave.io.made_with import told_apart
 from skyweave.prior.storage import read_tensors
 
 __all__ = ["checkpoint_of", "clear_other", "essential", "facts_of", "refuse"]

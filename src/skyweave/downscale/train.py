@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skyweave.downscale.made_with import digest_of, told_apart
 from skyweave.downscale.settings import TrainingSection
 from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder
+from skyweave.io.made_with import digest_of, told_apart
 from skyweave.prior.checkpoint import Average
 from skyweave.prior.processes import interruptible, usable_device
 from skyweave.prior.storage import read_tensors, write_tensors

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from skyweave.emulate.config import NetworkConfig
-from skyweave.emulate.forecaster import check_state, seconds_of
+from skyweave.emulate.forecaster import check_calendar, check_state, seconds_of
 from skyweave.emulate.hindcast import Hindcast
 from skyweave.emulate.limit import PowerLimit
 from skyweave.emulate.networks import Integrator, build_integrator
@@ -51,6 +51,7 @@ class Emulator:
         noise: share of a one-step error that is drawn and added at every step; 0 for none.
         seed: of what is drawn.
         limit: of the power of each wave after a step; none by default.
+        path: that it was opened from.
     """
 
     spec: StateSpec
@@ -66,15 +67,18 @@ class Emulator:
     noise: float = 0.0
     seed: int = 0
     limit: PowerLimit | None = None
+    path: str | None = None
 
     @torch.no_grad()
     def step(self, state: Tensor, time: Any = None, members: Sequence[int] | None = None) -> Tensor:
         """The state one time step later; see `Forecaster`. Values are kept within the bounds of `spec`.
 
         Raises:
-            SkyweaveError: another shape, or the forcing depends on time and `time` is None.
+            SkyweaveError: another shape, or the forcing depends on time and `time` is None or of another calendar.
         """
         check_state(state, self.spec, self.grid, "this emulator")
+        if self.conditioning.needs_time:
+            check_calendar(self.climatology.calendar, time, f"the emulator {self.path or ''}".strip())
         forcing = self._forcing(time).to(state.device)
         z = self.transform.forward(state.float())
         size = max(1, CHUNK_CELLS // self.grid.size)
@@ -199,6 +203,7 @@ def save_emulator(emulator: Emulator, path: str | Path, *, overwrite: bool = Fal
         "network": emulator.settings.model_dump(mode="json"),
         "conditioning": {"names": list(emulator.conditioning.names), "static": static},
         "climatology": list(emulator.climatology.harmonics),
+        "calendar": emulator.climatology.calendar,
         "metadata": emulator.metadata,
     }
     write_tensors(tensors, header, path)
@@ -236,7 +241,9 @@ def open_emulator(path: str | Path) -> Emulator:
         integrator.load_state_dict(weights)
         time_step = float(header["time_step"])
         days, hours = header["climatology"]
-        climatology = Climatology(spec, grid, time_step, (int(days), int(hours)), tensors["climatology"])
+        climatology = Climatology(
+            spec, grid, time_step, (int(days), int(hours)), tensors["climatology"], header.get("calendar")
+        )
         transform = StateTransform.from_dict(header["transform"])
         residuals, metadata = tensors["residuals"].float(), header["metadata"]
         limit = None
@@ -261,4 +268,5 @@ def open_emulator(path: str | Path) -> Emulator:
         residuals,
         metadata,
         limit=limit,
+        path=str(path),
     )

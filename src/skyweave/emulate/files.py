@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.emulate.forecaster import check_state, later
+from skyweave.emulate.forecaster import calendar_of, check_state, later
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates
@@ -71,7 +71,7 @@ class ForecastFile:
         """The forecast valid at `time`, ``(M, C, H, W)``; see `step`."""
         lead = self._since(time)
         found = np.flatnonzero(np.abs(self.leads - lead) < 1.0)
-        where = _source(self.data)
+        where = source_of(self.data)
         if not len(found):
             hours = ", ".join(f"{s / 3600:g}" for s in self.leads[:12]) + (
                 ", ..." if len(self.leads) > 12 else ""
@@ -97,12 +97,12 @@ class ForecastFile:
     def _since(self, time: Any) -> float:
         if time is None:
             raise SkyweaveError(
-                f"{_source(self.data)}: forecasts are looked up by time, and the state has none"
+                f"{source_of(self.data)}: forecasts are looked up by time, and the state has none"
             )
-        mine, theirs = _calendar(self.init_time), _calendar(time)
+        mine, theirs = calendar_of(self.init_time), calendar_of(time)
         if mine != theirs:
             raise SkyweaveError(
-                f"{_source(self.data)}: its times are of the {mine} calendar, the time asked for ({time}) of the "
+                f"{source_of(self.data)}: its times are of the {mine} calendar, the time asked for ({time}) of the "
                 f"{theirs} one; convert one of them"
             )
         span = time - self.init_time
@@ -128,7 +128,7 @@ def open_forecast(
             grid.
     """
     data = source if isinstance(source, xr.Dataset) else open_one(str(source))
-    where = _source(data)
+    where = source_of(data)
     if isinstance(init_time, date):  # such as a date of a YAML file; those of cftime are none
         init_time = pd.Timestamp(init_time).to_datetime64()
     data = _by_lead_time(data, init_time)
@@ -153,6 +153,7 @@ def open_forecast(
         if name in data.dims:
             data = data.isel({name: int(np.flatnonzero(starts == own)[0])})
     data = data.sortby(lead)
+    _check_valid_times(data, own, lead)
     steps = np.diff(_lead_seconds(data))
     if len(steps) == 0 or (steps <= 0).any():
         raise SkyweaveError(f"{where}: {lead} must hold two lead times or more, each once")
@@ -167,6 +168,26 @@ def open_forecast(
     return ForecastFile(data, spec, own)
 
 
+def _check_valid_times(data: xr.Dataset, start: Any, lead: str) -> None:
+    """Valid times that lie beside the lead times must say the same."""
+    for name, stamps in data.coords.items():
+        if stamps.dims != (lead,) or name == lead or not has_dates(stamps):
+            continue
+        mine, theirs = calendar_of(stamps.values[0]), calendar_of(start)
+        if mine != theirs:
+            raise SkyweaveError(
+                f"{source_of(data)}: {name} is of the {mine} calendar, the initial time {start} of the {theirs} one; "
+                "convert one of them"
+            )
+        span = stamps.values[-1] - start
+        seconds = float(span / np.timedelta64(1, "s")) if mine == "standard" else span.total_seconds()
+        if abs(seconds - _lead_seconds(data)[-1]) > 1:
+            raise SkyweaveError(
+                f"{source_of(data)}: {name} ends at {stamps.values[-1]}, but a forecast from {start} of "
+                f"{_lead_seconds(data)[-1] / 3600:g} h ends elsewhere; is the initial time right?"
+            )
+
+
 def initial_times(data: xr.Dataset) -> list[Any]:
     """The initial times of the forecasts in a file.
 
@@ -176,8 +197,8 @@ def initial_times(data: xr.Dataset) -> list[Any]:
     found = _candidates(data, "forecast_reference_time", _INIT)
     if not found:
         raise SkyweaveError(
-            f"{_source(data)}: no initial times (such as init_time, with standard_name 'forecast_reference_time'); it "
-            f"has {', '.join(map(str, data.coords))}"
+            f"{source_of(data)}: no initial times (such as init_time, with standard_name 'forecast_reference_time'); "
+            f"it has {', '.join(map(str, data.coords))}"
         )
     return list(np.atleast_1d(data[found[0]].values))
 
@@ -192,10 +213,10 @@ def _by_lead_time(data: xr.Dataset, init_time: Any) -> xr.Dataset:
         return data
     stamps = data[time].values
     start: Any = data[starts[0]].values[()] if starts else init_time
-    mine, theirs = _calendar(stamps[0]), _calendar(start)
+    mine, theirs = calendar_of(stamps[0]), calendar_of(start)
     if mine != theirs:
         raise SkyweaveError(
-            f"{_source(data)}: its times are of the {mine} calendar, the initial time of the {theirs} one"
+            f"{source_of(data)}: its times are of the {mine} calendar, the initial time of the {theirs} one"
         )
     if mine == "standard":
         start = pd.Timestamp(start).to_datetime64()
@@ -214,7 +235,7 @@ def _chosen(starts: np.ndarray, wanted: Any, where: str) -> Any:
                 f"{where}: holds {len(starts)} forecasts, from {starts[0]} to {starts[-1]}; pass init_time"
             )
         return starts[0]
-    mine, theirs = _calendar(starts[0]), _calendar(wanted)
+    mine, theirs = calendar_of(starts[0]), calendar_of(wanted)
     if mine != theirs:
         raise SkyweaveError(
             f"{where}: its times are of the {mine} calendar, the initial time asked for of the {theirs} one"
@@ -227,12 +248,6 @@ def _chosen(starts: np.ndarray, wanted: Any, where: str) -> Any:
     return same[0]
 
 
-def _calendar(time: Any) -> str:
-    if hasattr(time, "calendar"):
-        return str(time.calendar)
-    return "standard" if isinstance(time, (np.datetime64, datetime, str)) else "numbers"
-
-
 def _candidates(data: xr.Dataset, standard_name: str, names: tuple[str, ...]) -> list[str]:
     stated = [str(n) for n in data.coords if data[n].attrs.get("standard_name") == standard_name]
     return stated or [str(n) for n in (*data.coords, *data.dims) if str(n).lower() in names]
@@ -242,7 +257,7 @@ def _lead_name(data: xr.Dataset) -> str:
     found = [n for n in _candidates(data, "forecast_period", _LEAD) if n in data.dims]
     if not found:
         raise SkyweaveError(
-            f"{_source(data)}: no dimension of lead times (such as lead_time, with standard_name 'forecast_period') "
+            f"{source_of(data)}: no dimension of lead times (such as lead_time, with standard_name 'forecast_period') "
             f"among {', '.join(map(str, data.dims))}; a forecast along its valid times needs init_time"
         )
     return found[0]
@@ -258,5 +273,5 @@ def _lead_seconds(data: xr.Dataset) -> np.ndarray:
     return np.asarray(axis.values, float) * scale.get(units, 3600.0)
 
 
-def _source(data: xr.Dataset) -> str:
+def source_of(data: xr.Dataset) -> str:
     return str(data.encoding.get("source", "forecast dataset"))

@@ -109,6 +109,30 @@ def later(time: Any, seconds: float) -> Any:
     return time + seconds
 
 
+def calendar_of(time: Any) -> str:
+    """The CF calendar of a time: that of cftime, "standard" for datetime64, datetime and text, else "numbers"."""
+    if hasattr(time, "calendar"):
+        return (
+            "standard"
+            if time.calendar in ("standard", "gregorian", "proleptic_gregorian")
+            else str(time.calendar)
+        )
+    return "standard" if isinstance(time, (np.datetime64, datetime.date, str)) else "numbers"
+
+
+def check_calendar(own: str | None, time: Any, what: str) -> None:
+    """Refuse a time of another calendar than that of the training data, where both are known.
+
+    Raises:
+        SkyweaveError: with both calendars.
+    """
+    found = calendar_of(time)
+    if own is not None and time is not None and "numbers" not in (own, found) and own != found:
+        raise SkyweaveError(
+            f"{what} was fitted to dates of the {own} calendar, and {time} is of the {found} one; convert the dates"
+        )
+
+
 def seconds_of(time: Any) -> int:
     """A time as whole seconds since 1970 in its own calendar, for what is random; None counts as zero."""
     if time is None:
@@ -147,13 +171,10 @@ def check_fits(
     """
     own = forecaster.spec
     if own.names != spec.names:
-        absent = [n for n in spec.names if n not in own.names]
-        extra = [n for n in own.names if n not in spec.names]
-        parts = [f"it has no {', '.join(absent)}"] if absent else []
-        parts += [f"it needs {', '.join(extra)}"] if extra else []
+        where = f" ({path})" if (path := getattr(forecaster, "path", None)) else ""
         raise SkyweaveError(
-            f"the forecaster is one of {', '.join(own.names)}, the {what} holds {', '.join(spec.names)}: "
-            + ("; ".join(parts) or "the order differs")
+            f"the forecaster{where} steps {', '.join(own.names)}, the {what} holds {', '.join(spec.names)}; both "
+            "must be the same, in the same order: take another forecaster, or train one on these"
         )
     for mine, theirs in zip(own.variables, spec.variables, strict=True):
         if mine.units != theirs.units:

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.emulate.forecaster import check_state, later, register
+from skyweave.emulate.forecaster import calendar_of, check_calendar, check_state, later, register
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.prior.conditioning import clock
@@ -65,6 +65,7 @@ class Climatology:
         time_step: seconds.
         harmonics: of the year and of the day.
         coefficients: ``(K, C, H, W)``, physical units.
+        calendar: of the training data, where it is known.
     """
 
     spec: StateSpec
@@ -72,9 +73,16 @@ class Climatology:
     time_step: float
     harmonics: tuple[int, int]
     coefficients: Tensor
+    calendar: str | None = None
 
     def at(self, times: Sequence[Any] | np.ndarray) -> Tensor:
-        """The climate of some times, ``(T, C, H, W)``, physical units."""
+        """The climate of some times, ``(T, C, H, W)``, physical units.
+
+        Raises:
+            SkyweaveError: times of another calendar, where there are seasons.
+        """
+        if any(self.harmonics):
+            check_calendar(self.calendar, times[0], "the climatology")
         basis = torch.from_numpy(_basis(times, self.harmonics)).to(self.coefficients)
         return torch.einsum("tk,kchw->tchw", basis, self.coefficients)
 
@@ -116,7 +124,7 @@ def fit_climatology(data: xr.Dataset, spec: StateSpec) -> Climatology:
     _refuse_gaps((missing > 0) & (missing < len(times)), spec)
     coefficients = torch.linalg.solve(basis.T @ basis, products.flatten(1)).reshape(products.shape)
     coefficients[:, missing > 0] = float("nan")
-    return Climatology(spec, grid, step, harmonics, coefficients)
+    return Climatology(spec, grid, step, harmonics, coefficients, calendar_of(times[0]))
 
 
 @dataclass(frozen=True, eq=False)

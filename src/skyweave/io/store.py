@@ -23,6 +23,7 @@ import zarr
 
 from skyweave.errors import SkyweaveError
 from skyweave.io.encoding import encodings, prepared
+from skyweave.io.made_with import told_apart
 
 __all__ = [
     "create_store", "discard_partial", "done_units", "finish_store", "mark_done", "partial_store",
@@ -186,8 +187,15 @@ def mark_done(path: str | os.PathLike[str], unit: str, settings_hash: str) -> No
     os.replace(writing, marker)
 
 
-def done_units(path: str | os.PathLike[str], settings_hash: str) -> set[str]:
+def done_units(
+    path: str | os.PathLike[str], settings_hash: str, made_with: Mapping[str, Any] | None = None
+) -> set[str]:
     """Names of the units that an unfinished run has written; empty if there is no such run.
+
+    Args:
+        path: the final path given to `create_store`.
+        settings_hash: as `mark_done` was given.
+        made_with: the settings themselves, to name those that differ from the attribute ``made_with`` of the store.
 
     Raises:
         SkyweaveError: the run was made with other settings.
@@ -199,11 +207,21 @@ def done_units(path: str | os.PathLike[str], settings_hash: str) -> set[str]:
         content: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
         if content["settings"] != settings_hash:
             raise SkyweaveError(
-                f"{path}: the unfinished run in {_partial(path)} was made with other settings; "
-                "resume it with those, write to another path, or allow overwriting to drop it"
+                f"{path}: the unfinished run in {_partial(path)} was made with other settings or data"
+                f"{told_apart(_made_with(path), made_with)}; resume it with those, write to another path, or drop it "
+                "(overwrite=True, --overwrite)"
             )
         units.add(str(content["unit"]))
     return units
+
+
+def _made_with(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
+    """What an unfinished store says it is made with."""
+    try:
+        found = json.loads(str(zarr.open_group(str(partial_store(path)), mode="r").attrs["made_with"]))
+    except (KeyError, ValueError, OSError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _markers(path: str | os.PathLike[str]) -> list[Path]:

@@ -96,12 +96,13 @@ class StoreSink:
     overwrite: bool
     dims: tuple[str, str, str]
     done: set[str] = field(default_factory=set)
+    message: str = "reconstruct"
 
     def __post_init__(self) -> None:
         members, _, _, height, width = self.plan.shape
         self.digest = self.plan.digest
         if partial_store(self.path).is_dir() and not self.overwrite:
-            self.done = done_units(self.path, self.digest)
+            self.done = done_units(self.path, self.digest, self.plan.settings)
         if not self.done:
             segment = max(u.t1 - u.t0 for u in self.plan.units)
             chunks: dict[Hashable, int] = {
@@ -111,7 +112,7 @@ class StoreSink:
                 self.dims[2]: width,
             }
             create_store(
-                self.template, self.path, chunks=chunks, overwrite=self.overwrite, message="reconstruct"
+                self.template, self.path, chunks=chunks, overwrite=self.overwrite, message=self.message
             )
             flags = self.template[[n for n in self.template.data_vars if str(n).endswith("_provenance")]]
             if flags.data_vars:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -107,6 +107,7 @@ class Job:
     factor: float | None
     tile: tuple[int, int] | None
     estimates: SourceEstimates | None = None
+    verb: ClassVar[str] = "reconstruct"
 
     def __post_init__(self) -> None:
         self.solver = KalmanSolver()
@@ -172,12 +173,13 @@ class Job:
             "source": f"skyweave {version('skyweave')}",
             "prior": self.prior_name,
             **{
-                f"prior_{k}": str(v)
+                f"prior_{k}": v if isinstance(v, str | int) else json.dumps(v)
                 for k, v in self.prior.metadata.items()
                 if k in ("train", "files", "steps")
             },
             "observations": str(self.observed.report),
-            "method": str(self.method.to_dict()),
+            "method": json.dumps(self.method.to_dict()),
+            "made_with": json.dumps(self.plan.settings, default=str),
             "seed": self.settings.seed,
             "recalibration_factor": 1.0 if self.factor is None else self.factor,
             **({} if self.estimates is None else {"source_estimates": json.dumps(self.estimates.to_dict())}),
@@ -202,8 +204,8 @@ def prepare(
     Raises:
         SkyweaveError: inputs that do not fit one another, no usable observation.
     """
-    name = str(prior) if not isinstance(prior, LearntPrior) else str(prior.metadata.get("name", "in memory"))
     opened = prior if isinstance(prior, LearntPrior) else open_prior(prior)
+    name = opened.path or "in memory"
     spec = opened.spec
     sources = list(observations) if isinstance(observations, Sequence) else [observations]
     chosen = method_of(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def run_job(
     for c, variable in enumerate(job.prior.spec.variables):
         name = f"{variable.name}_provenance"
         empty[name] = (empty[name].dims, job.flags(c), empty[name].attrs)
-    return _run(job, empty, out, overwrite, progress)
+    return _run(job, empty, out, overwrite, progress, job.verb)
 
 
 def plan(
@@ -166,26 +167,31 @@ def sample(
     empty = template(job.prior.spec, job.target, job.plan.shape[0], job.settings.quantiles, job.attrs())
     empty = empty.drop_vars([n for n in empty.data_vars if str(n).endswith("_provenance")])
     empty.attrs |= {"title": "Samples of a prior of skyweave", "observations": "none"}
-    return _run(job, empty, out, overwrite, progress)
+    return _run(job, empty, out, overwrite, progress, "sample")
 
 
 def _run(
-    job: Job, empty: xr.Dataset, out: str | os.PathLike[str] | None, overwrite: bool, progress: bool
+    job: Job,
+    empty: xr.Dataset,
+    out: str | os.PathLike[str] | None,
+    overwrite: bool,
+    progress: bool,
+    verb: str,
 ) -> xr.Dataset:
-    """Carry out the plan and write what it gives."""
+    """Carry out the plan and write what it gives; `verb` is what the history says was done."""
     names, quantiles = job.prior.spec.names, job.settings.quantiles
     is_store = out is not None and str(out).rstrip("/").endswith(".zarr")
     sink: MemorySink | StoreSink
     if is_store:
-        sink = StoreSink(empty, Path(str(out)), job.plan, overwrite, job.target.dims)
+        sink = StoreSink(empty, Path(str(out)), job.plan, overwrite, job.target.dims, message=verb)
     else:
         sink = MemorySink(empty)
     run_plan(job.plan, job.work, sink, names, quantiles, progress)
     result = sink.finish()
     if not is_store:
-        result.attrs["clipped_values"] = str(job.clipped)
+        result.attrs["clipped_values"] = json.dumps(job.clipped)
         if out is not None:
-            write(result, out, overwrite)
+            write(result, out, overwrite, message=verb)
     if progress and any(job.clipped.values()):
         told = ", ".join(f"{count} of {name}" for name, count in job.clipped.items() if count)
         print(f"values clipped to physical bounds: {told}", flush=True)

@@ -94,6 +94,7 @@ class LearntPrior:
         conditioning: channels it is given besides the state.
         metadata: training range, files, validation scores, calibration and the like (JSON values).
         attachments: further tensors stored with it, such as a covariance of its denoising errors.
+        path: that it was opened from, or its name where it comes with the package.
     """
 
     spec: StateSpec
@@ -103,6 +104,7 @@ class LearntPrior:
     conditioning: Conditioning = field(default_factory=Conditioning)
     metadata: dict[str, Any] = field(default_factory=dict)
     attachments: dict[str, Tensor] = field(default_factory=dict)
+    path: str | None = None
 
     def __repr__(self) -> str:
         weights = sum(p.numel() for p in self.network.parameters())
@@ -255,7 +257,7 @@ def open_prior(path: str | Path) -> LearntPrior:
     Raises:
         SkyweaveError: the file is missing, damaged, not a prior, or of a newer schema.
     """
-    path = shipped(Path(path))
+    given, path = str(path), shipped(Path(path))
     if not path.is_file():
         known = ", ".join(SHIPPED)
         raise SkyweaveError(f"{path}: no such file; expected a prior, or the name of a shipped one: {known}")
@@ -293,7 +295,7 @@ def open_prior(path: str | Path) -> LearntPrior:
         k.removeprefix("attachment."): v for k, v in tensors.items() if k.startswith("attachment.")
     }
     network.eval().requires_grad_(False)
-    return LearntPrior(spec, transform, patch, network, conditioning, metadata, attachments)
+    return LearntPrior(spec, transform, patch, network, conditioning, metadata, attachments, given)
 
 
 def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: Path) -> None:
