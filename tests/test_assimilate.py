@@ -167,7 +167,10 @@ def test_a_model_on_a_coarser_grid(prior):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": Halve(spec=StateSpec((Variable("b", "K"),), (1.0, 1.0)))}, r"the model \(Halve\) steps b, the prior \(in memory\) describes a"),
+        (
+            {"model": Halve(spec=StateSpec((Variable("b", "K"),), (1.0, 1.0)))},
+            r"the model \(Halve\) steps b, the prior \(in memory\) describes a",
+        ),
         (
             {"model": Halve(spec=StateSpec((Variable("a", "degC"),), (1.0, 1.0)))},
             "in 'degC', the prior in 'K'",
