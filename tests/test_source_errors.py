@@ -23,8 +23,14 @@ from skyweave.posterior.innovations import (
 from skyweave.posterior.leave_out import leave_out
 from skyweave.posterior.reconstruct import plan, reconstruct
 from skyweave.posterior.source_bias import estimate_bias
-from skyweave.posterior.source_errors import chi_square, desroziers, diagnose, maximum_likelihood
-from skyweave.posterior.sources import Estimation, adjust, estimate_sources, estimation
+from skyweave.posterior.source_errors import (
+    ErrorEstimates,
+    chi_square,
+    desroziers,
+    diagnose,
+    maximum_likelihood,
+)
+from skyweave.posterior.sources import Estimation, SourceEstimates, adjust, estimate_sources, estimation
 from skyweave.prior.storage import open_prior
 from source_cases import STD, gaussian, labelled, observed_by, sources_of, truth_of, white_prior, white_truth
 
@@ -275,6 +281,42 @@ def test_weights_from_innovations_are_the_weights_that_one_could_have_given():
     np.testing.assert_allclose(out.a.values, direct.a.values, rtol=1e-5, atol=1e-4)
     assert "weight of a from innovations (likelihood)" in out.attrs["observations"]
     assert "source_estimates" not in direct.attrs
+
+
+def test_an_estimate_that_is_too_uncertain_is_marked_and_not_used():
+    """The estimate of one source is known to 10 %, that of the other to 104 %."""
+    observed, number, _ = case()
+    errors = ErrorEstimates(np.log([2.0, 3.0]), np.array([0.1, 1.04]), np.ones(2), np.ones(2), 1)
+    found = SourceEstimates(groups_of(observed)[0], "likelihood", errors)
+    np.testing.assert_allclose(errors.used, [np.log(2.0), 0.0])
+    rows = found.rows()
+    assert [row["usable"] for row in rows] == ["yes", "no"]
+    assert [row["units"] for row in rows] == ["K", "K"]
+    assert "more than 50 %" in found.explanation()
+    same, used = adjust(observed, found, weights=True)
+    np.testing.assert_allclose(same.R.variance[number == 0], 4 * observed.R.variance[number == 0], rtol=1e-3)
+    np.testing.assert_array_equal(same.R.variance[number == 1], observed.R.variance[number == 1])
+    assert [one["weight_used"] for one in used.to_dict()] == [True, False]
+    assert "weight of a" in same.report.sources[0].notes[-1]
+    assert "0.9 K +- 104 %, too uncertain; the stated 0.3 K is kept" in same.report.sources[1].notes[-1]
+    sure = replace(found, errors=replace(errors, standard_error=np.array([0.1, 0.5])))
+    assert "50 %" not in sure.explanation()
+    weighted, _ = adjust(observed, sure, weights=True)
+    np.testing.assert_allclose(
+        weighted.R.variance[number == 1], 9 * observed.R.variance[number == 1], rtol=1e-3
+    )
+
+
+def test_a_single_observation_leaves_its_error_as_stated():
+    truth = white_truth(1)
+    satellite, ships = sources_of(truth, errors=(0.4, 3.0))
+    lone = replace(ships, table=ships.table[:1])
+    how = {"like": truth, "members": 2, "progress": False, "innovations": {"method": "likelihood"}}
+    out = reconstruct(white_prior(), [satellite, lone], weights="innovations", **how)
+    used = json.loads(out.attrs["source_estimates"])
+    assert [one["weight_used"] for one in used] == [True, False]
+    assert used[1]["+-_%"] > 50
+    assert "too uncertain; the stated 0.3 K is kept" in out.attrs["observations"]
 
 
 def test_a_bias_that_is_asked_for_is_removed_reported_and_recorded(capsys):

@@ -108,8 +108,8 @@ def test_truth_is_brought_to_the_fields_cells_and_times():
 # ---- the search
 
 
-def noisy_source(truth, error=1.0, stated=1.0):
-    noise = error * np.random.default_rng(4).standard_normal(truth.shape)
+def noisy_source(truth, error=1.0, stated=1.0, seed=4):
+    noise = error * np.random.default_rng(seed).standard_normal(truth.shape)
     return GridObservation((truth + noise).assign_attrs(units="K"), stated, name="x")
 
 
@@ -270,16 +270,27 @@ def test_innovations_are_told_without_truth(folder, capsys, name):
     configured(folder)
     assert main(["tune", "--innovations", str(folder / name)]) == 0
     shown = capsys.readouterr().out
-    for word in ("stated error", "estimated error", "weight", "bias", "significant", "errors by leave-out"):
+    for word in (
+        "stated error",
+        "estimated error",
+        "weight",
+        "bias",
+        "significant",
+        "units",
+        "errors by leave-out",
+    ):
         assert word in shown
     row = next(line for line in shown.splitlines() if line.startswith("| x"))
-    estimated = float(row.split("|")[5])
+    assert row.split("|")[3].strip() == "K"
+    estimated = float(row.split("|")[6])
     assert estimated == pytest.approx(2.0, rel=0.15)
 
 
 def test_weights_from_innovations_and_biases_are_keys_of_the_yaml(folder, capsys):
     base = yaml.safe_load((folder / "run.yaml").read_text())
-    second = base["observations"][0] | {"name": "y", "bias": "estimate", "bias_predictors": ["latitude"]}
+    write(noisy_source(white_truth(2), 2.0, seed=7).data, folder / "second.nc")
+    second = base["observations"][0] | {"grid": str(folder / "second.nc"), "name": "y"}
+    second |= {"bias": "estimate", "bias_predictors": ["latitude"]}
     wanted = {"weights": "innovations", "anchor": ["x"], "innovations": {"method": "likelihood", "times": 2}}
     config = base | wanted | {"observations": [*base["observations"], second], "out": str(folder / "out.nc")}
     (folder / "weighted.yaml").write_text(yaml.safe_dump(config))

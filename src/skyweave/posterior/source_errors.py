@@ -15,6 +15,7 @@ from skyweave.posterior.innovations import Innovations
 __all__ = [
     "BOUND",
     "TRUST",
+    "UNCERTAIN",
     "Diagnosis",
     "ErrorEstimates",
     "chi_square",
@@ -29,6 +30,9 @@ TRUST = 3.0
 
 BOUND = math.log(30.0)
 """No error is estimated further from the stated one than this factor."""
+
+UNCERTAIN = 0.5
+"""Standard error of the logarithm of a factor beyond which it is not used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,16 @@ class ErrorEstimates:
     before: np.ndarray
     after: np.ndarray
     iterations: int
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Whether each factor is known well enough to be used, see `UNCERTAIN`, shape ``(G,)``."""
+        return np.asarray(self.standard_error <= UNCERTAIN)
+
+    @property
+    def used(self) -> np.ndarray:
+        """``log_factor``, zero where it is not usable, shape ``(G,)``."""
+        return np.where(self.usable, self.log_factor, 0.0)
 
 
 def maximum_likelihood(

@@ -22,7 +22,7 @@ from skyweave.posterior.innovations import (
 )
 from skyweave.posterior.leave_out import leave_out
 from skyweave.posterior.source_bias import Bias, estimate_bias
-from skyweave.posterior.source_errors import ErrorEstimates, desroziers, maximum_likelihood
+from skyweave.posterior.source_errors import UNCERTAIN, ErrorEstimates, desroziers, maximum_likelihood
 
 __all__ = [
     "ESTIMATORS",
@@ -90,7 +90,7 @@ class SourceEstimates:
         method: of the errors; empty where only biases were estimated.
         errors: factors of the stated errors, or ``None``.
         biases: by number of the group.
-        weighted: whether errors were rescaled.
+        weighted: whether errors were rescaled, those of usable estimates.
         removed: groups whose bias was taken off.
         anchored: whether biases are against other sources; against the prior's climatology otherwise.
     """
@@ -111,15 +111,20 @@ class SourceEstimates:
         """``lambda = R_stated / R_estimated``, by which the error variance is divided."""
         return self.factor(g) ** -2
 
+    def usable(self, g: int) -> bool:
+        """Whether the estimated error is known well enough to be used."""
+        return self.errors is not None and bool(self.errors.usable[g])
+
     def rows(self) -> list[dict[str, Any]]:
         """A row of a table for each group."""
         out = []
         for g, group in enumerate(self.groups):
-            row: dict[str, Any] = {"source": group.name, "variable": group.variable, "rows": group.rows}
-            row["stated error"] = group.stated
+            row: dict[str, Any] = {"source": group.name, "variable": group.variable, "units": group.units}
+            row |= {"rows": group.rows, "stated error": group.stated}
             if self.errors is not None:
                 row["estimated error"] = group.stated * self.factor(g)
                 row["+- %"] = 100 * float(self.errors.standard_error[g])
+                row["usable"] = "yes" if self.usable(g) else "no"
                 row["weight"] = self.weight(g)
                 row["z2 stated"], row["z2 estimated"] = (
                     float(self.errors.before[g]),
@@ -138,8 +143,7 @@ class SourceEstimates:
         for g, row in enumerate(self.rows()):
             one = {key.replace(" ", "_"): value for key, value in row.items() if value == value}
             one |= {
-                "units": self.groups[g].units,
-                "weight_used": self.weighted,
+                "weight_used": self.weighted and self.usable(g),
                 "bias_removed": g in self.removed,
             }
             bias = self.biases.get(g)
@@ -167,6 +171,11 @@ class SourceEstimates:
                 f"errors by {self.method}; weight = (stated / estimated error)^2; z2: mean square of standardised "
                 "innovations, one where errors are right"
             ]
+            if not self.errors.usable.all():
+                lines.append(
+                    f"usable no: the estimate is uncertain by more than {100 * UNCERTAIN:g} %, too much to be used; "
+                    "weights: innovations keeps the stated error there"
+                )
         if self.biases:
             against = (
                 "the other sources" if self.anchored else "the prior's climatology (name anchors for others)"
@@ -185,7 +194,14 @@ class SourceEstimates:
         for g, group in enumerate(self.groups):
             if group.source != source:
                 continue
-            if self.weighted:
+            if self.weighted and self.errors is not None and not self.usable(g):
+                about = f"+- {100 * self.errors.standard_error[g]:.0f} %"
+                out.append(
+                    f"error of {group.variable} from innovations ({self.method}): "
+                    f"{group.stated * self.factor(g):.3g} {group.units} {about}, too uncertain; the stated "
+                    f"{group.stated:.3g} {group.units} is kept"
+                )
+            elif self.weighted:
                 out.append(
                     f"weight of {group.variable} from innovations ({self.method}): {self.weight(g):.3g}, "
                     f"error {group.stated * self.factor(g):.3g} instead of {group.stated:.3g} {group.units}"
@@ -263,7 +279,7 @@ def estimate_sources(
                 else desroziers(small, len(groups))
             )
         if wanted:
-            found = estimate_bias(blocks, numbers, wanted, observed.predictors, estimates.log_factor)
+            found = estimate_bias(blocks, numbers, wanted, observed.predictors, estimates.used)
             removed = frozenset(g for g in requested_free if g in found and found[g].significant)
     # Groups that were estimated only to free the others of them are no one's concern.
     kept = {g: bias for g, bias in found.items() if g in requested}
@@ -349,14 +365,16 @@ def adjust(
 ) -> tuple[ObservationSet, SourceEstimates]:
     """Observations without the biases found, and with the errors found where ``weights`` says so; and what was used.
 
-    Weights divide error covariances exactly: ``R / lambda``, correlations kept.
+    Weights divide error covariances exactly: ``R / lambda``, correlations kept. A group whose estimate is too
+    uncertain keeps its stated error.
     """
     _, number = groups_of(observed)
     used = replace(estimates, weighted=weights and estimates.errors is not None)
     value = observed.value - _bias(observed, number, estimates.biases, estimates.removed)
     R, weight = observed.R, observed.weight
     if used.weighted:
-        by_row = np.array([used.weight(g) for g in range(len(used.groups))])[number]
+        by_group = [used.weight(g) if used.usable(g) else 1.0 for g in range(len(used.groups))]
+        by_row = np.array(by_group)[number]
         R, weight = R.scaled(1 / by_row), (weight if len(weight) else 1.0) * by_row
     report = Report(
         tuple(
