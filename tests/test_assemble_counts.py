@@ -69,6 +69,8 @@ def test_each_reason_is_counted():
     printed = str(seen.report)
     assert all(reason in printed for reason in seen.report.dropped)
     assert seen.report.to_dict()["sources"][0]["given"] == 16
+    assert "variables that the state lacks: 1 o3; it has t, aod" in printed
+    assert "stated errors that are zero or negative: 2, the smallest is -1;" in printed
 
 
 ROW = st.fixed_dictionaries(
@@ -163,6 +165,44 @@ def test_nothing_left_says_why():
     assert "time_window" in message
     with pytest.raises(SkyweaveError, match="no observations"):
         assemble([], SPEC, GRID, TIMES)
+
+
+def test_unknown_variables_are_named_beside_those_of_the_state():
+    rows = table(10)
+    rows["variable"] = ["aodd"] * 6 + ["o3"] * 3 + [None]
+    with pytest.raises(SkyweaveError, match="no observation is left of 10") as caught:
+        assemble(PointObservation(rows, name="stations"), SPEC, GRID, TIMES)
+    message = str(caught.value)
+    found = "6 aodd (did you mean 'aod'?), 3 o3, 1 without a name; it has t, aod"
+    assert f"stations: 10 unknown variable\n    variables that the state lacks: {found}" in message
+    assert "the state's names" in message
+    # Neither domain nor times have to do with it.
+    assert "the state covers" not in message
+    with pytest.raises(SkyweaveError, match=r"the state covers .*times 2020"):
+        assemble([PointObservation(rows), PointObservation(table(5).assign(lat=10.0))], SPEC, GRID, TIMES)
+    many = table(10)
+    many["variable"] = [f"x{k}" for k in range(10)]
+    with pytest.raises(SkyweaveError, match="1 x7, and 2 more; it has t, aod"):
+        assemble(PointObservation(many), SPEC, GRID, TIMES)
+
+
+def test_errors_that_are_not_positive_are_told():
+    with pytest.raises(SkyweaveError, match="zero or negative: 10, the smallest is -999;") as caught:
+        assemble(PointObservation(table(10).assign(error=[-1.0] * 9 + [-999.0])), SPEC, GRID, TIMES)
+    assert "the state covers" not in str(caught.value)
+    data = field(GRID)
+    errors = xr.ones_like(data)
+    errors[:, 0] = -2.0
+    seen = assemble(GridObservation(data, error_field=errors), SPEC, GRID, TIMES)
+    count = seen.report.dropped["non-positive error"]
+    assert count == 3 * GRID.shape[1]
+    assert f"zero or negative: {count}, the smallest is -2;" in str(seen.report)
+    # Rows that are dropped for something else first do not count, nor do missing errors.
+    mixed = table(4).assign(error=[1.0, -3.0, np.nan, 0.0])
+    mixed.loc[1, "lat"] = 10.0
+    seen = assemble(PointObservation(mixed), SPEC, GRID, TIMES)
+    assert seen.report.dropped["non-positive error"] == 2
+    assert "zero or negative: 1, the smallest is 0;" in str(seen.report)
 
 
 def test_an_unknown_variable_of_a_grid_is_an_error():

@@ -84,11 +84,13 @@ def test_a_yaml_opens_what_it_names(folder: Path, monkeypatch, tmp_path: Path):
         "observations:\n"
         "  - {grid: obs.nc, variable: temp, of: t2m, error_variable: noise, weight: 2, operator: mask,\n"
         "     min_filled: 0.25}\n"
-        "  - {points: stations.csv, errors: {t2m: {absolute: 0.3, representativeness: 0.4}}, thin: 50}\n"
+        "  - {points: stations.csv, errors: {t2m: {absolute: 0.3, representativeness: 0.4}}, thin: 50,\n"
+        "     units: {t2m: degC}}\n"
+        "  - {points: stations.csv, error: 0.3, units: degF}\n"
         "domain_mask: {path: like.nc, variable: t2m}\n"
     )
     inputs = open_inputs(settings_from(config, None))
-    grid, points = inputs.observations
+    grid, points, plain = inputs.observations
     assert dict(inputs.like.sizes) == {"time": 1, "lat": 5, "lon": 6}
     assert (
         grid.data.sizes["lat"] == 16
@@ -97,6 +99,7 @@ def test_a_yaml_opens_what_it_names(folder: Path, monkeypatch, tmp_path: Path):
     assert float(grid.error_field.mean()) == pytest.approx(0.7)
     assert points.model_of("t2m").representativeness == 0.4
     assert points.thin == 50
+    assert [source.units_of("t2m") for source in (points, plain)] == ["degC", "degF"]
     assert inputs.domain_mask.name == "t2m"
 
 

@@ -229,8 +229,14 @@ def test_only_the_period_asked_for(file):
     write(file, "".join(days))
     assert len(read_igra(file, period=("2015-06-03", "2015-06-05"))) == 3
     assert len(read_igra(file, period=(np.datetime64("2015-06-03"), np.datetime64("2015-06-05")))) == 2
-    with pytest.raises(SkyweaveError, match="no sounding with a time and a position between 2016"):
+    with pytest.raises(SkyweaveError, match="no sounding with a time and a position between 2016") as caught:
         read_igra(file, period=("2016", "2017"))
+    assert "; its times are 2015-06-01 12:00 to 2015-06-30 12:00" in str(caught.value)
+    other = write(file.parent / "other-data.txt", sounding(level(p=50000, t=-100), date="2014 01 02"))
+    with pytest.raises(
+        SkyweaveError, match=r"\(2 files\).* its times are 2014-01-02 00:00 to 2015-06-30 12:00"
+    ):
+        read_igra([file, other], period=("2016", "2017"))
     with pytest.raises(SkyweaveError, match="two dates"):
         read_igra(file, period=("soon", "later"))
 

@@ -29,7 +29,7 @@ HOURS = np.datetime64("2020-01-01", "ns") + np.arange(0, 24, 6) * np.timedelta64
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "no error"),
+        ({}, "no error: state `error: 0.1` .* in Python pass"),
         ({"error": 0.0}, "zero"),
         ({"error": -1.0}, "absolute is -1"),
         ({"error": 1.0, "weight": 0.0}, "weight"),
@@ -54,7 +54,7 @@ def test_a_grid_observation_needs_an_array_and_a_name():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "column 'error'"),
+        ({}, "no errors: state `error: 0.5` .* column 'error' .* in Python pass"),
         ({"error": {"q": 1.0}}, "no error for t"),
         ({"error": 0.0}, "zero"),
         ({"error": 1.0, "superob": True, "thin": "cell"}, "exclude"),

@@ -1,5 +1,7 @@
 """Reconstructions of sequences with a prior of windows: segments, batches, samplers, times that do not fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,8 +164,37 @@ def test_values_that_must_be_in_other_units_are_refused():
     celsius = skyweave.GridObservation(
         (field - 273.15).assign_attrs(units="K"), error=0.5, operator="mask", name="sat"
     )
-    with pytest.raises(SkyweaveError, match=r"sat: the median of its a is .* state its units"):
+    with pytest.raises(SkyweaveError, match=r"sat: the median of its a is .* state its units") as caught:
         skyweave.reconstruct(make_prior(), celsius, like=field, progress=False)
+    assert "`units: degC` at the source in the configuration, units='degC' in Python" in str(caught.value)
+    told = replace(celsius, units="degC")
+    assert skyweave.plan(make_prior(), told, like=field) is not None
+
+
+def test_the_units_of_a_table_are_stated_where_it_has_them():
+    field = truth(8)
+    columns = {
+        "time": field.time.values[0],
+        "lat": float(field.lat[1]),
+        "lon": float(field.lon[1]),
+        "value": 7.0,
+    }
+    rows = pd.DataFrame([columns | {"variable": name} for name in ("a", "b")])
+
+    def message(table, **settings) -> str:
+        given = skyweave.PointObservation(table, 0.5, name="stations", **settings)
+        with pytest.raises(SkyweaveError, match="stations: the median of its a is") as caught:
+            skyweave.plan(make_prior(), given, like=field)
+        return str(caught.value)
+
+    assert "units={'a': 'degC'} in Python" in message(rows)
+    assert "`units: {a: degC}` at the source" in message(rows)
+    assert "`units: degC` at the source" in message(rows[:1])
+    assert "its column 'units' (or heading) says K" in message(rows.assign(units="K"))
+    # 300 degC is 573 K, which was 300 K; no unit makes a million.
+    assert "`units: K`" in message(rows[:1].assign(value=300.0), units="degC")
+    assert "or correct its values" in message(rows[:1].assign(value=1e6))
+    skyweave.plan(make_prior(), skyweave.PointObservation(rows, 0.5, units={"a": "degC"}), like=field)
 
 
 @pytest.mark.parametrize(("wrong", "message"), [({"seed": -1}, "seed = -1"), ({"stride": 0}, "stride = 0")])

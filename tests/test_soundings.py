@@ -90,8 +90,19 @@ def test_bad_settings_are_named(change, expected):
 
 def test_states_and_tables_that_cannot_be_used_are_named():
     surface = StateSpec((Variable("t2m", "K", "air_temperature"), Variable("msl", "Pa")))
-    with pytest.raises(SkyweaveError, match="none of the variables t2m, msl has a pressure level"):
+    with pytest.raises(SkyweaveError, match="none of the variables t2m, msl has a pressure level") as caught:
         sounding_observations(profile(), surface)
+    for form in (
+        "`variables: {t2m: air_temperature}`",
+        "variables={'t2m': 'air_temperature'}",
+        "--soundings",
+    ):
+        assert form in str(caught.value)
+    bare = StateSpec((Variable("msl", "Pa"), Variable("t2m", "K"), Variable("u10", "m s-1")))
+    with pytest.raises(SkyweaveError, match=r"`variables: \{t2m: air_temperature\}`.* surface may be named"):
+        sounding_observations(profile(), bare)
+    with pytest.raises(SkyweaveError, match=r"`variables: \{msl: QUANTITY\}`"):
+        sounding_observations(profile(), StateSpec((Variable("msl", "Pa"),)))
     with pytest.raises(SkyweaveError, match="lacks column pressure"):
         sounding_observations(profile().drop(columns="pressure"), spec_of())
     with pytest.raises(SkyweaveError, match="lacks rows"):

@@ -89,7 +89,6 @@ class SourceSection(BiasSection):
     name: str | None = None
     time_window: str | float | None = None
     time: Literal["nearest", "interpolate"] = "nearest"
-    units: str | None = None
     valid_range: Range | None = None
 
 
@@ -106,6 +105,7 @@ class GridSource(SourceSection):
     min_coverage: Fraction | None = None
     min_filled: Fraction | None = None
     error_variable: str | None = None
+    units: str | None = None
 
     @field_validator("operator")
     @classmethod
@@ -116,10 +116,11 @@ class GridSource(SourceSection):
 class PointSource(SourceSection):
     """A table of reports; `columns`, `constants`, `missing` and `time_format` say how to read it.
 
-    `errors` has one error per variable where they differ.
+    `errors` has one error per variable where they differ, `units` may have one unit per variable.
     """
 
     points: str
+    units: str | dict[str, str] | None = None
     errors: dict[str, Error] = Field(default={})
     columns: dict[str, str] = Field(default={})
     constants: dict[str, Any] = Field(default={})

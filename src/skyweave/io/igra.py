@@ -93,15 +93,16 @@ def read_igra(
     known = _positions(stations)
     files = _files(paths)
     parts: list[pd.DataFrame] = []
+    dated: list[np.ndarray] = []
     for path in files:
-        part = _read_file(path, None if period is None else _limits(period), known, counts)
+        part = _read_file(path, None if period is None else _limits(period), known, counts, dated)
         if len(part):
             part["sounding"] += parts[-1]["sounding"].iloc[-1] + 1 if parts else 0
             parts.append(part)
     where = files[0] if len(files) == 1 else f"{files[0]} ... ({len(files)} files)"
     if not parts:
         told = "".join(f"; {n} {what}" for what, n in counts.items() if n)
-        when = f" between {period[0]} and {period[1]}" if period else ""
+        when = f" between {period[0]} and {period[1]}{_span(dated)}" if period else ""
         raise SkyweaveError(f"{where}: no sounding with a time and a position{when}{told}")
     table = _without_duplicates(pd.concat(parts, ignore_index=True), counts)
     counts["soundings"] = int(table["sounding"].iloc[-1]) + 1
@@ -182,6 +183,15 @@ def _limits(period: tuple[Any, Any]) -> tuple[pd.Timestamp, pd.Timestamp]:
         ) from None
 
 
+def _span(dated: list[np.ndarray]) -> str:
+    """First and last time of all soundings, those that are not wanted too."""
+    times = np.concatenate(dated)
+    if not len(times):
+        return ""
+    first, last = (f"{pd.Timestamp(t):%Y-%m-%d %H:%M}" for t in (times.min(), times.max()))
+    return f"; its times are {first}" + (f" to {last}" if last != first else "")
+
+
 def _positions(stations: str | os.PathLike[str] | pd.DataFrame | None) -> dict[str, tuple[float, float]]:
     if stations is None:
         return {}
@@ -194,7 +204,9 @@ def _read_file(
     period: tuple[pd.Timestamp, pd.Timestamp] | None,
     known: dict[str, tuple[float, float]],
     counts: Counter[str],
+    dated: list[np.ndarray],
 ) -> pd.DataFrame:
+    """Soundings of the period; the times of all are added to ``dated``, what is left out to ``counts``."""
     lines = read_lines(path)
     while lines and not lines[-1].strip():
         lines.pop()
@@ -212,6 +224,7 @@ def _read_file(
     listed = np.array([known.get(s, (np.nan, np.nan)) for s in station]).reshape(-1, 2)
     lat, lon = np.where(nowhere, listed[:, 0], lat), np.where(nowhere, listed[:, 1], lon)
     chosen = ~np.isnat(time)
+    dated.append(time[chosen])
     counts["soundings without a time"] += int((~chosen).sum())
     if period is not None:
         chosen &= (time >= period[0].to_datetime64()) & (time <= period[1].to_datetime64())

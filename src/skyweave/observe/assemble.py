@@ -29,6 +29,9 @@ from skyweave.transform import StateTransform
 
 __all__ = ["ObservationSet", "SegmentObservations", "Source", "assemble", "is_called", "no_observations"]
 
+PLACE_OR_TIME = {"outside time window", "outside domain", "footprint partly outside", "masked cells"}
+"""Reasons for which observations are dropped that domain and times explain."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -359,13 +362,17 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def _nothing_left(report: Report, grid: Grid, times: Any) -> str:
     lines = [f"no observation is left of {sum(s.given for s in report.sources)}:"]
-    lines += [f"  {s.name}: {_counts(s)}" for s in report.sources]
-    stamps = None if times is None else np.atleast_1d(np.asarray(times))
-    when = "" if stamps is None else f", times {stamps[0]} to {stamps[-1]}"
-    lines.append(f"the state covers {grid.describe()}{when}")
+    for source in report.sources:
+        lines += [f"  {source.name}: {_counts(source)}", *(f"    {note}" for note in source.notes)]
+    if any(PLACE_OR_TIME & set(source.dropped) or not source.dropped for source in report.sources):
+        stamps = None if times is None else np.atleast_1d(np.asarray(times))
+        when = "" if stamps is None else f", times {stamps[0]} to {stamps[-1]}"
+        lines.append(f"the state covers {grid.describe()}{when}")
     hints = {
+        "unknown variable": "tables whose variables have the state's names, or a prior of these variables",
         "outside time window": "times that match, or a wider time_window",
         "outside domain": "a grid (like, --like) that reaches the observations",
+        "non-positive error": "errors above zero",
     }
     wanted = [hint for reason, hint in hints.items() if reason in report.dropped]
     if wanted:

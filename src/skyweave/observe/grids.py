@@ -18,6 +18,7 @@ from skyweave.observe.report import SourceReport, Tally
 from skyweave.observe.rows import (
     Frame,
     Rows,
+    bad_errors,
     beyond_limits,
     covariance_of,
     error_span,
@@ -87,7 +88,7 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     bad = ~np.isfinite(variance) | (variance <= 0)
     if own is not None:
         bad |= own <= 0
-    tally.drop(bad.ravel(), "non-positive error")
+    without = tally.drop(bad.ravel(), "non-positive error")
 
     lat, lon = (part.ravel() for part in observed.mesh())
     if fit.reduce is not None:
@@ -132,6 +133,8 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
         spread, channels, step, step, unit_vectors(lat[place], lon[place]), [source.model] * (channel + 1)
     )
     notes = () if text else (f"{variable} taken to be in {meant.units}",)
+    if own is not None:
+        notes = (*bad_errors(own.ravel()[without]), *notes)
     report = SourceReport(
         name, "grid", fit.operator, source.weight, steps * cells, int(tally.alive.sum()), len(y),
         tally.dropped, error_span(R, channels, state), notes,

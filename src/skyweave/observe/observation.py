@@ -128,8 +128,9 @@ class GridObservation:
             )
         if self.error is None and self.error_field is None:
             raise SkyweaveError(
-                f"observation {label!r} has no error: pass error=0.1 (a standard deviation in its units), "
-                "error=ErrorModel(absolute=..., relative=..., representativeness=...), or error_field=..."
+                f"observation {label!r} has no error: state `error: 0.1` (a standard deviation in its units) or "
+                "`error_variable: NAME` (a field of the file) at the source in the configuration; in Python pass "
+                "error=0.1, error=ErrorModel(absolute=..., relative=..., representativeness=...), or error_field=..."
             )
         model = error_model(0.0 if self.error is None else self.error)
         if model.is_zero and self.error_field is None:
@@ -216,9 +217,9 @@ class PointObservation:
         self.predictor_columns()
         if self.error is None and "error" not in table.columns:
             raise SkyweaveError(
-                f"observation {label!r} has no errors: add a column 'error' (a standard deviation per row), or "
-                "pass error=0.5 (in the units of the values), or error=ErrorModel(absolute=..., relative=..., "
-                "representativeness=...)"
+                f"observation {label!r} has no errors: state `error: 0.5` (a standard deviation in the units of the "
+                "values) at the source in the configuration, or add a column 'error' (one per row) to the table; in "
+                "Python pass error=0.5 or error=ErrorModel(absolute=..., relative=..., representativeness=...)"
             )
         if isinstance(self.error, Mapping):
             missing = sorted(set(table["variable"].dropna().unique()) - set(self.error))

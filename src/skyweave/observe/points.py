@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.sparse as sp
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.observe.errors import ErrorModel, unit_vectors
 from skyweave.observe.match import (
@@ -21,6 +24,7 @@ from skyweave.observe.report import SourceReport, Tally
 from skyweave.observe.rows import (
     Frame,
     Rows,
+    bad_errors,
     beyond_limits,
     covariance_of,
     error_span,
@@ -34,6 +38,9 @@ from skyweave.regrid import nearest
 from skyweave.units import conversion
 
 __all__ = ["point_rows"]
+
+MOST = 8
+"""Unknown variables that are named, at most."""
 
 
 def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
@@ -75,12 +82,12 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         scaled[c] = only_representativeness(models[c], rep[c])
     variance = measured + sigma_rep**2
     match = state.times.matched(when, source.time_window, source.time, what)
-    tally.drop(channel < 0, "unknown variable")
+    unknown = tally.drop(channel < 0, "unknown variable")
     tally.drop(~np.isfinite(raw) | np.isnan(lat) | np.isnan(lon) | np.isnan(when), "NaN")
     tally.drop(~match.inside, "outside time window")
     tally.drop((np.abs(lat) > 90) | ~state.grid.contains(lat, lon), "outside domain")
     tally.drop(out_of_range, "out of range")
-    tally.drop((own <= 0) | ~np.isfinite(variance) | (variance <= 0), "non-positive error")
+    without = tally.drop((own <= 0) | ~np.isfinite(variance) | (variance <= 0), "non-positive error")
 
     order = np.flatnonzero(tally.alive)
     place = (when, channel, np.round(lat, 6), np.round(lon % 360, 6))
@@ -141,11 +148,22 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         position, cell = weights @ position, new_cell
         position /= np.linalg.norm(position, axis=1, keepdims=True)
     R = covariance_of(spread, of, first, last, position, models)
+    notes = (*_unknown(label[unknown], state.spec.names), *bad_errors(own[without]), *sorted(assumed))
     report = SourceReport(
         name, "points", source.interpolation + (" superobbed" if source.superob else ""), source.weight,
-        len(table), int(tally.alive.sum()), len(y), tally.dropped, error_span(R, of, state), tuple(sorted(assumed)),
+        len(table), int(tally.alive.sum()), len(y), tally.dropped, error_span(R, of, state), notes,
     )  # fmt: skip
     return Rows(matrix, y, R, of, first, last, cell, report, known)
+
+
+def _unknown(labels: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
+    """A note on the variables of rows that the state lacks."""
+    counts = Counter(v if isinstance(v, str) and v else "without a name" for v in labels)
+    if not counts:
+        return ()
+    told = [f"{counts[v]} {v}{did_you_mean(v, tuple(names))}" for v in sorted(counts)[:MOST]]
+    more = f", and {len(counts) - MOST} more" if len(counts) > MOST else ""
+    return (f"variables that the state lacks: {', '.join(told)}{more}; it has {', '.join(names)}",)
 
 
 def _point_times(source: PointObservation, state: Frame, what: str) -> np.ndarray:

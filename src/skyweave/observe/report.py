@@ -32,12 +32,13 @@ class Tally:
         self.alive = np.ones(n, bool)
         self.dropped: dict[str, int] = {}
 
-    def drop(self, bad: np.ndarray, reason: str) -> None:
-        """Drop what is still alive and ``bad`` (boolean, broadcast to all observations)."""
+    def drop(self, bad: np.ndarray, reason: str) -> np.ndarray:
+        """Drop what is still alive and ``bad`` (boolean, broadcast to all observations); returns which."""
         hit = self.alive & bad
         if hit.any():
             self.dropped[reason] = self.dropped.get(reason, 0) + int(hit.sum())
             self.alive &= ~hit
+        return hit
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SourceReport:
         rows: rows of the operator; fewer than ``used`` where several were averaged into one.
         dropped: how many were not used, by reason.
         error: least and greatest standard deviation of the rows by variable, in its units.
-        notes: what was assumed.
+        notes: what was assumed, and what is to be known of those that were dropped.
     """
 
     name: str

@@ -23,6 +23,7 @@ from skyweave.state import StateSpec
 __all__ = [
     "Frame",
     "Rows",
+    "bad_errors",
     "beyond_limits",
     "covariance_of",
     "error_span",
@@ -89,6 +90,17 @@ class Rows:
     cell: np.ndarray
     report: SourceReport
     predictors: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def bad_errors(errors: np.ndarray) -> tuple[str, ...]:
+    """A note on the stated errors of observations that were dropped for theirs; none where nothing was stated."""
+    bad = errors[errors <= 0]
+    if not len(bad):
+        return ()
+    return (
+        f"stated errors that are zero or negative: {len(bad)}, the smallest is {bad.min():g}; an error is a standard "
+        "deviation, above zero",
+    )
 
 
 def weights_at(

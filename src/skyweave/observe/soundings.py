@@ -139,8 +139,8 @@ def _mapped(
         if not found:
             raise SkyweaveError(
                 f"{name}: none of the variables {', '.join(spec.names)} has a pressure level and is a quantity that "
-                f"soundings report ({', '.join(QUANTITIES)}); name them with their quantities, as in "
-                "variables={'t850': 'air_temperature'}"
+                f"soundings report ({', '.join(QUANTITIES)}); {_naming(spec)}; a variable at the surface may be named, "
+                "and takes the surface level's value"
             )
         return found
     out = []
@@ -158,6 +158,17 @@ def _mapped(
     if not out:
         raise SkyweaveError(f"{name}: no variable was named")
     return out
+
+
+def _naming(spec: StateSpec) -> str:
+    """How variables are named with their quantities, by an example of the state's own."""
+    # A height in metres, as in t2m, hides the quantity from a variable's name.
+    guesses = ((v.name, quantity_of(replace(v, name=v.name.removesuffix("m")))) for v in spec.variables)
+    own, quantity = next(((v, q) for v, q in guesses if q), (spec.names[0], "QUANTITY"))
+    return (
+        f"name what they observe with its quantity, as in `variables: {{{own}: {quantity}}}` at the source in the "
+        f"configuration (the flag --soundings cannot), or variables={ {own: quantity} } in Python"
+    )
 
 
 def _observed(

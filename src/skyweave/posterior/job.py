@@ -29,6 +29,7 @@ from skyweave.posterior.methods import find_method, with_options
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.output import provenance, to_physical
 from skyweave.posterior.plan import Plan, Unit, make_units, member_bytes
+from skyweave.posterior.plausible import check_plausible
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.samplers import STEPS
 from skyweave.posterior.sources import SourceEstimates, adjusted, estimation
@@ -47,9 +48,6 @@ WEIGHTS = ("stated", "innovations")
 
 SEGMENT = 48
 """Frames computed together with a prior of windows, besides those on either side of them."""
-
-FAR = 8.0
-"""Standard deviations from the prior's mean at which the median of a source is taken for one in other units."""
 
 REACH = 2
 """Windows on either side of a segment that are computed along and then left to the neighbouring segments."""
@@ -217,7 +215,7 @@ def prepare(
     mask = _mask(settings.domain_mask, target)
     if sources:
         observed = assemble(sources, spec, target.grid, target.times, opened.transform, mask)
-        _check_plausible(observed, opened)
+        check_plausible(observed, sources, opened)
     else:
         observed = no_observations(spec, target.grid, target.count, opened.transform)
     channels, (height, width) = len(spec.variables), target.grid.shape
@@ -305,27 +303,6 @@ def _binder(
         )
 
     return bound
-
-
-def _check_plausible(observed: ObservationSet, prior: LearntPrior) -> None:
-    """Refuse a source whose values are those of another unit.
-
-    Raises:
-        SkyweaveError: the median of a variable lies further than `FAR` standard deviations from what the prior learnt.
-    """
-    for number, source in enumerate(observed.sources):
-        for c, variable in enumerate(prior.spec.variables):
-            own = observed.value[(observed.source == number) & (observed.channel == c)]
-            if not len(own):
-                continue
-            median = float(np.median(own))
-            away = float(prior.transform.transforms[c].forward(torch.tensor(median)))
-            if not abs(away) <= FAR:
-                usual = float(prior.transform.transforms[c].inverse(torch.tensor(0.0)))
-                raise SkyweaveError(
-                    f"{source.name}: the median of its {variable.name} is {median:g} {variable.units}, {abs(away):.0f} "
-                    f"standard deviations from the prior's {usual:g} {variable.units}; state its units"
-                )
 
 
 def _segments(observed: ObservationSet, window: int) -> list[tuple[int, int]]:

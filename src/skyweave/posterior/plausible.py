@@ -1,0 +1,109 @@
+"""Whether the values of a source can be in the units that they are taken to have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from skyweave.errors import SkyweaveError
+from skyweave.observe.assemble import ObservationSet
+from skyweave.observe.observation import Observation, PointObservation
+from skyweave.prior.storage import LearntPrior
+from skyweave.state import Variable
+from skyweave.transform import Transform
+from skyweave.units import conversion
+
+__all__ = ["FAR", "check_plausible"]
+
+FAR = 8.0
+"""Standard deviations from the prior's mean at which the median of a source is taken for one in other units."""
+
+USUAL = (
+    "degC",
+    "degF",
+    "K",
+    "hPa",
+    "kPa",
+    "Pa",
+    "m s-1",
+    "km/h",
+    "kt",
+    "m",
+    "km",
+    "mm",
+    "g kg-1",
+    "kg kg-1",
+    "%",
+    "1",
+)
+"""Units that are tried when those of a source cannot be right."""
+
+
+def check_plausible(observed: ObservationSet, given: Sequence[Observation], prior: LearntPrior) -> None:
+    """Refuse a source whose values are those of another unit.
+
+    Args:
+        observed: all observations.
+        given: their sources, in the order in which they were assembled.
+        prior: knows what is usual.
+
+    Raises:
+        SkyweaveError: the median of a variable lies further than `FAR` standard deviations from what the prior learnt.
+    """
+    for number, (source, stated) in enumerate(zip(observed.sources, given, strict=True)):
+        for c, variable in enumerate(prior.spec.variables):
+            own = observed.value[(observed.source == number) & (observed.channel == c)]
+            if not len(own):
+                continue
+            law = prior.transform.transforms[c]
+
+            def away(value: float, law: Transform = law) -> float:
+                return abs(float(law.forward(torch.tensor(value))))
+
+            median = float(np.median(own))
+            if not away(median) <= FAR:
+                usual = float(law.inverse(torch.tensor(0.0)))
+                raise SkyweaveError(
+                    f"{source.name}: the median of its {variable.name} is {median:g} {variable.units}, "
+                    f"{away(median):.0f} standard deviations from the prior's {usual:g} {variable.units}; "
+                    f"{_remedy(stated, variable, median, away)}"
+                )
+
+
+def _remedy(source: Observation, variable: Variable, median: float, away: Callable[[float], float]) -> str:
+    """How the units of one variable are stated where the source has them."""
+    several = False
+    if isinstance(source, PointObservation):
+        rows = source.table[source.table["variable"] == variable.name]
+        texts = sorted({u for u in rows["units"] if isinstance(u, str) and u}) if "units" in rows else []
+        if texts:
+            # The column wins over what is stated for the source.
+            return f"correct its units: its column 'units' (or heading) says {', '.join(texts)}"
+        several = source.table["variable"].nunique() > 1
+        text = source.units_of(variable.name) or ""
+    else:
+        text = source.units if source.units is not None else str(source.data.attrs.get("units", ""))
+    scale, offset = conversion(text, variable.units, variable.name)
+    unit = _fitting((median - offset) / scale, variable, away)
+    shown = unit or "..."
+    yaml, python = (
+        (f"{{{variable.name}: {shown}}}", f"{ {variable.name: shown} }") if several else (shown, repr(shown))
+    )
+    how = f"`units: {yaml}` at the source in the configuration, units={python} in Python"
+    return f"state its units: {how}" if unit else f"state its units ({how}), or correct its values"
+
+
+def _fitting(raw: float, variable: Variable, away: Callable[[float], float]) -> str | None:
+    """The usual units in which a value as it was given lies nearest to what the prior learnt, if any is near."""
+    found: list[tuple[float, str]] = []
+    for unit in USUAL:
+        try:
+            scale, offset = conversion(unit, variable.units, variable.name)
+        except SkyweaveError:
+            continue
+        distance = away(raw * scale + offset)
+        if distance <= FAR:
+            found.append((distance, unit))
+    return min(found)[1] if found else None
