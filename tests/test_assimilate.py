@@ -175,7 +175,10 @@ def test_a_model_on_a_coarser_grid(prior):
             {"model": Halve(spec=StateSpec((Variable("a", "degC"),), (1.0, 1.0)))},
             "in 'degC', the prior in 'K'",
         ),
-        ({"times": pd.date_range("2020-01-01", periods=5, freq="3h")}, "10800 s apart"),
+        (
+            {"times": pd.date_range("2020-01-01", periods=5, freq="3h")},
+            "2020-01-01T00:00 and 2020-01-01T03:00 are 3 h apart",
+        ),
         ({"times": TIMES[:1]}, "two times or more"),
         (
             {"like": Grid(LAT, LON), "model": Halve(Grid(LAT[::2] / 4, LON[::2] / 4))},

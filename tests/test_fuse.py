@@ -198,7 +198,7 @@ def noleap(data):
             lambda: past_from_files(
                 forecasts(TRUTH, np.arange(9)).isel(lat=slice(6)), TRUTH, SPEC, [21600.0]
             ),
-            "regrid one",
+            "bring one to the other's grid",
         ),
         (
             lambda: open_forecast(FORECAST.isel(lead_time=[0, 1, 3]), SPEC),

@@ -141,10 +141,12 @@ def _check(prior: LearntPrior, model: Any, target: Target) -> None:
     if np.issubdtype(target.times.dtype, np.datetime64):
         steps = np.diff(target.times) / np.timedelta64(1, "s")
         if not np.allclose(steps, model.time_step, rtol=1e-6):
-            wrong = steps[~np.isclose(steps, model.time_step)][0]
+            place = int(np.flatnonzero(~np.isclose(steps, model.time_step))[0])
+            first, second = (str(t)[:16] for t in target.times[place : place + 2])
             raise SkyweaveError(
-                f"the model steps {model.time_step:g} s, and two of the times are {wrong:g} s apart; give times one "
-                "step apart (times without observations are forecast only)"
+                f"the model steps by {model.time_step / 3600:g} h, and the times {first} and {second} are "
+                f"{steps[place] / 3600:g} h apart; give times (`times`, or those of `like`) one step apart, times "
+                "without observations are forecast only"
             )
     fine, coarse = target.grid.resolution, model.grid.resolution
     if any(f > 1.01 * c for f, c in zip(fine, coarse, strict=True)):

@@ -124,7 +124,8 @@ def past_from_files(
     grid, own = Grid.from_dataset(truth), files[0].leads
     if not files[0].grid.same_as(grid):
         raise SkyweaveError(
-            f"past forecasts: their grid is {files[0].grid.describe()}, that of the truth {grid.describe()}; regrid one"
+            f"past forecasts: their grid is {files[0].grid.describe()}, that of the truth {grid.describe()}; bring "
+            "one to the other's grid (skyweave regrid)"
         )
     common = [float(lead) for lead in leads if np.abs(own - lead).min() < 1.0]
     if not common:

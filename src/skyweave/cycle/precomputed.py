@@ -146,7 +146,8 @@ def fuse(
     file = forecast if isinstance(forecast, ForecastFile) else open_forecast(forecast, opened.spec, init_time)
     if not file.grid.same_as(past.grid):
         raise SkyweaveError(
-            f"the forecast's grid is {file.grid.describe()}, that of past forecasts {past.grid.describe()}; regrid one"
+            f"{source_of(file.data)}: its grid is {file.grid.describe()}, that of past forecasts "
+            f"{past.grid.describe()}; bring one to the other's grid (skyweave regrid)"
         )
     frames = forecast_frames(file, past)
     place = like if like is not None else file.grid

@@ -173,8 +173,8 @@ def hindcast_starts(times: NDArray[Any], steps: int, starts: int, time_step: flo
     possible = np.flatnonzero(gaps[:last] == gaps[steps:]) if last > 0 else np.array([], dtype=np.int64)
     if not len(possible):
         raise SkyweaveError(
-            f"no {steps + 1} times in a row at a step of {time_step / 3600:g} h among the {len(times)} of the data; "
-            "give a longer period or fewer steps"
+            f"no {steps + 1} times in a row at a step of {time_step / 3600:g} h among the {len(times)} of the data, "
+            f"{str(times[0])[:16]} to {str(times[-1])[:16]}; give a longer period or fewer steps"
         )
     chosen = np.linspace(0, len(possible) - 1, min(starts, len(possible))).round().astype(np.int64)
     return possible[np.unique(chosen)]

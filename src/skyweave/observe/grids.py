@@ -44,7 +44,7 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
         hint = did_you_mean(variable, state.spec.names)
         raise SkyweaveError(
             f"{what}: the prior has no variable {variable!r}{hint}, it has {', '.join(state.spec.names)}; "
-            "say which is meant with GridObservation(..., variable=...)"
+            "say which is meant: `of: NAME` at the source in the configuration, variable= in Python"
         )
     channel = state.spec.names.index(variable)
     meant = state.spec.variables[channel]

@@ -82,7 +82,7 @@ class SplitConfig(Section):
     def _apart(self) -> SplitConfig:
         (a, b), (c, d) = self.train, self.validate_
         if not (b < c and not c.startswith(b)) and not (d < a and not a.startswith(d)):
-            raise ValueError("training and validation periods overlap")
+            raise ValueError(f"training ({a} to {b}) and validation ({c} to {d}) overlap")
         return self
 
 

@@ -137,7 +137,8 @@ class PatchSampler:
         height, width = record.grid.shape
         if patch[0] > height or patch[1] > width:
             raise SkyweaveError(
-                f"patch {patch[0]} x {patch[1]} is larger than the domain, {height} x {width}"
+                f"patch {patch[0]} x {patch[1]} is larger than the domain, {height} x {width}; "
+                "set `patch` to at most that"
             )
         self.record = record
         self.conditioning = conditioning
