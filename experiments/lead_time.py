@@ -27,10 +27,10 @@ from cycling import NCEP, stations
 from torch import Tensor
 
 import skyweave
-from skyweave.cycle import Cycler, CycleSettings, LeadTimeSkill, fuse_forecasts
+from skyweave.cycle import Cycler, CycleSettings, LeadTimeSkill, fuse_forecasts, skill_from_reports
 from skyweave.cycle.assimilate import climate_radius
 from skyweave.cycle.transform import Domain
-from skyweave.emulate import open_emulator
+from skyweave.emulate import fit_forecaster, open_emulator
 from skyweave.emulate.emulator import Emulator
 from skyweave.emulate.hindcast import hindcast_starts, past_forecasts
 from skyweave.grid import Grid
@@ -311,6 +311,15 @@ def weights(quick: bool) -> None:
             used.append(next(own["weight"] for own in estimates if own["source"] == "LUCIE"))
         return [errors, used]
 
+    def by_regression() -> list[list[float]]:
+        own = [from_reports(k) for k in SHOWN]
+        values = [
+            reconstructed(tests, k, [tests.stations, forecast_source(tests, k, e)])
+            for k, e in zip(SHOWN, own, strict=True)
+        ]
+        errors = [tests.mse(x, k) ** 0.5 for x, k in zip(values, SHOWN, strict=True)]
+        return [errors, [(once.absolute / e.absolute) ** 2 for e in own]]
+
     count = f"{len(tests.places)} starts"
     known = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     if f"{FUSED}, {count}" not in known:
@@ -320,6 +329,7 @@ def weights(quick: bool) -> None:
         return [known[f"{name}, {count}"][0][k - 1] for k in SHOWN]
 
     found, used = kept(f"innovations, {count}", by_innovations)
+    regressed, shares = kept(f"regression on reports, {count}", by_regression)
     grid = {"1": of_leads(f"{FUSED}, error of day 1")}
     grid |= {f"{w:g}": kept(f"weight {w:g}, {count}", partial(weighted, w)) for w in WEIGHTS}
     grid["0, stations alone"] = of_leads(ALONE)
@@ -327,6 +337,7 @@ def weights(quick: bool) -> None:
     others = {
         "from hindcast errors": (of_leads(f"{FUSED}, hindcast error as a source"), share),
         "from innovations": (found, used),
+        "from past reports and forecasts": (regressed, shares),
         "by scale, from hindcasts (fuse)": (of_leads(FUSED), None),
     }
     best = np.min(list(grid.values()), axis=0)
@@ -345,6 +356,24 @@ def weights(quick: bool) -> None:
         "times."
     )
     emit("Weights by lead time (Table 2)", rows, note, PAGE)
+
+
+def from_reports(lead: int) -> ErrorModel:
+    """The error of forecasts of a lead time beside the prior, from reports and forecasts of 2008."""
+    past = Forecasts.made("2008-01-01", "2008-12-31", 90)
+    learnt = open_fields(str(NCEP), ["slp"], time=("2001-01-01", "2007-12-31")).load()
+    climate = fit_forecaster("climatology", learnt, prior().spec)
+    times = past.at(lead).time.values
+    observed = assemble([past.stations], prior().spec, past.grid, times, prior().transform)
+    reports, forecasts = [], []
+    for k, mean in enumerate(climate.at(times).float()):
+        seen = observed.segment(k, k + 1)
+        normal = [prior().transform.forward(x[None, None].float()) for x in (past.values[k, lead - 1], mean)]
+        forecast, usual = (seen.operator(x)[0] for x in normal)
+        reports.append(seen.y - usual)
+        forecasts.append(forecast - usual)
+    found = skill_from_reports(torch.cat(reports), torch.cat(forecasts), STATION_ERROR)
+    return replace(stated(1), absolute=found.error)
 
 
 def figure(rmse: dict[str, list[float]]) -> None:

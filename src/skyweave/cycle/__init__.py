@@ -8,6 +8,7 @@ from skyweave.cycle.fusion import Fusion, fuse_forecasts
 from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, past_from_files, past_from_forecaster
 from skyweave.cycle.precomputed import fuse
+from skyweave.cycle.report_skill import ReportSkill, skill_from_reports
 from skyweave.cycle.run import Cycle, Cycler, CycleSettings
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "GaussianForecast",
     "LeadTimeSkill",
     "PastForecasts",
+    "ReportSkill",
     "analyse",
     "as_source",
     "assimilate",
@@ -26,4 +28,5 @@ __all__ = [
     "fuse_forecasts",
     "past_from_files",
     "past_from_forecaster",
+    "skill_from_reports",
 ]
