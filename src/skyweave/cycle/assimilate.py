@@ -20,6 +20,7 @@ from skyweave.cycle.model_error import model_error_covariance
 from skyweave.cycle.record import CycleRecord
 from skyweave.cycle.run import REACH, Cycle, Cycler, CycleSettings
 from skyweave.cycle.transform import Domain
+from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.observe.assemble import ObservationSet, assemble
@@ -129,7 +130,7 @@ def _check(prior: LearntPrior, model: Any, target: Target) -> None:
     own, wanted = tuple(model.spec.names), spec.names
     if own != wanted:
         raise SkyweaveError(
-            f"the model ({getattr(model, 'path', None) or type(model).__name__}) steps {', '.join(own)}, the prior "
+            f"the model ({named(model)}) steps {', '.join(own)}, the prior "
             f"({prior.path or 'in memory'}) describes {', '.join(wanted)}; both must be the same, in the same order: "
             "take another model or prior, or train one on these"
         )

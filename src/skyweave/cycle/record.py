@@ -18,6 +18,7 @@ import xarray as xr
 from torch import Tensor
 
 from skyweave.cycle.run import Cycle, CycleSettings
+from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
 from skyweave.io.store import (
     check_output,
@@ -77,7 +78,7 @@ class CycleRecord:
             "source": f"skyweave {version('skyweave')}",
             "observations": str(observed.report),
             "prior": prior.path or "in memory",
-            "model": _named(model),
+            "model": named(model),
             "settings": json.dumps(asdict(settings)),
             "made_with": json.dumps(self.made_with, default=str),
         }
@@ -187,9 +188,3 @@ class CycleRecord:
             return self.dataset
         finish_store(self.path, overwrite=self.overwrite)
         return xr.open_zarr(self.path)
-
-
-def _named(model: Any) -> str:
-    """Kind of a model and, where it came from a file, its path."""
-    path = getattr(model, "path", None)
-    return type(model).__name__ + (f" {path}" if path else "")

@@ -109,6 +109,12 @@ def later(time: Any, seconds: float) -> Any:
     return time + seconds
 
 
+def named(forecaster: Any) -> str:
+    """Kind of a forecaster and, where it came from a file, its path."""
+    path = getattr(forecaster, "path", None)
+    return type(forecaster).__name__ + (f" {path}" if path else "")
+
+
 def calendar_of(time: Any) -> str:
     """The CF calendar of a time: that of cftime, "standard" for datetime64, datetime and text, else "numbers"."""
     if hasattr(time, "calendar"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import xarray as xr
 from torch import Tensor
 
 from skyweave.emulate.emulator import Emulator
-from skyweave.emulate.forecaster import Forecaster, later
+from skyweave.emulate.forecaster import Forecaster, later, named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.write import (
@@ -106,6 +107,12 @@ def forecast(
     states, times, labels = _initial(forecaster, initial, members, perturb)
     leads = np.arange(0, steps + 1, every)
     template = _template(forecaster, initial, times, leads, labels)
+    made_with = _made_with(forecaster, states, times, leads, labels)
+    template.attrs |= {
+        "source": f"skyweave {version('skyweave')}, {named(forecaster)}",
+        "initial": str(initial.encoding.get("source", "in memory")),
+        "made_with": json.dumps(made_with),
+    }
     if out is None or not str(out).rstrip("/").endswith(".zarr"):
         template = _filled(template)
         for i, time in enumerate(times):
@@ -114,11 +121,11 @@ def forecast(
         if out is not None:
             write(template, out, overwrite, message="forecast")
         return template
-    digest = _digest(forecaster, states, times, leads, labels)
+    digest = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()
     per_lead = 4 * states[0].numel()
     chunk = int(min(len(leads), max(1, UNIT_BYTES // per_lead)))
     path = Path(out)
-    finished = set() if overwrite else done_units(path, digest)
+    finished = set() if overwrite else done_units(path, digest, made_with)
     if not finished:
         sizes = {
             d: chunk if d == "lead_time" else 1 if d == "init_time" else n for d, n in template.sizes.items()
@@ -256,23 +263,25 @@ def _read_back(path: Path, spec: StateSpec, i: int, lead: int) -> Tensor:
     return torch.from_numpy(np.stack(fields, axis=1))
 
 
-def _digest(
+def _made_with(
     forecaster: Forecaster, states: list[Tensor], times: list[Any], leads: np.ndarray, labels: list[int]
-) -> str:
-    settings = [
-        forecaster.spec.to_dict(),
-        forecaster.grid.to_dict(),
-        forecaster.time_step,
-        str(times),
-        leads.tolist(),
-        labels,
-        getattr(forecaster, "noise", 0),
-        getattr(forecaster, "seed", 0),
-        str(getattr(forecaster, "config", "")),
-    ]
-    digest = hashlib.sha256(json.dumps(settings, default=str).encode())
+) -> dict[str, Any]:
+    """Everything that a forecast depends on."""
+    digest = hashlib.sha256()
     for state in states:
         digest.update(state.numpy().tobytes())
-    if isinstance(forecaster, Emulator):
-        digest.update(forecaster.fingerprint().encode())
-    return digest.hexdigest()
+    return {
+        "forecaster": forecaster.fingerprint()
+        if isinstance(forecaster, Emulator)
+        else type(forecaster).__name__,
+        "variables": list(forecaster.spec.names),
+        "grid": forecaster.grid.to_dict(),
+        "time_step": forecaster.time_step,
+        "initial_times": [str(time) for time in times],
+        "initial_states_digest": digest.hexdigest(),
+        "leads": leads.tolist(),
+        "members": labels,
+        "noise": getattr(forecaster, "noise", 0),
+        "seed": getattr(forecaster, "seed", 0),
+        "config": str(getattr(forecaster, "config", "")),
+    }

@@ -217,9 +217,10 @@ def write_in_blocks(
         "source": str(ds.encoding.get("source")),
         "sizes": dict(ds.sizes),
     }
+    ds = ds.assign_attrs(made_with=json.dumps(settings, default=str))
     identity = json.dumps(settings, sort_keys=True, default=str).encode() + ds[time].values.tobytes()
     digest = hashlib.sha256(identity).hexdigest()
-    done = done_units(path, digest) if partial_store(path).is_dir() and not overwrite else set()
+    done = done_units(path, digest, settings) if partial_store(path).is_dir() and not overwrite else set()
     if not done:
         chunks: dict[Hashable, int] = {d: n for d, n in ds.sizes.items()}
         create_store(ds, path, chunks={**chunks, time: block}, overwrite=overwrite, message=message)
