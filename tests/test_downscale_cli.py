@@ -156,3 +156,15 @@ def test_a_rollout_over_test_days_is_scored_by_distance_from_the_last_true_day(f
     assert "days after" in out
     assert "RMSE bicubic" in out
     assert main(["downscale", "evaluate", str(file), "--days", "2005-06-01", "2005-06-09"]) == 2
+
+
+def test_info_tells_what_a_downscaler_and_its_encoder_are(file, capsys):
+    config = downscale.load_downscaling(file)
+    folder = config.out / "all-all"
+    assert main(["info", str(folder / "ddpm.safetensors")]) == 0
+    out = capsys.readouterr().out
+    for word in ("downscaler ddpm of dust", "all, all", "12 x 16", "epochs", "encoder R2", "persistence"):
+        assert word in out, word
+    (encoder,) = folder.glob("encoder-*.safetensors")
+    assert main(["info", str(encoder)]) == 0
+    assert "transfer encoder unet of 2 days" in capsys.readouterr().out

@@ -200,6 +200,35 @@ def evaluate(
     print(evaluation_table(found, step=settings.step_name))
 
 
+def described(header: dict[str, Any], weights: int) -> list[str]:
+    """What a trained downscaler or encoder is, in a few lines."""
+    from skyweave.grid import Grid
+
+    metadata = header["metadata"]
+    if header["kind"] == "transfer encoder":
+        training, scores = metadata, metadata.get("scores", {})
+        lines = [
+            f"transfer encoder {header['encoder']['kind']} of {header['encoder']['days']} days, {weights:,} weights"
+        ]
+    else:
+        training, scores = metadata["training"], metadata.get("encoder", {}).get("scores", {})
+        lines = [
+            f"downscaler {header['name']} of {', '.join(metadata['variables'])}, {weights:,} weights with its encoder",
+            f"  area, season {metadata['area']}, {metadata['season']}",
+            f"  fine grid    {Grid.from_dict(metadata['grid']).describe()}",
+            f"  trained on   {' to '.join(day[:16] for day in metadata['training_days'])}",
+        ]
+    lines.append(
+        f"  training     {training['epochs']} epochs, {training['minutes']:g} minutes, {training['ended']}; best loss "
+        f"{training['loss']:.4g} in epoch {training['best_epoch']}"
+    )
+    if scores:
+        lines.append(
+            f"  encoder R2   {scores['r2']:.3f} on test days, persistence {scores['r2_persistence']:.3f}"
+        )
+    return lines
+
+
 def _settings(path: Path) -> DownscaleConfig:
     from skyweave.downscale.config import load_downscaling
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def info(file: Path, /) -> None:
-    """Describe a prior, an emulator or an output.
+    """Describe a prior, an emulator, a downscaler or an output.
 
     Parameters
     ----------
     file
-        A prior or an emulator (.safetensors), the name of a prior that comes with the package, or an output of
-        `skyweave reconstruct` (.zarr or .nc).
+        A prior, an emulator, a downscaler or its encoder (.safetensors), the name of a prior that comes with
+        the package, or an output (.zarr or .nc).
     """
     from skyweave.errors import SkyweaveError
     from skyweave.prior.storage import shipped
@@ -25,7 +25,14 @@ def info(file: Path, /) -> None:
         from skyweave.cli.describe import describe_prior
         from skyweave.prior.storage import read_tensors
 
-        if read_tensors(file, "a prior or an emulator")[0].get("kind") == "emulator":
+        header, tensors = read_tensors(file, "a prior, an emulator or a downscaler")
+        if header.get("kind") in ("downscaler", "transfer encoder"):
+            from skyweave.cli.downscale import described as told
+
+            weights = sum(t.numel() for t in tensors.values())
+            print("\n".join([str(file), *told(header, weights)]))
+            return
+        if header.get("kind") == "emulator":
             from skyweave.cli.emulate import described
             from skyweave.emulate.emulator import open_emulator
 
