@@ -25,6 +25,7 @@ from skyweave.emulate import (
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.write import write
+from skyweave.prior.checkpoint import load_checkpoint
 from skyweave.prior.storage import read_tensors, write_tensors
 from skyweave.state import to_tensor
 
@@ -144,6 +145,14 @@ def test_resumed_equals_uninterrupted(folder, tmp_path, monkeypatch):
         train_emulator(broken.model_copy(update={"batch": 3}))
     # What is finished is not trained again, only put together.
     assert train_emulator(broken).fingerprint() == whole.fingerprint()
+    # Runs of before told their settings by the keys of their file.
+    with monkeypatch.context() as patch:
+        told = config.model_dump(mode="json", by_alias=True)
+        patch.setattr(module._Run, "_comparable", lambda run: {k: told[k] for k in told if k not in run.free})
+        earlier = train_emulator(config.model_copy(update={"out": tmp_path / "earlier"}))
+    assert "validate" in load_checkpoint(tmp_path / "earlier" / "checkpoint.safetensors").config["split"]
+    again = train_emulator(config.model_copy(update={"out": tmp_path / "earlier"}))
+    assert again.fingerprint() == earlier.fingerprint()
 
 
 def test_a_time_budget_ends_the_run(folder, tmp_path):

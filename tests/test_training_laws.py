@@ -218,3 +218,19 @@ def test_an_interrupted_run_keeps_what_it_has_done(fields, tmp_path, monkeypatch
     training.train(settings)
     training.train(config(fields, tmp_path / "whole", checkpoint_every=1000))
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
+
+
+def test_time_that_runs_out_while_validating_ends_with_what_was_learnt(fields, tmp_path, monkeypatch):
+    scores = training._Run._scores
+
+    def slow(self):
+        self.started -= 3600
+        return scores(self)
+
+    monkeypatch.setattr(training._Run, "_scores", slow)
+    settings = config(fields, tmp_path / "out", max_minutes=30, checkpoint_every=1000, validate_every=2)
+    made = training.train(settings)
+    steps = made.metadata["steps"]
+    assert 0 < steps < settings.steps
+    assert open_prior(tmp_path / "out" / "prior.safetensors").metadata["steps"] == steps
+    assert training.train(settings).metadata["steps"] == steps

@@ -117,9 +117,10 @@ class TrainingRun(ABC):
         report = Reporter(c.steps, self.out, self.processes.is_global_zero)
         if self.progress.step:
             report.say(f"continuing at step {self.progress.step}")
-        saved = time.monotonic()
+        saved, finished = time.monotonic(), False
         try:
-            while not self.complete:
+            # Asked once a step: time that runs out during a validation ends the run a step later, with a checkpoint.
+            while not finished:
                 if stop():
                     self._save()
                     report.say(f"stopped at step {self.progress.step}; the same command continues")
@@ -183,7 +184,9 @@ class TrainingRun(ABC):
                 )
             return None
         saved, mine = load_checkpoint(path), self._comparable()
-        changed = sorted(k for k in mine if mine[k] != saved.config.get(k))
+        # Keys may stand there by their names or by those that a file of settings has.
+        other = self.config.model_dump(mode="json", by_alias=True)
+        changed = sorted(k for k in mine if saved.config.get(k) not in (mine[k], other[k]))
         if changed:
             raise SkyweaveError(
                 f"{self.out} holds a run with other settings ({', '.join(changed)}); "
