@@ -20,7 +20,9 @@ def test_dates_and_their_beginnings_stay_as_they_are(text):
     assert check_date(text) == text
 
 
-@pytest.mark.parametrize("text", ["June", "1.6.2015", "2015-13", "2015-06-32", "2015-6-1", "", "20150601"])
+@pytest.mark.parametrize(
+    "text", ["June", "1.6.2015", "2015-13", "2015-06-32", "2015-6-1", "", "20150601", "2015-06-01T24"]
+)
 def test_what_is_no_date_is_refused_by_name(text):
     with pytest.raises(SkyweaveError, match=f"^start '{text}' is not a date"):
         check_date(text, "start")

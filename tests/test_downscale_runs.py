@@ -252,6 +252,13 @@ def test_refusals(fitted, tmp_path):
         rollout(config, end="2005-08-01")
     with pytest.raises(SkyweaveError, match=r"end 2006: the coarse record.*has 2005-06-01 to 2005-08-29"):
         rollout(config, end="2006")
+    with pytest.raises(SkyweaveError, match=r"end 2005-08-30: the coarse record"):
+        rollout(config, end="2005-08-30")
+    for wrong in ({"end": "2005-02-30"}, {"end": "9999"}, {"start": "0000"}):
+        with pytest.raises(SkyweaveError):
+            rollout(config, **wrong)
+    with pytest.raises(SkyweaveError, match="cannot read '2005-02-30' to '2005-08-01'"):
+        predict(config, days=("2005-02-30", "2005-08-01"))
     for wrong in ({"end": "August"}, {"start": "1.8.2005"}):
         with pytest.raises(SkyweaveError, match="is not a date; write 2015"):
             rollout(config, **wrong)

@@ -11,7 +11,7 @@ from skyweave.errors import SkyweaveError
 
 __all__ = ["Period", "check_date", "check_period"]
 
-WRITTEN = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d+)?)?)?Z?)?)?)?")
+WRITTEN = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d(\.\d+)?)?)?Z?)?)?)?")
 
 
 def check_date(text: str, what: str = "") -> str:

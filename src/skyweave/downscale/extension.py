@@ -21,6 +21,7 @@ from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.splits import split_days
 from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder
+from skyweave.io.select import begin_of, between
 
 __all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area"]
 
@@ -208,7 +209,7 @@ def area_days(config: DownscaleConfig, models: AreaModels, days: str | tuple[str
                 parts.append(getattr(split, days))
         return np.sort(np.concatenate(parts))
     index = pd.DatetimeIndex(models.record.days)
-    inside = np.arange(len(index))[index.slice_indexer(*check_period(days, "days"))]
+    inside = np.arange(len(index))[between(index, *check_period(days, "days"))]
     gaps = models.record.fine.missing(config.split.filled) > 0
     fit = [d for d in inside if d >= config.lags and not gaps[d - config.lags : d].any()]
     fit = [d for d in fit if models.season(d) in models.trained]
@@ -244,7 +245,7 @@ def _rollout_days(models: AreaModels, start: str | None, end: str | None) -> Ind
                 f"the coarse record ends with the fine one, {record.days[-1]!s:.10}; there is nothing to roll out to"
             )
     else:
-        first = int(index.slice_indexer(check_date(start, "start"), None).start)
+        first = int(between(index, check_date(start, "start"), None).start)
         if first < lags or first == len(index) or not complete[first - lags : first].all():
             there = record.days[np.flatnonzero(complete)]
             raise SkyweaveError(
@@ -252,8 +253,8 @@ def _rollout_days(models: AreaModels, start: str | None, end: str | None) -> Ind
                 f"are from {day_names(there[:1])} to {day_names(there[-1:])}; leave start out to begin behind them"
             )
     span = f"{day_names(record.days[:1])} to {day_names(record.days[-1:])}"
-    last = len(index) if end is None else int(index.slice_indexer(None, check_date(end, "end")).stop)
-    if end is not None and last == len(index) and end[:10] > str(record.days[-1])[: len(end[:10])]:
+    last = len(index) if end is None else int(between(index, None, check_date(end, "end")).stop)
+    if last == len(index) and end is not None and begin_of(end) >= record.days[-1] + record.step:
         raise SkyweaveError(f"end {end}: the coarse record, which drives the rollout, has {span}")
     if last <= first:
         raise SkyweaveError(

@@ -13,6 +13,7 @@ from skyweave.downscale.config import SEASONS, Season, SplitConfig
 from skyweave.downscale.data import day_names
 from skyweave.downscale.records import Record
 from skyweave.errors import SkyweaveError
+from skyweave.io.select import between
 
 __all__ = ["Skipped", "Split", "season_start", "split_days"]
 
@@ -178,7 +179,7 @@ def _within(days: NDArray[np.datetime64], period: tuple[str, str] | None) -> NDA
         return np.ones(len(days), bool)
     index = pd.DatetimeIndex(days)
     out = np.zeros(len(days), bool)
-    out[index.slice_indexer(*period)] = True
+    out[between(index, *period)] = True
     return out
 
 

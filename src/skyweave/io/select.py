@@ -74,16 +74,29 @@ def select_time(ds: xr.Dataset, time: Any, where: str = "dataset") -> xr.Dataset
     start, end = _period(time)
     index = ds.indexes[name]
     ordered = index.sort_values()
-    try:
-        inside = ordered[ordered.slice_indexer(start, end)]
-    except (ValueError, TypeError, KeyError) as exc:
-        raise SkyweaveError(
-            f"time: cannot read the period {start!r} to {end!r} ({exc}); write dates as 2019-03-01T06:00"
-        ) from exc
+    inside = ordered[between(ordered, start, end)]
     keep = np.flatnonzero(index.isin(inside))
     if keep.size == 0:
         raise SkyweaveError(f"{where}: no time step from {start} to {end}; the file has {span_of(ds)}")
     return ds.isel({name: as_slice(keep)})
+
+
+def between(ordered: pd.Index, start: Any, end: Any) -> slice:
+    """The part of an index in order from start to end, both included; either may be None or part of a date; UTC.
+
+    Raises:
+        SkyweaveError: no dates of the index's calendar.
+    """
+    try:
+        return ordered.slice_indexer(_utc(start), _utc(end))
+    except (ValueError, TypeError, KeyError) as exc:
+        told = " to ".join(repr(date) for date in (start, end) if date is not None)
+        raise SkyweaveError(f"time: cannot read {told} ({exc}); write dates as 2019-03-01T06:00") from exc
+
+
+def begin_of(date: str) -> np.datetime64:
+    """The first moment of a date or part of one, UTC."""
+    return pd.Timestamp(_utc(date)).to_datetime64()
 
 
 def _period(time: Any) -> tuple[Any, Any]:

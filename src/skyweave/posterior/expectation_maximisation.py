@@ -24,6 +24,7 @@ from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.reconstruct import reconstruct
 from skyweave.posterior.sample import Method
 from skyweave.prior.config import TrainConfig
+from skyweave.prior.data import select_period
 from skyweave.prior.prepare import TrainingData, prepare
 from skyweave.prior.space_time import SpaceTimeErrorModel, estimate_space_time_covariance
 from skyweave.prior.storage import LearntPrior
@@ -181,7 +182,8 @@ def _record(config: TrainConfig) -> xr.Dataset:
     region = None if config.data.region is None else config.data.region.model_dump(exclude_none=True)
     whole = open_fields(config.data.paths, config.data.variables, region=region)
     name = str(whole[config.data.variables[0]].dims[0])
-    periods = [whole.sel({name: slice(*p)}) for p in (config.split.train, config.split.validate_)]
+    wanted = {"train": config.split.train, "validate": config.split.validate_}
+    periods = [select_period(whole, name, *period, what) for what, period in wanted.items()]
     return xr.concat(sorted(periods, key=lambda p: p[name].values[0]), dim=name)
 
 

@@ -80,7 +80,7 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _apart(self) -> SplitConfig:
-        (a, b), (c, d) = self.train, self.validate_
+        a, b, c, d = (day.replace(" ", "T") for day in (*self.train, *self.validate_))
         if not (b < c and not c.startswith(b)) and not (d < a and not a.startswith(d)):
             raise ValueError(f"training ({a} to {b}) and validation ({c} to {d}) overlap")
         return self
