@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import OrderedDict
 
 import cftime
@@ -236,6 +237,28 @@ def test_leads_may_be_hours_units_others_of_their_kind_and_members_absent(tmp_pa
     model = open_forecast(tmp_path / "forecast.nc", ONE, START)
     after = model.step(torch.zeros(2, 1, *GRID.shape), START)
     np.testing.assert_allclose(after[:, 0, 0, 0], [6, 6], atol=1e-3)
+
+
+@pytest.mark.parametrize("calendar", ["standard", "proleptic_gregorian"])
+def test_dates_of_cftime_and_of_numpy_meet_where_their_calendar_is_the_same(calendar):
+    begin = cftime.datetime(2020, 1, 1, calendar=calendar)
+    later_on = np.array([begin + datetime.timedelta(hours=6 * k) for k in range(5)])
+    numpy = forecast_file().isel(init_time=[0])
+    other = numpy.drop_vars("init_time").assign_coords(init_time=("init_time", [begin]))
+    state = torch.zeros(1, 1, *GRID.shape)
+    for data in (numpy, other, numpy.assign_coords(valid_time=("lead_time", later_on))):
+        for wanted in (None, START, begin, str(START)):
+            model = open_forecast(data, ONE, wanted)
+            for time in (START, begin):
+                assert model.step(state, time)[0, 0, 0, 0] == pytest.approx(6)
+
+
+def test_an_initial_time_may_be_text():
+    ds = forecast_file().isel(init_time=0, drop=True)
+    valid = START + np.arange(0, 30, 6).astype("timedelta64[h]")
+    for data in (ds, ds.assign_coords(time=("lead_time", valid))):
+        model = open_forecast(data, ONE, str(START))
+        assert model.step(torch.zeros(1, 1, *GRID.shape), START)[0, 0, 0, 0] == pytest.approx(6)
 
 
 def test_what_a_file_of_forecasts_cannot_answer_is_said():

@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.emulate.forecaster import calendar_of, check_state, later
+from skyweave.emulate.forecaster import calendar_of, check_state, later, seconds_from
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates
@@ -105,10 +105,7 @@ class ForecastFile:
                 f"{source_of(self.data)}: its times are of the {mine} calendar, the time asked for ({time}) of the "
                 f"{theirs} one; convert one of them"
             )
-        span = time - self.init_time
-        return (
-            float(span / np.timedelta64(1, "s")) if isinstance(span, np.timedelta64) else span.total_seconds()
-        )
+        return seconds_from(self.init_time, time)
 
 
 def open_forecast(
@@ -129,7 +126,7 @@ def open_forecast(
     """
     data = source if isinstance(source, xr.Dataset) else open_one(str(source))
     where = source_of(data)
-    if isinstance(init_time, date):  # such as a date of a YAML file; those of cftime are none
+    if isinstance(init_time, date | str):  # such as a date of a YAML file; those of cftime are none
         init_time = pd.Timestamp(init_time).to_datetime64()
     data = _by_lead_time(data, init_time)
     lead = _lead_name(data)
@@ -179,9 +176,7 @@ def _check_valid_times(data: xr.Dataset, start: Any, lead: str) -> None:
                 f"{source_of(data)}: {name} is of the {mine} calendar, the initial time {start} of the {theirs} one; "
                 "convert one of them"
             )
-        span = stamps.values[-1] - start
-        seconds = float(span / np.timedelta64(1, "s")) if mine == "standard" else span.total_seconds()
-        if abs(seconds - _lead_seconds(data)[-1]) > 1:
+        if abs(seconds_from(start, stamps.values[-1]) - _lead_seconds(data)[-1]) > 1:
             raise SkyweaveError(
                 f"{source_of(data)}: {name} ends at {stamps.values[-1]}, but a forecast from {start} of "
                 f"{_lead_seconds(data)[-1] / 3600:g} h ends elsewhere; is the initial time right?"
@@ -218,13 +213,7 @@ def _by_lead_time(data: xr.Dataset, init_time: Any) -> xr.Dataset:
         raise SkyweaveError(
             f"{source_of(data)}: its times are of the {mine} calendar, the initial time of the {theirs} one"
         )
-    if mine == "standard":
-        start = pd.Timestamp(start).to_datetime64()
-    spans = [stamp - start for stamp in stamps]
-    seconds = [
-        s / np.timedelta64(1, "s") if isinstance(s, np.timedelta64) else s.total_seconds() for s in spans
-    ]
-    leads = (time, np.array(seconds), {"units": "s"})
+    leads = (time, np.array([seconds_from(start, stamp) for stamp in stamps]), {"units": "s"})
     return data.assign_coords(lead_time=leads).swap_dims({time: "lead_time"}).drop_vars(time)
 
 
@@ -240,9 +229,7 @@ def _chosen(starts: np.ndarray, wanted: Any, where: str) -> Any:
         raise SkyweaveError(
             f"{where}: its times are of the {mine} calendar, the initial time asked for of the {theirs} one"
         )
-    if mine == "standard" and not hasattr(wanted, "calendar"):
-        wanted = pd.Timestamp(wanted).to_datetime64()
-    same = [s for s in starts if s == wanted]
+    same = [s for s in starts if seconds_from(wanted, s) == 0]
     if not same:
         raise SkyweaveError(f"{where}: no forecast starts at {wanted}; it has {starts[0]} to {starts[-1]}")
     return same[0]

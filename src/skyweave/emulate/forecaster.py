@@ -126,6 +126,21 @@ def calendar_of(time: Any) -> str:
     return "standard" if isinstance(time, (np.datetime64, datetime.date, str)) else "numbers"
 
 
+def seconds_from(start: Any, time: Any) -> float:
+    """Seconds from one time to another of the same calendar, as `calendar_of` tells them; of whatever kind each is."""
+    span = _plain(time) - _plain(start)
+    if isinstance(span, np.timedelta64):
+        return float(span / np.timedelta64(1, "s"))
+    return float(span.total_seconds() if isinstance(span, datetime.timedelta) else span)
+
+
+def _plain(time: Any) -> Any:
+    """A time of the standard calendar as datetime64, be it of cftime, a datetime or text; others as they are."""
+    if calendar_of(time) != "standard":
+        return time
+    return pd.Timestamp(time.isoformat() if hasattr(time, "calendar") else time).to_datetime64()
+
+
 def check_calendar(own: str | None, time: Any, what: str) -> None:
     """Refuse a time of another calendar than that of the training data, where both are known.
 
