@@ -201,3 +201,8 @@ def test_the_units_of_a_table_are_stated_where_it_has_them():
 def test_settings_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(SkyweaveError, match=message):
         reconstruct(truth(8), **wrong)
+
+
+def test_numbers_of_numpy_are_settings_too():
+    made = reconstruct(truth(6), steps=np.int64(4), members=2)
+    assert made.attrs["method"].count("steps") == 1

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from skyweave.downscale.data import Samples
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.transform import StateTransform
 
-__all__ = ["DOWNSCALING_BASELINES", "Bicubic", "Persistence", "QuantileMapped"]
+__all__ = ["DOWNSCALING_BASELINES", "Bicubic", "Persistence", "QuantileMapped", "find_baseline"]
 
 Indices = NDArray[np.int64]
 AT_ONCE = 64
@@ -140,3 +140,15 @@ DOWNSCALING_BASELINES: dict[str, Callable[[Samples, ArrayLike], Callable[[ArrayL
     "persistence": Persistence,
 }
 """Baselines of downscaling by name."""
+
+
+def find_baseline(name: str) -> Callable[[Samples, ArrayLike], Callable[[ArrayLike], Tensor]]:
+    """What fits the baseline of a name.
+
+    Raises:
+        SkyweaveError: there is none.
+    """
+    if name not in DOWNSCALING_BASELINES:
+        hint = did_you_mean(name, list(DOWNSCALING_BASELINES))
+        raise SkyweaveError(f"no baseline {name!r}{hint}; there are {', '.join(DOWNSCALING_BASELINES)}")
+    return DOWNSCALING_BASELINES[name]

@@ -13,6 +13,8 @@ from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.prior.storage import LearntPrior
 
 WIDTH = 24
+LONG = 1000
+"""Characters shown of what an output is made with, which lists each of its times."""
 
 
 def row(key: str, value: object) -> str:
@@ -71,7 +73,10 @@ def describe_output(ds: xr.Dataset) -> list[str]:
             shares = ((field.values == value).mean() for value in values)
             parts = (f"{m} {100 * share:.1f} %" for m, share in zip(meanings, shares, strict=True))
             lines.append(row(str(name), ", ".join(parts)))
-    return lines + [row(key, _flat(value)) for key, value in ds.attrs.items()]
+    told = {key: _flat(value) for key, value in ds.attrs.items()}
+    if len(told.get("made_with", "")) > LONG:
+        told["made_with"] = f"{told['made_with'][:LONG]} ... ({len(told['made_with'])} characters)"
+    return lines + [row(key, text) for key, text in told.items()]
 
 
 def _counts(table: Any) -> list[tuple[str, int]]:

@@ -79,7 +79,7 @@ class CycleRecord:
             "observations": str(observed.report),
             "prior": prior.path or "in memory",
             "model": named(model),
-            "settings": json.dumps(asdict(settings)),
+            "settings": json.dumps(asdict(settings), default=str),
             "made_with": json.dumps(self.made_with, default=str),
         }
         self.path = None if out is None else Path(out)

@@ -111,7 +111,7 @@ def forecast(
     template.attrs |= {
         "source": f"skyweave {version('skyweave')}, {named(forecaster)}",
         "initial": str(initial.encoding.get("source", "in memory")),
-        "made_with": json.dumps(made_with),
+        "made_with": json.dumps(made_with, default=str),
     }
     if out is None or not str(out).rstrip("/").endswith(".zarr"):
         template = _filled(template)
@@ -121,7 +121,7 @@ def forecast(
         if out is not None:
             write(template, out, overwrite, message="forecast")
         return template
-    digest = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(made_with, default=str).encode()).hexdigest()
     per_lead = 4 * states[0].numel()
     chunk = int(min(len(leads), max(1, UNIT_BYTES // per_lead)))
     path = Path(out)

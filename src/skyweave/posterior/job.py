@@ -176,7 +176,7 @@ class Job:
                 if k in ("train", "files", "steps")
             },
             "observations": str(self.observed.report),
-            "method": json.dumps(self.method.to_dict()),
+            "method": json.dumps(self.method.to_dict(), default=str),
             "made_with": json.dumps(self.plan.settings, default=str),
             "seed": self.settings.seed,
             "recalibration_factor": 1.0 if self.factor is None else self.factor,

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skyweave.baselines.downscaling import DOWNSCALING_BASELINES
+from skyweave.baselines.downscaling import DOWNSCALING_BASELINES, find_baseline
 from skyweave.downscale.area_models import AreaModels, settings_with
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.fitting import Fitted, model_path
 from skyweave.downscale.opening import open_record
 from skyweave.downscale.task import Task, prepare_task
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError
 from skyweave.transform import Log10Standardise
 from skyweave.verify.daily import daily_scores
 from skyweave.verify.ensemble import coverage
@@ -154,10 +154,7 @@ def evaluate(
 
 
 def _baseline(task: Task, name: str) -> Callable[[int], Fields]:
-    if name not in DOWNSCALING_BASELINES:
-        hint = did_you_mean(name, list(DOWNSCALING_BASELINES))
-        raise SkyweaveError(f"no baseline {name!r}{hint}; there are {', '.join(DOWNSCALING_BASELINES)}")
-    fitted = DOWNSCALING_BASELINES[name](task.samples, task.split.training)
+    fitted = find_baseline(name)(task.samples, task.split.training)
     return lambda day: fitted([day]).numpy()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skyweave.baselines.downscaling import DOWNSCALING_BASELINES
+from skyweave.baselines.downscaling import find_baseline
 from skyweave.downscale.area_models import AreaModels, settings_with
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.extension import rollout_area
@@ -74,7 +74,7 @@ def evaluate_rollout(
             fields = np.stack([made[v].values for v in record.fine.names], 2)
             rows += _scored(task, chosen, model_path(own, area, season, name).stem, fields)
         for name in baselines:
-            fitted = DOWNSCALING_BASELINES[name](task.samples, task.split.training)
+            fitted = find_baseline(name)(task.samples, task.split.training)
             rows += _scored(task, chosen, name, fitted(chosen).numpy()[None, :])
     if not rows:
         raise SkyweaveError(
