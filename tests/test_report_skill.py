@@ -44,3 +44,7 @@ def test_refusals():
         skill_from_reports([1, np.nan, 3], [1, 2, 3], 1.0)
     with pytest.raises(SkyweaveError, match="less than their errors of 9"):
         skill_from_reports([1, 2, 3], [1, 2, 3], 9.0)
+    with pytest.raises(SkyweaveError, match="2 errors of 3 reports"):
+        skill_from_reports([1, 2, 3], [1, 2, 3], [0.1, 0.1])
+    with pytest.raises(SkyweaveError, match="missing values"):
+        skill_from_reports([1, 2, 3], [1, 2, 3], [0.1, np.nan, 0.1])

@@ -58,12 +58,14 @@ def skill_from_reports(reports: ArrayLike, forecasts: ArrayLike, error: ArrayLik
     Reference: Hollingsworth and Lonnberg 1986, doi 10.1111/j.1600-0870.1986.tb00460.x, for errors from innovations;
     DelSole and Tippett 2007, doi 10.1029/2006RG000202, for what a forecast adds to the climate.
     """
-    a, f = (np.asarray(values, float).ravel() for values in (reports, forecasts))
-    r = float(np.mean(np.square(np.broadcast_to(np.asarray(error, float), a.shape)))) if a.size else 0.0
+    a, f, e = (np.asarray(values, float).ravel() for values in (reports, forecasts, error))
     if a.shape != f.shape or a.size < 2:
         raise SkyweaveError(f"{a.size} reports and {f.size} forecasts; there must be as many, two or more")
-    if not (np.isfinite(a).all() and np.isfinite(f).all()):
-        raise SkyweaveError("missing values among reports or forecasts; leave them out")
+    if e.size not in (1, a.size):
+        raise SkyweaveError(f"{e.size} errors of {a.size} reports; give one, or one for each")
+    if not all(np.isfinite(values).all() for values in (a, f, e)):
+        raise SkyweaveError("missing values among reports, forecasts or errors; leave them out")
+    r = float(np.mean(e**2))
     c = float(np.mean(a**2)) - r
     if c <= 0:
         raise SkyweaveError(
