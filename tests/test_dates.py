@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel
 
 from skyweave.config import parse_config
-from skyweave.dates import Period, check_date, check_period
+from skyweave.dates import Moment, Period, check_date, check_period
 from skyweave.errors import SkyweaveError
 
 
@@ -48,3 +48,29 @@ def test_a_period_ends_after_it_begins(first, last, fits):
         check_period((first, last), "overlap")
     with pytest.raises(SkyweaveError, match=r"period: the first date, .*, is after the last"):
         parse_config({"period": [first, last]}, Settings)
+
+
+class Moments(BaseModel):
+    times: list[Moment]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (2001, "2001-01-01T00:00:00"),
+        ("2001", "2001-01-01T00:00:00"),
+        ("2001-02-03", "2001-02-03T00:00:00"),
+        ("2001-02-03 3:00:00", "2001-02-03T03:00:00"),
+        ("2001-02-03T03:00:00+02:00", "2001-02-03T01:00:00"),
+        ("2001-02-03T03:00Z", "2001-02-03T03:00:00"),
+    ],
+)
+def test_times_of_a_configuration_are_read_in_utc(given, found):
+    (time,) = parse_config({"times": [given]}, Moments).times
+    assert time.isoformat() == found
+
+
+@pytest.mark.parametrize("given", ["June", "2001-02-30", "20010203T25", "3.2.2001"])
+def test_times_that_are_none_are_refused(given):
+    with pytest.raises(SkyweaveError, match=r"times\.0: .* is not a date; write 2015-06-01"):
+        parse_config({"times": [given]}, Moments)

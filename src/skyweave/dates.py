@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator
+import pandas as pd
+from pydantic import AfterValidator, BeforeValidator
 
 from skyweave.errors import SkyweaveError
 
-__all__ = ["Period", "check_date", "check_period"]
+__all__ = ["Moment", "Period", "check_date", "check_period"]
 
 WRITTEN = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d(\.\d+)?)?)?Z?)?)?)?")
 
@@ -52,6 +54,23 @@ def _valid(period: tuple[str, str]) -> tuple[str, str]:
     except SkyweaveError as error:
         raise ValueError(str(error)) from None
 
+
+def _moment(value: object) -> object:
+    """A year, a date or a time as it stands in YAML; zones are read and taken to UTC."""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        return value
+    text = f"{value:04d}" if isinstance(value, int) else value.strip()
+    try:
+        if not re.match(r"\d{4}(-|$)", text):
+            raise ValueError
+        found = pd.Timestamp(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date; write 2015-06-01 or 2015-06-01T03:00") from None
+    return (found if found.tz is None else found.tz_convert("UTC").tz_localize(None)).to_pydatetime()
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+"""A time of a section of a configuration, UTC."""
 
 Period = Annotated[tuple[str, str], AfterValidator(_valid)]
 """First and last date of a section of a configuration."""

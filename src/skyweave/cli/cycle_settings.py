@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 
 from skyweave.cli.settings import Error, Positive, Source
 from skyweave.config import RegionSection, Section
-from skyweave.dates import Period
+from skyweave.dates import Moment, Period
 from skyweave.errors import SkyweaveError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class CycleConfig(Section):
     like: str | None = None
     region: RegionSection | None = None
     period: Period | None = None
-    times: list[datetime] | None = None
+    times: list[Moment] | None = None
     initial: str | None = None
     members: int = Field(32, ge=3)
     seed: int = Field(0, ge=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 
 from skyweave.cli.settings import Source
 from skyweave.config import RegionSection, Section
-from skyweave.dates import Period
+from skyweave.dates import Moment, Period
 
 __all__ = ["ForecastSection", "FuseConfig", "PastSection"]
 
@@ -22,7 +21,7 @@ class ForecastSection(Section):
     """
 
     path: str
-    init_time: datetime | None = None
+    init_time: Moment | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from skyweave.config import RegionSection, Section, parse_config, read_yaml
-from skyweave.dates import Period
+from skyweave.dates import Moment, Period
 from skyweave.errors import SkyweaveError, did_you_mean
 
 if TYPE_CHECKING:
@@ -224,7 +223,7 @@ class ReconstructConfig(Section):
     like: str | None = None
     region: RegionSection | None = None
     period: Period | None = None
-    times: list[datetime] | None = None
+    times: list[Moment] | None = None
     domain_mask: FieldSection | None = None
     members: int = Field(16, ge=1)
     seed: int = Field(0, ge=0)

@@ -58,10 +58,11 @@ class CycleRecord:
         self.same = model.grid.same_as(target.grid)
         self.places = (self.lat, self.lon) if self.same else ("forecast_lat", "forecast_lon")
         self.sources = [source.name for source in observed.sources]
+        values = asdict(settings) | {"method": settings.method.to_dict()}
         self.made_with = {
             "prior": prior.fingerprint(),
             "observations": observed.fingerprint(),
-            "settings": asdict(settings),
+            "settings": values,
             "model": f"{type(model).__name__} {getattr(model, 'fingerprint', lambda: '')()}",
             "model_error": repr(model_error),
             "given": given,
@@ -79,7 +80,7 @@ class CycleRecord:
             "observations": str(observed.report),
             "prior": prior.path or "in memory",
             "model": named(model),
-            "settings": json.dumps(asdict(settings), default=str),
+            "settings": json.dumps(values, default=str),
             "made_with": json.dumps(self.made_with, default=str),
         }
         self.path = None if out is None else Path(out)

@@ -248,6 +248,8 @@ def _rollout_days(models: AreaModels, start: str | None, end: str | None) -> Ind
         first = int(between(index, check_date(start, "start"), None).start)
         if first < lags or first == len(index) or not complete[first - lags : first].all():
             there = record.days[np.flatnonzero(complete)]
+            if not len(there):
+                raise SkyweaveError(f"start {start}: the fine record has no complete {step} at all")
             raise SkyweaveError(
                 f"start {start}: the {lags} {step}s before it are not all in the fine record, whose complete {step}s "
                 f"are from {day_names(there[:1])} to {day_names(there[-1:])}; leave start out to begin behind them"
