@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from dataclasses import replace
+from functools import cache, partial
 from itertools import repeat
 from typing import Any
 
@@ -23,16 +23,15 @@ import numpy as np
 import torch
 import xarray as xr
 from common import FIGURES, ROOT, emit
-from cycling import NCEP, stations
+from cycling import NCEP
+from lead_time_common import LEADS, STATION_ERROR, Forecasts, emulator, hindcasts, prior
 from torch import Tensor
 
 import skyweave
 from skyweave.cycle import Cycler, CycleSettings, LeadTimeSkill, fuse_forecasts, skill_from_reports
 from skyweave.cycle.assimilate import climate_radius
 from skyweave.cycle.transform import Domain
-from skyweave.emulate import fit_forecaster, open_emulator
-from skyweave.emulate.emulator import Emulator
-from skyweave.emulate.hindcast import hindcast_starts, past_forecasts
+from skyweave.emulate import fit_forecaster
 from skyweave.grid import Grid
 from skyweave.io import open_fields
 from skyweave.observe.assemble import ObservationSet, assemble, no_observations
@@ -40,83 +39,19 @@ from skyweave.observe.errors import ErrorModel
 from skyweave.observe.footprint import footprint
 from skyweave.posterior.background import Background, bind
 from skyweave.posterior.sample import Method
-from skyweave.prior.storage import LearntPrior
 from skyweave.regrid import coarsen
 from skyweave.report.style import colours, heading, new_figure, quiet, save, style
 
 PAGE, KEPT = ROOT / "docs/results/lead_time.md", ROOT / "runs/lead_time.json"
-LEADS, STARTS = 10, 6
-"""Days; number of forecasts, five months apart."""
-STATION_ERROR, LR_ERROR = 100.0, 50.0
+STARTS = 6
+"""Forecasts, five months apart."""
+LR_ERROR = 50.0
 """Pa."""
 STEPS, MEMBERS = 16, 16
 WEIGHTS = (0.5, 0.25)
 """Of the forecast, whose error is held at that of the first day, besides 1 and 0."""
 SHOWN = (1, 3, 5, 7, 10)
 ALONE, FUSED, PAPER = "IGRA", "IGRA + LUCIE", "IGRA + LUCIE, paper"
-
-
-@cache
-def prior() -> LearntPrior:
-    return skyweave.open_prior(ROOT / "runs/ncep_slp/prior.safetensors")
-
-
-@cache
-def emulator() -> Emulator:
-    return open_emulator(ROOT / "runs/emulators/ncep/emulator.safetensors")
-
-
-@dataclass(frozen=True, eq=False)
-class Forecasts:
-    """Forecasts from several starts, and what came.
-
-    Args:
-        record: the period.
-        places: of the starts in it.
-        values: ``(N, L, C, h, w)``, Pa.
-        truths: the same shape.
-    """
-
-    record: xr.Dataset
-    places: np.ndarray
-    values: Tensor
-    truths: Tensor
-
-    @classmethod
-    def made(cls, first: str, last: str, starts: int) -> Forecasts:
-        record = open_fields(str(NCEP), ["slp"], time=(first, last)).load()
-        places = hindcast_starts(record.time.values, LEADS, starts, emulator().time_step)
-        parts = [(f, t) for _, f, t in past_forecasts(emulator(), record, places, LEADS)]
-        values, truths = (torch.stack(side, 1) for side in zip(*parts, strict=True))
-        return cls(record, places, values, truths)
-
-    @property
-    def grid(self) -> Grid:
-        return Grid.from_dataset(self.record)
-
-    def at(self, lead: int) -> xr.Dataset:
-        """The truth at the times for which the forecasts of a lead time are valid."""
-        return self.record.isel(time=self.places + lead)
-
-    def field(self, lead: int) -> xr.DataArray:
-        """The forecasts of a lead time, by the time they are valid for."""
-        return self.at(lead).slp.copy(data=self.values[:, lead - 1, 0].numpy())
-
-    @cached_property
-    def stations(self) -> Any:
-        """Reports of all times."""
-        (found,) = stations(self.record, "slp", 30, STATION_ERROR, 2009)
-        return replace(found, time_window="1h", name="IGRA")
-
-    def mse(self, members: Tensor, lead: int) -> float:
-        """Of the mean of members ``(M, N, h, w)``, over starts and, by area, over cells."""
-        area = torch.from_numpy(self.grid.area / self.grid.area.mean())
-        return float(((members.double().mean(0) - self.truths[:, lead - 1, 0]) ** 2 * area).mean())
-
-    def spread(self, members: Tensor) -> float:
-        """Mean variance among the members."""
-        area = torch.from_numpy(self.grid.area / self.grid.area.mean())
-        return float((members.double().var(0) * area).mean())
 
 
 def background(times: np.ndarray, grid: Grid) -> Callable[[int], Background]:
@@ -126,7 +61,7 @@ def background(times: np.ndarray, grid: Grid) -> Callable[[int], Background]:
 @cache
 def skill() -> LeadTimeSkill:
     """What the emulator's forecasts of each lead time are worth by scale, from 2008."""
-    past = Forecasts.made("2008-01-01", "2008-12-31", 90)
+    past = hindcasts()
     times = np.stack([past.at(k + 1).time.values for k in range(LEADS)], 1).ravel()
     none = no_observations(prior().spec, past.grid, len(times), prior().transform)
     own = Cycler(
@@ -360,7 +295,7 @@ def weights(quick: bool) -> None:
 
 def from_reports(lead: int) -> ErrorModel:
     """The error of forecasts of a lead time beside the prior, from reports and forecasts of 2008."""
-    past = Forecasts.made("2008-01-01", "2008-12-31", 90)
+    past = hindcasts()
     learnt = open_fields(str(NCEP), ["slp"], time=("2001-01-01", "2007-12-31")).load()
     climate = fit_forecaster("climatology", learnt, prior().spec)
     times = past.at(lead).time.values

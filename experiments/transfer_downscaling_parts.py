@@ -24,10 +24,10 @@ from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.task import Task
 from skyweave.grid import Grid
 from skyweave.report.dependence import lag_figure, memory_figure, series_figure, variogram_figure
-from skyweave.report.downscaling import level_of
 from skyweave.verify import (
     area_mean,
     coverage,
+    coverage_level,
     crps_field,
     daily_scores,
     field_variogram,
@@ -229,7 +229,7 @@ def ensemble_row(members: Fields, truth: Fields) -> dict[str, Any]:
     logs, true = torch.from_numpy(log10(members)), torch.from_numpy(log10(truth))
     row["CRPS log10"] = float(daily_crps(members, truth).mean())
     row["SSR"] = float(spread_skill_ratio(logs, true))
-    level = level_of(len(logs))
+    level = coverage_level(len(logs))
     row[f"coverage of {level:.0%}"] = float(coverage(logs, true, level))
     return row
 

@@ -13,6 +13,7 @@ from skyweave.grid import Grid
 from skyweave.observe.assemble import ObservationSet, assemble
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.observe.simulate import sample_points
+from skyweave.posterior.innovations import climatological_innovations, groups_of
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
 from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
@@ -99,3 +100,22 @@ def white_truth(times: int = 2, size: int = 16, seed: int = 0) -> xr.DataArray:
 
 def write(fields: xr.DataArray, path: Path) -> None:
     fields.to_dataset().to_netcdf(path, engine="h5netcdf")
+
+
+PRIOR = gaussian(20)
+TIMES = 12
+
+
+def background(t0, t1):
+    assert t1 - t0 == 1
+    return PRIOR
+
+
+def case(seed=0, times=TIMES, **how):
+    """Observations, their groups and their innovations against the climatology."""
+    observed = observed_by(
+        truth_of(PRIOR, times, seed), sources_of(truth_of(PRIOR, times, seed), seed, **how)
+    )
+    _, number = groups_of(observed)
+    stretches = [(t, t + 1) for t in range(times)]
+    return observed, number, climatological_innovations(observed, number, background, stretches, compact=True)

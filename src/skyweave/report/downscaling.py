@@ -24,11 +24,11 @@ from skyweave.downscale.task import Task, prepare_task
 from skyweave.errors import SkyweaveError
 from skyweave.transform import Log10Standardise
 from skyweave.verify.daily import daily_scores
-from skyweave.verify.ensemble import coverage
+from skyweave.verify.ensemble import coverage, coverage_level
 from skyweave.verify.scorecard import table
 from skyweave.verify.scores import crps
 
-__all__ = ["Evaluation", "evaluate", "evaluation_table", "fitted_table"]
+__all__ = ["Evaluation", "evaluate", "evaluation_table", "fitted_table", "trained_tasks"]
 
 Fields = NDArray[np.float32]
 PAPER = ("r2", "rmse", "mae", "nse", "kge")
@@ -66,7 +66,7 @@ class Evaluation:
     @property
     def level(self) -> float:
         """Of the interval that is scored: 90 %, or as much as the members' whole range holds where they are few."""
-        return level_of(self.members)
+        return coverage_level(self.members)
 
     def row(self, digits: int = 3) -> dict[str, Any]:
         """One line of the table, "mean(deviation)" for the scores that the paper prints."""
@@ -75,16 +75,6 @@ class Evaluation:
         own = {title: self.ensemble[k] for k, title in keys.items() if k in self.ensemble}
         told = {f"coverage of {self.level:.0%}": self.ensemble["coverage"]} if self.members > 1 else {}
         return {"method": self.method} | paper | own | told
-
-
-def level_of(members: int) -> float:
-    r"""Probability of the central interval that an ensemble of ``M`` members can be held to.
-
-    .. math:: \min\left(0.9, \frac{M - 1}{M + 1}\right)
-
-    The second is that of the members' range. A wider interval cannot be told from fewer than 19 members.
-    """
-    return min(0.9, (members - 1) / (members + 1))
 
 
 def evaluate(
@@ -115,26 +105,14 @@ def evaluate(
         SkyweaveError: no trained model, or an unknown name.
     """
     settings = settings_with(config, changes)
-    if days not in ("test", "validation"):
-        raise SkyweaveError(f"days {days!r}: they are 'test' or 'validation'")
-    names = list(models or [config.model])
-    known = [t for t in config.tasks() if any(model_path(config, *t, name).exists() for name in names)]
-    if not known:
-        raise SkyweaveError(
-            f"{config.out}: no trained model {' or '.join(names)} of any area and season; run "
-            "`skyweave downscale fit` first"
-        )
     found: list[Evaluation] = []
-    for area, season in known:
-        record = open_record(config, area)
-        task = prepare_task(config, area, season, record)
+    for task, names in trained_tasks(config, models, days):
+        area, season, record = task.area, task.season, task.record
         chosen = getattr(task.split, days)
         if most is not None and len(chosen) > most:
             chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
         for name in names:
             path = model_path(config, area, season, name)
-            if not path.exists():
-                continue
             own = AreaModels(config.model_copy(update={"seasons": (season,)}), area, name, record)
             members = settings.members if own.generative else 1
             kept = settings.model_dump(mode="json", exclude={"batch", "device"})
@@ -151,6 +129,28 @@ def evaluate(
             scores = [_day(task, int(day), fitted) for day in chosen]
             found += _gather(task, name, 1, scores)
     return found
+
+
+def trained_tasks(
+    config: DownscaleConfig, models: Sequence[str] | None, days: str
+) -> Iterator[tuple[Task, list[str]]]:
+    """Data of each area and season, and which of the models are trained for it; the configuration's by default.
+
+    Raises:
+        SkyweaveError: another word for the days than "test" and "validation", or no trained model at all.
+    """
+    if days not in ("test", "validation"):
+        raise SkyweaveError(f"days {days!r}: they are 'test' or 'validation'")
+    names = list(models or [config.model])
+    known = {t: [n for n in names if model_path(config, *t, n).exists()] for t in config.tasks()}
+    if not any(known.values()):
+        raise SkyweaveError(
+            f"{config.out}: no trained model {' or '.join(names)} of any area and season; run "
+            "`skyweave downscale fit` first"
+        )
+    for (area, season), trained in known.items():
+        if trained:
+            yield prepare_task(config, area, season, open_record(config, area)), trained
 
 
 def _baseline(task: Task, name: str) -> Callable[[int], Fields]:
@@ -231,7 +231,7 @@ def _spread(ens: torch.Tensor, obs: torch.Tensor, suffix: str) -> dict[str, floa
 
 
 def _covered(ens: torch.Tensor, obs: torch.Tensor, known: torch.Tensor) -> float:
-    return math.nan if len(ens) < 2 else float(coverage(ens, obs, level_of(len(ens)), where=known))
+    return math.nan if len(ens) < 2 else float(coverage(ens, obs, coverage_level(len(ens)), where=known))
 
 
 def _gather(task: Task, method: str, members: int, days: Sequence[dict[str, Any]]) -> list[Evaluation]:

@@ -14,9 +14,8 @@ from skyweave.downscale.area_models import AreaModels, settings_with
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.extension import rollout_area
 from skyweave.downscale.fitting import model_path
-from skyweave.downscale.opening import open_record
-from skyweave.downscale.task import Task, prepare_task
-from skyweave.errors import SkyweaveError
+from skyweave.downscale.task import Task
+from skyweave.report.downscaling import trained_tasks
 from skyweave.verify import crps, rmse, spread_skill_ratio, table
 
 __all__ = ["evaluate_rollout", "longest_run", "rollout_table"]
@@ -52,16 +51,9 @@ def evaluate_rollout(
         SkyweaveError: no trained model, or another word for the days.
     """
     settings = settings_with(config, changes)
-    if days not in ("test", "validation"):
-        raise SkyweaveError(f"days {days!r}: they are 'test' or 'validation'")
-    names = list(models or [config.model])
     rows: list[dict[str, Any]] = []
-    for area, season in config.tasks():
-        trained = [n for n in names if model_path(config, area, season, n).exists()]
-        if not trained:
-            continue
-        record = open_record(config, area)
-        task = prepare_task(config, area, season, record)
+    for task, trained in trained_tasks(config, models, days):
+        area, season, record = task.area, task.season, task.record
         chosen = longest_run(getattr(task.split, days))
         own = config.model_copy(update={"seasons": (season,)})
         for name in trained:
@@ -76,11 +68,6 @@ def evaluate_rollout(
         for name in baselines:
             fitted = find_baseline(name)(task.samples, task.split.training)
             rows += _scored(task, chosen, name, fitted(chosen).numpy()[None, :])
-    if not rows:
-        raise SkyweaveError(
-            f"{config.out}: no trained model {' or '.join(names)} of any area and season; run "
-            "`skyweave downscale fit` first"
-        )
     return rows
 
 

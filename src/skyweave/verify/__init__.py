@@ -8,7 +8,7 @@ from skyweave.verify.distributions import (
     precision_recall,
 )
 from skyweave.verify.domain import DomainSimilarity, domain_similarity, wasserstein_days, wasserstein_pooled
-from skyweave.verify.ensemble import coverage, rank_histogram, spread, spread_skill_ratio
+from skyweave.verify.ensemble import coverage, coverage_level, rank_histogram, spread, spread_skill_ratio
 from skyweave.verify.features import EXTRACTORS, field_features
 from skyweave.verify.memory import area_mean, lag_scores, series_memory
 from skyweave.verify.scorecard import scorecard, scorecards, table
@@ -34,6 +34,7 @@ __all__ = [
     "area_mean",
     "bias",
     "coverage",
+    "coverage_level",
     "crps",
     "crps_field",
     "daily_scores",

@@ -96,6 +96,17 @@ def coverage(
     return weighted_mean(inside.clamp(min=0) / (stop - start), weights=weights, where=where)
 
 
+def coverage_level(members: int, level: float = 0.9) -> float:
+    r"""Probability of the central interval that an ensemble of ``M`` members can be held to.
+
+    .. math:: \min\left(\alpha, \frac{M - 1}{M + 1}\right)
+
+    The second is that of the members' range. Of a wider interval, which `coverage` scores in part, fewer members tell
+    little: for 90 % fewer than 19.
+    """
+    return min(level, (members - 1) / (members + 1))
+
+
 def rank_histogram(
     ensemble: Tensor, obs: Tensor, *, weights: Tensor | None = None, where: Tensor | None = None
 ) -> Tensor:
