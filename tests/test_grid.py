@@ -174,3 +174,8 @@ def test_refuses_rotated_projected_curvilinear_points_and_scalars():
 def test_coordinate_over_a_dimension_of_another_name():
     ds = dataset().rename_dims(lat="row", lon="column")
     assert Grid.from_dataset(ds).dims_in(ds) == ("row", "column")
+
+
+def test_a_description_has_no_noise_of_the_last_bit():
+    grid = Grid(np.arange(8.0, 20.5, 0.5), np.arange(0.0, 20.5, 0.625) - 8.9e-13)
+    assert grid.describe().startswith("8 to 20 N, 0 to 20 E, 25 x 33 cells")

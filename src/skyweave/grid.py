@@ -248,8 +248,12 @@ class Grid:
 
     def describe(self) -> str:
         """One line for messages: extent, size and spacing."""
+        # Files have longitudes such as -8.9e-13.
+        south, north, west, east = (
+            round(float(v), 6) + 0.0 for v in (self.lat.min(), self.lat.max(), self.lon[0], self.lon[-1])
+        )
         return (
-            f"{self.lat.min():g} to {self.lat.max():g} N, {self.lon[0]:g} to {self.lon[-1]:g} E, "
+            f"{south:g} to {north:g} N, {west:g} to {east:g} E, "
             f"{self.lat.size} x {self.lon.size} cells of {self.resolution[0]:.4g} x "
             f"{self.resolution[1]:.4g} degrees"
         )

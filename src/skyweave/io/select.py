@@ -91,7 +91,9 @@ def between(ordered: pd.Index, start: Any, end: Any) -> slice:
         return ordered.slice_indexer(_utc(start), _utc(end))
     except (ValueError, TypeError, KeyError) as exc:
         told = " to ".join(repr(date) for date in (start, end) if date is not None)
-        raise SkyweaveError(f"time: cannot read {told} ({exc}); write dates as 2019-03-01T06:00") from exc
+        raise SkyweaveError(
+            f"time: cannot read {told}: no such time in the calendar of these; write dates as 2019-03-01T06:00"
+        ) from exc
 
 
 def begin_of(date: str) -> np.datetime64:
