@@ -248,15 +248,10 @@ class Grid:
 
     def describe(self) -> str:
         """One line for messages: extent, size and spacing."""
-        # Files have longitudes such as -8.9e-13.
-        south, north, west, east = (
-            round(float(v), 6) + 0.0 for v in (self.lat.min(), self.lat.max(), self.lon[0], self.lon[-1])
-        )
-        return (
-            f"{south:g} to {north:g} N, {west:g} to {east:g} E, "
-            f"{self.lat.size} x {self.lon.size} cells of {self.resolution[0]:.4g} x "
-            f"{self.resolution[1]:.4g} degrees"
-        )
+        # Rounded, for files have longitudes such as -8.9e-13.
+        ends = np.round([self.lat.min(), self.lat.max(), self.lon[0], self.lon[-1]], 6) + 0.0
+        extent, (dy, dx) = "{:g} to {:g} N, {:g} to {:g} E".format(*ends), self.resolution
+        return f"{extent}, {self.lat.size} x {self.lon.size} cells of {dy:.4g} x {dx:.4g} degrees"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON."""
