@@ -1,0 +1,3 @@
+"""Odd scenes; see `odd_cases`."""
+
+from __future__ import annotations

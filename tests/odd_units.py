@@ -1,0 +1,3 @@
+"""Odd units; see `odd_cases`."""
+
+from __future__ import annotations
