@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from odd_cases import all_cases, outcome
 
 CASES = all_cases()
