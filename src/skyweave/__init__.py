@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from skyweave.posterior.reconstruct import plan as plan
     from skyweave.posterior.reconstruct import reconstruct as reconstruct
     from skyweave.posterior.reconstruct import sample as sample
+    from skyweave.posterior.reconstruct import scene as scene
     from skyweave.prior.storage import open_prior as open_prior
     from skyweave.prior.train import train as train
     from skyweave.state import StateSpec as StateSpec
@@ -39,6 +40,7 @@ _HOME = {
     "plan": "posterior.reconstruct",
     "reconstruct": "posterior.reconstruct",
     "sample": "posterior.reconstruct",
+    "scene": "posterior.reconstruct",
     "train": "prior.train",
 }
 

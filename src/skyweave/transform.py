@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ __all__ = [
     "Log10Standardise",
     "Standardise",
     "StateTransform",
+    "ToPhysical",
     "Transform",
     "transform_from_dict",
 ]
@@ -255,6 +256,17 @@ def transform_from_dict(values: dict[str, Any]) -> Transform:
         raise SkyweaveError(
             f"transform {kind!r}: wrong parameters {sorted(parameters)} ({error})."
         ) from error
+
+
+class ToPhysical(Protocol):
+    """From normalised states to physical ones: a prior's transform, or one that is seen through another."""
+
+    @property
+    def linear(self) -> bool: ...
+
+    def inverse(self, z: Tensor) -> Tensor: ...
+
+    def derivative(self, z: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from skyweave.posterior.background import Background, bind
 from skyweave.posterior.job import Job, Settings, prepare
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.plan import Unit
-from skyweave.posterior.reconstruct import run_job
+from skyweave.posterior.reconstruct import face_scene, run_job
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.regrid import conservative
 
@@ -153,10 +153,14 @@ def fuse(
     place = like if like is not None else file.grid
     grid = place if isinstance(place, Grid) else Grid.from_dataset(place)
     _check_finer(grid, file.grid)
-    made = prepare(opened, observations, grid, frames.times, Settings(**settings), estimate=False)
+    chosen = Settings(**settings)
+    if chosen.on_conflict == "widen":
+        raise SkyweaveError("on_conflict='widen' is for reconstructions; a forecast is fused with 'warn' or 'refuse'")
+    made = prepare(opened, observations, grid, frames.times, chosen, estimate=False)
     job = FusedJob.of(made, frames, file, past)
     if progress:
         print(f"{job.past_told}\n{frames}\n{job.skill_told()}\n{job.plan.report}", flush=True)
+    face_scene(job, progress)
     return run_job(job, out, overwrite, progress)
 
 

@@ -163,13 +163,16 @@ def _check_span(where: str, span: slice | None, length: int, size: int, chunk: i
         )
 
 
-def mark_done(path: str | os.PathLike[str], unit: str, settings_hash: str) -> None:
+def mark_done(
+    path: str | os.PathLike[str], unit: str, settings_hash: str, note: Mapping[str, Any] | None = None
+) -> None:
     """Record that a unit is written, atomically, and durably enough to survive `kill -9` and power loss.
 
     Args:
         path: the final path given to `create_store`.
         unit: name of the unit.
         settings_hash: digest of every setting that the values depend on.
+        note: what was found on the way, JSON values; see `unit_notes`.
 
     Raises:
         SkyweaveError: there is no unfinished store.
@@ -181,7 +184,7 @@ def mark_done(path: str | os.PathLike[str], unit: str, settings_hash: str) -> No
     marker = folder / f"{hashlib.sha256(unit.encode()).hexdigest()[:24]}.json"
     writing = marker.with_suffix(f".{uuid.uuid4().hex}.tmp")
     with open(writing, "w", encoding="utf-8") as handle:
-        json.dump({"unit": unit, "settings": settings_hash}, handle)
+        json.dump({"unit": unit, "settings": settings_hash, "note": dict(note or {})}, handle)
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(writing, marker)
@@ -215,6 +218,12 @@ def done_units(
     return units
 
 
+def unit_notes(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """The notes that finished units of an unfinished store left, by unit: those of earlier, interrupted calls too."""
+    told = [json.loads(marker.read_text(encoding="utf-8")) for marker in _markers(path)]
+    return {str(one["unit"]): dict(one.get("note", {})) for one in told}
+
+
 def _made_with(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
     """What an unfinished store says it is made with."""
     try:
@@ -242,8 +251,10 @@ def discard_partial(path: str | os.PathLike[str]) -> None:
         shutil.rmtree(folder)
 
 
-def finish_store(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Put a completed store at its final path and drop its markers.
+def finish_store(
+    path: str | os.PathLike[str], *, overwrite: bool = False, attrs: Mapping[str, Any] | None = None
+) -> Path:
+    """Put a completed store at its final path, with further attributes, and drop its markers.
 
     Raises:
         SkyweaveError: there is no unfinished store, or the output exists and may not be replaced.
@@ -253,6 +264,8 @@ def finish_store(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     if not store.is_dir():
         raise SkyweaveError(f"{path}: no unfinished store at {store}")
     check_output(path, overwrite)
+    if attrs:
+        zarr.open_group(str(store), mode="r+", use_consolidated=False).attrs.update(dict(attrs))
     consolidate(store)
     swap(store, path)
     discard_partial(path)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from skyweave.transform import StateTransform
+    from skyweave.transform import ToPhysical
 
 __all__ = ["Operator", "StateOperator", "stack"]
 
@@ -70,7 +70,7 @@ class StateOperator:
 
     matrix: sp.csr_array
     shape: tuple[int, int, int, int]
-    transform: StateTransform | None = None
+    transform: ToPhysical | None = None
     _torch: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -8,24 +8,59 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import xarray as xr
 
-from skyweave.io.store import create_store, done_units, finish_store, mark_done, partial_store, write_region
-from skyweave.posterior.output import summarise
+from skyweave.io.store import (
+    create_store,
+    done_units,
+    finish_store,
+    mark_done,
+    partial_store,
+    unit_notes,
+    write_region,
+)
+from skyweave.posterior.output import PROVENANCE, summarise
 from skyweave.posterior.plan import Plan, Unit
 
 __all__ = ["MemorySink", "Progress", "StoreSink", "run_plan"]
 
-Work = Callable[[Unit, Callable[[int], None]], np.ndarray]
-"""Computes the members of a unit, physical, ``(m, t, C, H, W)``."""
+CONFLICT = PROVENANCE.index("conflict")
+
+Note = dict[str, Any]
+"""What is found on the way, JSON values."""
+
+
+class Verdict(Protocol):
+    """Looks at the complete members of a segment, one variable after the other."""
+
+    def add(self, channel: int, members: np.ndarray) -> None:
+        """The members of a variable, physical, ``(M, t, H, W)``."""
+
+    def disagreeing(self) -> np.ndarray:
+        """Cells whose observations the result contradicts, ``(t, C, H, W)``."""
+
+    def note(self) -> Note: ...
+
+
+class Work(Protocol):
+    """Computes what a plan consists of."""
+
+    def work(self, unit: Unit, step: Callable[[int], None]) -> np.ndarray:
+        """The members of a unit, physical, ``(m, t, C, H, W)``."""
+
+    def note(self, unit: Unit) -> Note:
+        """What was found while the unit was computed."""
+
+    def verdict(self, t0: int, t1: int) -> Verdict | None:
+        """Judges the members of a segment; ``None`` where nothing was observed."""
 
 
 def run_plan(
     plan: Plan,
-    work: Work,
+    job: Work,
     sink: MemorySink | StoreSink,
     names: Sequence[str],
     quantiles: Sequence[float],
@@ -44,12 +79,18 @@ def run_plan(
                 if unit.name in sink.done:
                     bar.skip(1)
                     continue
-                sink.put_members(unit, names, work(unit, bar.step))
-                sink.mark(unit.name)
+                sink.put_members(unit, names, job.work(unit, bar.step))
+                sink.mark(unit.name, job.note(unit))
                 bar.unit()
+            verdict = job.verdict(t0, t1)
             for c, name in enumerate(names):
-                sink.put_summary(t0, t1, name, summarise(sink.members(t0, t1, name), quantiles), c)
-            sink.mark(summary)
+                members = sink.members(t0, t1, name)
+                sink.put_summary(t0, t1, name, summarise(members, quantiles), c)
+                if verdict is not None:
+                    verdict.add(c, members)
+            if verdict is not None and (hit := verdict.disagreeing()).any():
+                sink.put_conflicts(t0, t1, names, hit)
+            sink.mark(summary, None if verdict is None else verdict.note())
 
 
 @dataclass(eq=False)
@@ -58,14 +99,20 @@ class MemorySink:
 
     dataset: xr.Dataset
     done: set[str] = field(default_factory=set)
+    notes: dict[str, Note] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, var in self.dataset.data_vars.items():
             if not str(name).endswith("_provenance"):
                 self.dataset[name] = (var.dims, np.full(var.shape, np.nan, dtype=var.dtype), var.attrs)
 
-    def mark(self, name: str) -> None:
+    def mark(self, name: str, note: Note | None = None) -> None:
         self.done.add(name)
+        self.notes[name] = note or {}
+
+    def put_conflicts(self, t0: int, t1: int, names: Sequence[str], hit: np.ndarray) -> None:
+        for c, name in enumerate(names):
+            self.dataset[f"{name}_provenance"].values[t0:t1][hit[:, c]] = CONFLICT
 
     def put_members(self, unit: Unit, names: Sequence[str], values: np.ndarray) -> None:
         for c, name in enumerate(names):
@@ -82,7 +129,9 @@ class MemorySink:
             else:
                 target[t0:t1] = values
 
-    def finish(self) -> xr.Dataset:
+    def finish(self, attrs: Callable[[Mapping[str, Note]], Note]) -> xr.Dataset:
+        """The result, with the attributes that follow from the notes."""
+        self.dataset.attrs |= attrs(self.notes)
         return self.dataset
 
 
@@ -118,9 +167,17 @@ class StoreSink:
             if flags.data_vars:
                 write_region(flags, self.path, {self.dims[0]: slice(0, flags.sizes[self.dims[0]])})
 
-    def mark(self, name: str) -> None:
-        mark_done(self.path, name, self.digest)
+    def mark(self, name: str, note: Note | None = None) -> None:
+        mark_done(self.path, name, self.digest, note)
         self.done.add(name)
+
+    def put_conflicts(self, t0: int, t1: int, names: Sequence[str], hit: np.ndarray) -> None:
+        fields = {}
+        for c, name in enumerate(names):
+            flags = self.template[f"{name}_provenance"].values[t0:t1].copy()
+            flags[hit[:, c]] = CONFLICT
+            fields[f"{name}_provenance"] = (self.dims, flags)
+        write_region(xr.Dataset(fields), self.path, {self.dims[0]: slice(t0, t1)})
 
     def put_members(self, unit: Unit, names: Sequence[str], values: np.ndarray) -> None:
         fields = {n: (("member", *self.dims), values[:, :, c]) for c, n in enumerate(names)}
@@ -140,8 +197,9 @@ class StoreSink:
         }
         write_region(xr.Dataset(fields), self.path, {self.dims[0]: slice(t0, t1)})
 
-    def finish(self) -> xr.Dataset:
-        finish_store(self.path, overwrite=self.overwrite)
+    def finish(self, attrs: Callable[[Mapping[str, Note]], Note]) -> xr.Dataset:
+        """The finished store, with the attributes that follow from the notes of all its units."""
+        finish_store(self.path, overwrite=self.overwrite, attrs=attrs(unit_notes(self.path)))
         return xr.open_zarr(self.path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -19,10 +19,10 @@ from scipy.ndimage import distance_transform_edt
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.observe.assemble import ObservationSet, assemble, no_observations
-from skyweave.observe.observation import Observation
+from skyweave.observe.observation import GridObservation, Observation
 from skyweave.posterior.background import Background, bind, error_covariance
 from skyweave.posterior.calibration import recalibrate_members, stored_factor
-from skyweave.posterior.execute import available_memory, limit_members
+from skyweave.posterior.execute import Note, available_memory, limit_members
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.posterior.methods import find_method, with_options
@@ -30,15 +30,19 @@ from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.output import provenance, to_physical
 from skyweave.posterior.plan import Plan, Unit, make_units, member_bytes
 from skyweave.posterior.plausible import check_plausible
+from skyweave.posterior.residuals import LIMIT, Residuals, merged
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.samplers import STEPS
+from skyweave.posterior.scene import ON_CONFLICT, Scene, compare_scene
 from skyweave.posterior.sources import SourceEstimates, adjusted, estimation
 from skyweave.posterior.target import Target, resolve_target
+from skyweave.posterior.widening import Widening, find_widening
 from skyweave.prior.covariance import StationaryCovariance
 from skyweave.prior.processes import usable_device
 from skyweave.prior.space_time import SpaceTimeCovariance
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.windows import check_times
+from skyweave.transform import ToPhysical
 
 __all__ = ["Job", "Settings", "prepare"]
 
@@ -74,11 +78,17 @@ class Settings:
     weights: str = "stated"
     anchor: Sequence[str] | None = None
     innovations: Mapping[str, Any] | None = None
+    on_conflict: str = "warn"
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
             raise SkyweaveError(
                 f"weights = {self.weights!r}{did_you_mean(self.weights, WEIGHTS)}; there are {', '.join(WEIGHTS)}"
+            )
+        if self.on_conflict not in ON_CONFLICT:
+            raise SkyweaveError(
+                f"on_conflict = {self.on_conflict!r}{did_you_mean(self.on_conflict, ON_CONFLICT)}; there are "
+                f"{', '.join(ON_CONFLICT)}"
             )
         if self.members < 1:
             raise SkyweaveError(f"members = {self.members}: at least one is needed")
@@ -105,11 +115,14 @@ class Job:
     factor: float | None
     tile: tuple[int, int] | None
     estimates: SourceEstimates | None = None
+    scene: Scene | None = None
+    long_names: Mapping[str, str] = field(default_factory=dict)
     verb: ClassVar[str] = "reconstruct"
 
     def __post_init__(self) -> None:
         self.solver = KalmanSolver()
-        self.clipped = dict.fromkeys(self.prior.spec.names, 0)
+        self._found: Note = {}
+        self._widened: tuple[tuple[int, int], Widening] | None = None
         self.identities = self.target.identities()
         self._bound: tuple[tuple[int, int], Background] | None = None
 
@@ -125,12 +138,20 @@ class Job:
         reach = REACH * self.prior.spec.window if self.prior.spec.window > 1 else 0
         t0, t1 = max(0, unit.t0 - reach), min(self.target.count, unit.t1 + reach)
         background = self.background(t0, t1)
-        settings = self.settings
-        noise = NoiseStream(settings.seed, range(unit.m0, unit.m1), self.identities[t0:t1], settings.device)
+        noise = self.noise(t0, t1, range(unit.m0, unit.m1))
+        observed = self.observed.segment(t0, t1)
+        transform: ToPhysical = self.prior.transform
+        widening = self.widening(t0, t1)
+        if widening is not None:
+            observed, transform = (
+                widening.applied(observed),
+                widening.transform.frames(unit.t0 - t0, unit.t1 - t0),
+            )
+            self._found["widening"] = widening.note()
         x = sample_posterior(
             background.denoiser,
             background,
-            self.observed.segment(t0, t1),
+            observed,
             noise,
             background.shape,
             self.method,
@@ -140,17 +161,70 @@ class Job:
         )[:, unit.t0 - t0 : unit.t1 - t0]
         if self.factor is not None:
             x = recalibrate_members(x, self.factor)
-        return self.fields(x)
+        return self.fields(x, transform)
 
-    def fields(self, x: torch.Tensor) -> np.ndarray:
+    def fields(self, x: torch.Tensor, transform: ToPhysical | None = None) -> np.ndarray:
         """Normalised members in physical units, clipped values counted, missing outside the domain."""
-        physical, clipped = to_physical(x.cpu(), self.prior.transform, self.prior.spec)
-        for name, count in clipped.items():
-            self.clipped[name] += count
+        physical, clipped = to_physical(x.cpu(), transform or self.prior.transform, self.prior.spec)
+        self._found["clipped"] = clipped
         values = physical.numpy()
         if self.mask is not None:
             values[..., ~self.mask] = np.nan
         return values
+
+    def noise(self, t0: int, t1: int, members: range) -> NoiseStream:
+        """Streams of some members in frames ``t0:t1``."""
+        return NoiseStream(self.settings.seed, members, self.identities[t0:t1], self.settings.device)
+
+    def look(self) -> Scene:
+        """What the prior knows of the scene; computed once, with a few evaluations of the network."""
+        if self.scene is None:
+            self.scene = compare_scene(self.prior, self.target, self.observed, self.background)
+        return self.scene
+
+    def widening(self, t0: int, t1: int) -> Widening | None:
+        """By how much the prior is widened in frames ``t0:t1``; ``None`` where that is not asked for or not needed."""
+        if (
+            self.settings.on_conflict != "widen"
+            or not self.look().conflicts
+            or not self.observed.rows(t0, t1).size
+        ):
+            return None
+        if self._widened is None or self._widened[0] != (t0, t1):
+            made = find_widening(
+                self.observed.segment(t0, t1),
+                self.background(t0, t1),
+                self.prior.transform,
+                noise=lambda members: self.noise(t0, t1, range(members)),
+                periodic=self.target.grid.periodic,
+            )
+            self._widened = ((t0, t1), made)
+        return self._widened[1]
+
+    def note(self, unit: Unit) -> Note:
+        """What was found while the last unit was computed."""
+        found, self._found = self._found, {}
+        return found
+
+    def verdict(self, t0: int, t1: int) -> Residuals | None:
+        """Judges members by the observations of frames ``t0:t1``."""
+        observed = self.observed.segment(t0, t1) if self.observed.n else None
+        return Residuals(observed, self.prior.spec) if observed is not None and observed.n else None
+
+    def found(self, notes: Mapping[str, Note]) -> Note:
+        """Attributes of the output that are known when it is complete: residuals, clipped values, widening."""
+        clipped = dict.fromkeys(self.prior.spec.names, 0)
+        for note in notes.values():
+            for name, count in note.get("clipped", {}).items():
+                clipped[name] += count
+        out: Note = {"clipped_values": json.dumps(clipped)}
+        residuals = merged(note["residuals"] for note in notes.values() if "residuals" in note)
+        if residuals:
+            out["residuals"] = json.dumps(residuals)
+        widened = [note["widening"] for note in notes.values() if "widening" in note]
+        if widened:
+            out["widening"] = json.dumps({k: max(float(w[k]) for w in widened) for k in widened[0]})
+        return out
 
     def flags(self, channel: int) -> np.ndarray:
         """Provenance of one variable, ``(T, H, W)``."""
@@ -179,10 +253,13 @@ class Job:
             "method": json.dumps(self.method.to_dict(), default=str),
             "made_with": json.dumps(self.plan.settings, default=str),
             "seed": self.settings.seed,
+            "on_conflict": self.settings.on_conflict,
+            **({} if self.scene is None else {"scene": json.dumps(self.scene.to_dict())}),
             "recalibration_factor": 1.0 if self.factor is None else self.factor,
             **({} if self.estimates is None else {"source_estimates": json.dumps(self.estimates.to_dict())}),
             "extrapolated_means": "further from every observation of the variable than one correlation length "
             "(1/e) of the prior's background error covariance",
+            "conflict_means": f"observed, and the ensemble mean is more than {LIMIT:g} stated errors from that",
         }
 
 
@@ -269,6 +346,7 @@ def prepare(
         "recalibration": factor,
         "tile": None if tile is None else list(tile),
         "stride": settings.stride,
+        "widen": settings.on_conflict == "widen",
         "version": version("skyweave"),
     }
     peak = size * each + network + 4 * channels * height * width * (members + 8) * longest
@@ -281,7 +359,25 @@ def prepare(
         observed.report,
         depends_on,
     )
-    return Job(opened, name, target, observed, chosen, made, settings, mask, factor, tile, estimates)
+    labels = {
+        str(o.variable): str(o.data.attrs["long_name"])
+        for o in reversed(sources)
+        if isinstance(o, GridObservation) and o.data.attrs.get("long_name")
+    }
+    return Job(
+        opened,
+        name,
+        target,
+        observed,
+        chosen,
+        made,
+        settings,
+        mask,
+        factor,
+        tile,
+        estimates,
+        long_names=labels,
+    )
 
 
 def _binder(

@@ -12,25 +12,34 @@ import xarray as xr
 
 from skyweave.posterior.target import Target
 from skyweave.state import StateSpec, apply_bounds, attributes
-from skyweave.transform import StateTransform
+from skyweave.transform import ToPhysical
 
 __all__ = ["PROVENANCE", "provenance", "summarise", "template", "to_physical"]
 
-PROVENANCE = ("left_missing", "observed", "filled", "extrapolated")
-"""Meanings of the flags 0, 1, 2, 3."""
+PROVENANCE = ("left_missing", "observed", "filled", "extrapolated", "conflict")
+"""Meanings of the flags 0 to 4; the last are observed cells whose observations the result contradicts."""
 
 
 def to_physical(
-    x: torch.Tensor, transform: StateTransform, spec: StateSpec
+    x: torch.Tensor, transform: ToPhysical, spec: StateSpec
 ) -> tuple[torch.Tensor, dict[str, int]]:
     """Normalised states in physical units within the variables' bounds, and how many values were clipped."""
     return apply_bounds(transform.inverse(x), spec)
 
 
 def template(
-    spec: StateSpec, target: Target, members: int, quantiles: Sequence[float], attrs: Mapping[str, Any]
+    spec: StateSpec,
+    target: Target,
+    members: int,
+    quantiles: Sequence[float],
+    attrs: Mapping[str, Any],
+    names: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """The output without its values: every variable, coordinate and attribute."""
+    """The output without its values: every variable, coordinate and attribute.
+
+    Long names are those of the caller's data in `names`, by variable, or follow from the standard name: what the files
+    that the prior was trained on said of theirs need not be true of these.
+    """
     dims = target.dims
     sizes = (target.count, *target.grid.shape)
     coords: dict[str, Any] = {"member": ("member", np.arange(members), {"long_name": "ensemble member"})}
@@ -43,7 +52,7 @@ def template(
     coords |= target.coords
     fields: dict[str, Any] = {}
     for v in spec.variables:
-        label = v.long_name or v.standard_name or v.name
+        label = (names or {}).get(v.name) or v.standard_name.replace("_", " ") or v.name
         fields[v.name] = _empty(("member", *dims), (members, *sizes), attributes(v) | {"long_name": label})
         for suffix, text, method in (
             ("mean", "ensemble mean", "member: mean"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.store import check_output
 from skyweave.io.write import write
@@ -19,10 +21,12 @@ from skyweave.posterior.execute import MemorySink, StoreSink, run_plan
 from skyweave.posterior.job import Job, Settings, prepare
 from skyweave.posterior.output import template
 from skyweave.posterior.plan import Plan
+from skyweave.posterior.residuals import residual_lines
 from skyweave.posterior.sample import Method
+from skyweave.posterior.scene import Scene
 from skyweave.prior.storage import LearntPrior
 
-__all__ = ["plan", "reconstruct", "run_job", "sample"]
+__all__ = ["face_scene", "plan", "reconstruct", "run_job", "sample", "scene"]
 
 
 def reconstruct(
@@ -51,6 +55,7 @@ def reconstruct(
     weights: str = "stated",
     anchor: Sequence[str] | None = None,
     innovations: Mapping[str, Any] | None = None,
+    on_conflict: str = "warn",
 ) -> xr.Dataset:
     r"""Draw an ensemble of complete fields from the posterior of a prior given observations.
 
@@ -86,10 +91,14 @@ def reconstruct(
         anchor: sources that have no bias, against which those with ``bias="estimate"`` are measured; by default
             all others.
         innovations: how errors and biases are estimated, see `skyweave.posterior.sources.Estimation`.
+        on_conflict: where the prior cannot know the scene (see `scene`): "warn" says so, "refuse" stops, "widen" gives
+            it more variance where the observations ask for it (see `skyweave.posterior.widening`).
 
     Returns:
         For each variable ``v``: ``v (member, time, lat, lon)``, ``v_mean``, ``v_spread``, ``v_quantile`` and
-        ``v_provenance`` (0 left missing, 1 observed, 2 filled, 3 extrapolated), with the caller's coordinates.
+        ``v_provenance`` (0 left missing, 1 observed, 2 filled, 3 extrapolated, 4 conflict: observed, and more than
+        three stated errors from the mean), with the caller's coordinates. What was found of the scene, the residuals at
+        the observations and the clipped values stand in the attributes ``scene``, ``residuals``, ``clipped_values``.
 
     Raises:
         SkyweaveError: inputs that do not fit one another, no usable observation, an output that exists.
@@ -99,23 +108,63 @@ def reconstruct(
         check_output(Path(out), overwrite)
     settings = Settings(
         members, seed, method, sampler, steps, options, batch, domain_mask, quantiles, recalibrate, tile, stride,
-        autocast, device, weights, anchor, innovations,
+        autocast, device, weights, anchor, innovations, on_conflict,
     )  # fmt: skip
     job = prepare(prior, observations, like, times, settings)
     if job.estimates is not None and progress:
         print(job.estimates, flush=True)
+    face_scene(job, progress)
     return run_job(job, out, overwrite, progress)
+
+
+def face_scene(job: Job, progress: bool = True) -> None:
+    """Say where the prior cannot know the scene, before anything is computed.
+
+    Raises:
+        SkyweaveError: it cannot, and ``on_conflict`` is "refuse".
+    """
+    scene = job.look()
+    if not scene.conflicts:
+        return
+    told = f"the prior {job.prior_name} may not know this scene:\n{scene.told()}"
+    if job.settings.on_conflict == "refuse":
+        raise SkyweaveError(
+            f"{told}\nuse a prior trained on such scenes (docs/priors.md), or on_conflict='widen' (--on-conflict widen)"
+        )
+    if job.settings.on_conflict == "warn":
+        told += "\non_conflict='widen' (--on-conflict widen) gives it more spread where the observations ask for it"
+    if progress:
+        print(told, flush=True)
+    else:
+        warnings.warn(told, stacklevel=3)
 
 
 def run_job(
     job: Job, out: str | os.PathLike[str] | None = None, overwrite: bool = False, progress: bool = True
 ) -> xr.Dataset:
     """The fields of a job that is ready, with their provenance, in memory or in the file that is named."""
-    empty = template(job.prior.spec, job.target, job.plan.shape[0], job.settings.quantiles, job.attrs())
+    empty = template(
+        job.prior.spec, job.target, job.plan.shape[0], job.settings.quantiles, job.attrs(), job.long_names
+    )
     for c, variable in enumerate(job.prior.spec.variables):
         name = f"{variable.name}_provenance"
         empty[name] = (empty[name].dims, job.flags(c), empty[name].attrs)
     return _run(job, empty, out, overwrite, progress, job.verb)
+
+
+def scene(
+    prior: LearntPrior | str | Path,
+    observations: Sequence[Observation] | Observation,
+    *,
+    like: xr.Dataset | xr.DataArray | Grid | None = None,
+    times: Sequence[object] | np.ndarray | None = None,
+    **settings: Any,
+) -> Scene:
+    """Whether a prior can know a scene: its place, season and values against the training data, and its innovations.
+
+    Takes what `reconstruct` takes, and a few evaluations of the network; prints as a table.
+    """
+    return prepare(prior, observations, like, times, Settings(**settings), estimate=False).look()
 
 
 def plan(
@@ -186,13 +235,30 @@ def _run(
         sink = StoreSink(empty, Path(str(out)), job.plan, overwrite, job.target.dims, message=verb)
     else:
         sink = MemorySink(empty)
-    run_plan(job.plan, job.work, sink, names, quantiles, progress)
-    result = sink.finish()
-    if not is_store:
-        result.attrs["clipped_values"] = json.dumps(job.clipped)
-        if out is not None:
-            write(result, out, overwrite, message=verb)
-    if progress and any(job.clipped.values()):
-        told = ", ".join(f"{count} of {name}" for name, count in job.clipped.items() if count)
-        print(f"values clipped to physical bounds: {told}", flush=True)
+    run_plan(job.plan, job, sink, names, quantiles, progress)
+    result = sink.finish(job.found)
+    if not is_store and out is not None:
+        write(result, out, overwrite, message=verb)
+    if progress:
+        _tell(result.attrs)
     return result
+
+
+def _tell(attrs: Mapping[Any, Any]) -> None:
+    """What was found on the way."""
+    clipped = json.loads(attrs["clipped_values"])
+    if any(clipped.values()):
+        told = ", ".join(f"{count} of {name}" for name, count in clipped.items() if count)
+        print(f"values clipped to physical bounds: {told}", flush=True)
+    if "widening" in attrs:
+        found = json.loads(attrs["widening"])
+        print(
+            f"widened       {found['share']:.0%} of the cells, standard deviation up to {found['largest']:g} times",
+            flush=True,
+        )
+    if "residuals" in attrs:
+        lines = residual_lines(json.loads(attrs["residuals"]))
+        print(
+            "\n".join(["residuals     observations less the ensemble mean, in stated errors", *lines]),
+            flush=True,
+        )

@@ -26,6 +26,8 @@ class StateCovariance(Protocol):
 
     def dense(self, cells: Tensor) -> Tensor | None: ...
 
+    def variance(self) -> Tensor: ...
+
 
 def apply_blocks(blocks: Tensor, v_hat: Tensor) -> Tensor:
     """Multiply Fourier coefficients ``(M, P, ky, kx)`` by a ``P x P`` block per wavenumber."""

@@ -17,6 +17,7 @@ from skyweave.io.read import open_fields
 from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.config import DataConfig, TrainConfig
 from skyweave.prior.data import PatchSampler, Record, fit_transform, select_period, span, time_step
+from skyweave.prior.knowledge import Knowledge, knowledge_of
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import StateTransform
 
@@ -31,11 +32,13 @@ class TrainingData:
     sampler: PatchSampler
     validation: PatchSampler
     paths: tuple[str, ...]
+    knowledge: Knowledge
 
     def describe(self) -> dict[str, Any]:
         """What is stored in the prior about the data behind it; files by their last name only."""
         grid = self.sampler.record.grid
         return {
+            "knowledge": self.knowledge.to_dict(),
             "training_range": list(span(self.sampler.record.times)),
             "training_times": len(self.sampler.record),
             "validation_range": list(span(self.validation.record.times)),
@@ -96,7 +99,8 @@ def prepare(config: TrainConfig, batch: int, *, stream: int = 0) -> TrainingData
         window=config.window,
         min_observed=config.min_observed,
     )
-    return TrainingData(spec, transform, conditioning, sampler, validation, tuple(data.paths))
+    card = knowledge_of(Record(periods["train"], spec, grid), grid, memory, config.seed)
+    return TrainingData(spec, transform, conditioning, sampler, validation, tuple(data.paths), card)
 
 
 def _variable(

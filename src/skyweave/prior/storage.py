@@ -21,6 +21,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.folder import make_folder
 from skyweave.prior.conditioning import Conditioning, StaticField
+from skyweave.prior.knowledge import Knowledge
 from skyweave.prior.network import Architecture, UNet
 from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.tiled import TiledDenoiser
@@ -154,6 +155,16 @@ class LearntPrior:
         if tile is not None:
             return TiledDenoiser(network, channels, tile, periodic=grid.periodic, autocast=autocast)
         return NetworkDenoiser(network, channels, periodic=grid.periodic, autocast=autocast)
+
+    @property
+    def knowledge(self) -> Knowledge | None:
+        """The card that is stored with it; ``None`` where there is none.
+
+        Raises:
+            SkyweaveError: it is damaged.
+        """
+        told = self.metadata.get("knowledge")
+        return None if told is None else Knowledge.from_dict(told)
 
     def fingerprint(self) -> str:
         """A digest of weights, transforms and covariance: equal for priors that give equal answers."""

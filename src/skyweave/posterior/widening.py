@@ -1,0 +1,246 @@
+"""A prior given more variance where the observations ask for it: locally, until they are consistent with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from torch import Tensor
+
+from skyweave.observe.assemble import SegmentObservations
+from skyweave.observe.operator import StateOperator
+from skyweave.posterior.innovations import Bound, climatological_mean
+from skyweave.posterior.noise import NoiseStream
+from skyweave.posterior.precondition import clusters, row_positions
+from skyweave.posterior.sample import Method, sample_posterior
+from skyweave.transform import StateTransform
+
+__all__ = ["WidenedTransform", "Widening", "find_widening"]
+
+REACH = 2.0
+"""Standard deviation, in cells, of the Gaussian over which innovations are averaged; one frame in time."""
+DOUBT = 1.0
+"""Observations' worth of belief in the prior: a single odd report does not widen it by what it says alone."""
+PATCH = 12
+"""Observations left out together: a patch of neighbours, as a cloud would hide."""
+LEFT_OUT = 0.2
+"""Share of the observations left out to see whether the spread is right."""
+MEMBERS, STEPS = 8, 12
+ENOUGH = 40
+"""Observations left out, in places that are widened, from which a factor is estimated."""
+FACTORS = (0.5, 3.0)
+WIDENED = 1.5
+"""Factor of the standard deviation above which a place counts as widened."""
+
+
+@dataclass(frozen=True, eq=False)
+class WidenedTransform:
+    r"""A transform through which a prior's deviations from its mean are seen larger, each cell by its own factor.
+
+    .. math:: x' = \mu + s\,(x - \mu), \qquad v = g(x')
+
+    with ``g`` the inverse of the prior's transform. The network denoises ``x``, which stays what it was trained on; a
+    covariance ``V`` of ``x`` is ``s V s`` of ``x'``.
+
+    Args:
+        base: the prior's own transform.
+        scale: ``s``, shape ``(T, C, H, W)``.
+        centre: ``mu``, normalised, the same shape.
+    """
+
+    base: StateTransform
+    scale: Tensor
+    centre: Tensor
+
+    @property
+    def linear(self) -> bool:
+        return self.base.linear
+
+    def _moved(self, x: Tensor) -> Tensor:
+        return self.centre.to(x) + self.scale.to(x) * (x - self.centre.to(x))
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Physical state of a normalised one, ``(M, T, C, H, W)``."""
+        return self.base.inverse(self._moved(x))
+
+    def frames(self, t0: int, t1: int) -> WidenedTransform:
+        """That of some of the frames."""
+        return WidenedTransform(self.base, self.scale[t0:t1], self.centre[t0:t1])
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """``dv/dx`` of every value."""
+        return self.base.derivative(self._moved(x)) * self.scale.to(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Widening:
+    """By how much a prior is widened on one segment.
+
+    Args:
+        transform: to be used in place of the prior's.
+        factor: by which the scale that follows from the innovations was multiplied so that patches of observations
+            that were left out lie within the ensemble as often as they should.
+        left_out: how many of them there were.
+    """
+
+    transform: WidenedTransform
+    factor: float
+    left_out: int
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Factor of the standard deviation of each cell, ``(T, C, H, W)``."""
+        return self.transform.scale.numpy()
+
+    def note(self) -> dict[str, float]:
+        """The factor, the largest scale, and the share of the cells that are widened."""
+        scale = self.scale
+        return {
+            "factor": round(self.factor, 4),
+            "largest": round(float(scale.max()), 3),
+            "share": round(float((scale > WIDENED).mean()), 4),
+        }
+
+    def applied(self, observed: SegmentObservations) -> SegmentObservations:
+        """The observations as the widened prior sees them."""
+        op = observed.operator
+        return replace(observed, operator=StateOperator(op.matrix, op.shape, self.transform))
+
+
+def find_widening(
+    observed: SegmentObservations,
+    background: Bound,
+    transform: StateTransform,
+    *,
+    noise: Callable[[int], NoiseStream] | None,
+    periodic: bool = False,
+) -> Widening:
+    r"""Local factors of the prior's standard deviation under which the innovations are consistent.
+
+    .. math:: s^2(p) = \max\left(1, \frac{a\,\bar b + \sum_i k(p, p_i)\,(d_i^2 - R_{ii})}
+              {a\,\bar b + \sum_i k(p, p_i)\, b_i}\right), \qquad b = \mathrm{diag}(H V H^T),
+
+    with ``k`` a Gaussian in space and time of `REACH` cells and one frame, and ``a`` = `DOUBT`. Innovations say how
+    large deviations are, not how well neighbours tell of each other, so that patches of observations are left out
+    once, and the scale is multiplied by the factor with which they lie in the range of the ensemble as often as they
+    should: ``(M - 1) / (M + 1)``.
+
+    Args:
+        observed: of one segment.
+        background: the prior on it.
+        transform: the prior's.
+        noise: streams for so many members, for the leave-out; ``None`` leaves it out.
+        periodic: whether longitudes close the circle.
+
+    Returns:
+        The widening; with factors of one where the innovations ask for none.
+    """
+    centre = climatological_mean(background)
+    scale = torch.from_numpy(local_scale(observed, background, centre, periodic))
+    made = Widening(WidenedTransform(transform, scale, centre), 1.0, 0)
+    if noise is None or not bool((scale > WIDENED).any()):
+        return made
+    out = _left_out(observed)
+    departure, deviation, error = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
+    there = made.scale.reshape(-1)[_cells(observed)[out]] > WIDENED
+    if there.sum() < ENOUGH:
+        return made
+    factor = _factor(departure[:, there], deviation[there], error[there])
+    widened = torch.where(scale > 1, (scale * factor).clamp_min(1.0), scale)
+    return Widening(WidenedTransform(transform, widened, centre), factor, int(there.sum()))
+
+
+def local_scale(
+    observed: SegmentObservations, background: Bound, centre: Tensor, periodic: bool
+) -> np.ndarray:
+    """Factors of the standard deviation from innovations alone, ``(T, C, H, W)``, float32."""
+    op = observed.operator
+    weights = abs(op.matrix)
+    x = centre[None]
+    d = (observed.y - op(x)[0]).double().numpy()
+    V = background.covariance(math.inf)
+    deviation = V.variance().sqrt().expand_as(x)
+    slope = op.derivative(x)
+    deviation = deviation if slope is None else deviation * slope
+    # Of a mean of several cells: as if they were fully correlated, so that it widens less rather than more.
+    b = (weights @ deviation[0].double().numpy().reshape(-1)) ** 2
+    share = np.asarray(weights.sum(axis=1)).ravel()
+    spread = weights.T @ np.stack([d**2 - observed.R.variance, b], axis=1) / max(float(share.mean()), 1e-12)
+    excess, expected = (_smoothed(part.reshape(op.shape), periodic) for part in spread.T)
+    belief = DOUBT * float(b.mean()) * _smoothed_unit(op.shape)
+    ratio = (belief + excess) / (belief + expected)
+    return np.sqrt(np.maximum(ratio, 1.0)).astype(np.float32)
+
+
+def _smoothed(field: np.ndarray, periodic: bool) -> np.ndarray:
+    """Sums over neighbours in time, latitude and longitude, the variables apart."""
+    mode: Literal["wrap", "constant"] = "wrap" if periodic else "constant"
+    along = gaussian_filter(field, (1.0 if len(field) > 1 else 0, 0, REACH, 0), mode="constant", truncate=4)
+    return gaussian_filter1d(np.asarray(along, np.float64), REACH, axis=3, mode=mode, truncate=4.0)
+
+
+def _smoothed_unit(shape: tuple[int, int, int, int]) -> float:
+    """What a single observation counts at its own place after smoothing."""
+    width = math.sqrt(2 * math.pi)
+    return (1.0 if shape[0] == 1 else 1 / width) / (REACH * width) ** 2
+
+
+def _cells(observed: SegmentObservations) -> np.ndarray:
+    """The flat cell that each observation weighs most, shape ``(n,)``."""
+    _, C, H, W = observed.operator.shape
+    i, j, c, t = row_positions(observed.operator.matrix, observed.operator.shape).T
+    return np.asarray(((t * C + c) * H + i) * W + j)
+
+
+def _left_out(observed: SegmentObservations) -> np.ndarray:
+    """Rows of every so manyth patch of neighbours, each variable and frame by itself; ascending."""
+    place = row_positions(observed.operator.matrix, observed.operator.shape)
+    rows = []
+    for key in np.unique(place[:, 2:], axis=0):
+        own = np.flatnonzero((place[:, 2:] == key).all(axis=1))
+        patches = clusters(place[own][:, :2], PATCH)
+        every = max(1, round(1 / LEFT_OUT))
+        rows += [own[patch] for patch in patches[int(key[1]) % every :: every]]
+    return np.sort(np.concatenate(rows)) if rows else np.zeros(0, int)
+
+
+def _leave_out(
+    observed: SegmentObservations, background: Bound, out: np.ndarray, noise: NoiseStream
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the rows left out: members less observation ``(M, n)``, their deviation about the mean, stated errors."""
+    kept = np.setdiff1d(np.arange(observed.n), out)
+    left = observed.take(out)
+    members = sample_posterior(
+        background, background, observed.take(kept), noise, background.shape, Method(steps=STEPS)
+    )
+    predicted = left.operator(members.cpu()).double().numpy()
+    departure = predicted - left.y.double().numpy()
+    return departure, predicted.std(axis=0, ddof=1), np.sqrt(left.R.variance)
+
+
+def _factor(departure: np.ndarray, deviation: np.ndarray, error: np.ndarray) -> float:
+    """The factor of the members' spread with which observations lie in their range as often as they should."""
+    members = len(departure)
+    mean = departure.mean(axis=0)
+    about = departure - mean
+    noise = np.random.default_rng(0).standard_normal((members, *error.shape)) * error
+
+    def inside(factor: float) -> float:
+        x = mean + factor * about + noise
+        return float(((x.min(axis=0) <= 0) & (x.max(axis=0) >= 0)).mean())
+
+    wanted = (members - 1) / (members + 1)
+    low, high = FACTORS
+    if inside(low) >= wanted:
+        return low
+    if inside(high) <= wanted:
+        return high
+    for _ in range(30):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if inside(middle) < wanted else (low, middle)
+    return math.sqrt(low * high)
