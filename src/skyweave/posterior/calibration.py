@@ -17,19 +17,27 @@ from skyweave.errors import SkyweaveError
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.background import Background, error_covariance
+from skyweave.posterior.innovations import climatological_mean
+from skyweave.posterior.kalman import innovation_covariance
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.data import PatchSampler, regular
 from skyweave.prior.error_covariance import estimate_error_covariance
-from skyweave.prior.prepare import prepare
+from skyweave.prior.prepare import TrainingData, prepare
 from skyweave.prior.space_time import estimate_space_time_covariance
-from skyweave.prior.storage import LearntPrior, NetworkDenoiser, open_prior, save_prior
+from skyweave.prior.storage import LearntPrior, NetworkDenoiser, is_half, open_prior, save_prior
 from skyweave.prior.windows import WindowDenoiser
 
-__all__ = ["calibrate", "calibrate_run", "recalibrate_members", "stored_factor"]
+__all__ = ["calibrate", "calibrate_run", "recalibrate_members", "stored_factor", "write_card"]
 
 Report = Callable[[str], None]
+
+KINDS = ("mask", "means", "points")
+"""Of simulated observations: cells of which 60 % are missing, means of 4 x 4 cells, scattered points."""
+
+CASES, LARGEST = 16, 400
+"""Validation patches, and observations of each, whose innovations are looked at."""
 
 SEQUENCE = 16
 """Frames of the sequences on which priors of windows are calibrated, at most."""
@@ -84,7 +92,8 @@ def calibrate(
     stored = model.to_tensors()
     prior = replace(prior, attachments=prior.attachments | stored)
     scores = _score(prior, data, validation.whole_circle, cases, members, method or Method(), tell)
-    return replace(prior, metadata=prior.metadata | {"calibration": scores})
+    prior = replace(prior, metadata=prior.metadata | {"calibration": scores})
+    return _with_innovations(prior, data, validation.whole_circle, tell)
 
 
 def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> LearntPrior:
@@ -97,12 +106,49 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
         SkyweaveError: the run has no prior, or its data cannot be used.
     """
     path = Path(config.out) / "prior.safetensors"
-    prior = open_prior(path)
     data = prepare(config, config.batch, stream=0)
+    prior = _with_card(open_prior(path), data)
+    sampler = _sampler(prior, config, data)
+    # A few sequences hold as many fields as a good many batches of single ones.
+    fewer: dict[str, Any] = {"batches": 1, "cases": 3, "members": 12} if config.window > 1 else {}
+    done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report, **fewer)
+    save_prior(done, path, overwrite=True)
+    return done
+
+
+def write_card(config: TrainConfig, path: Path | None = None, *, report: Report | None = None) -> LearntPrior:
+    """Write what a prior was trained on, and its chi-square on validation data, into it; nothing else changes.
+
+    Args:
+        config: that it was trained with.
+        path: of the prior; that of the run by default.
+        report: told of progress.
+
+    Raises:
+        SkyweaveError: there is no such prior, or its data cannot be used.
+    """
+    path = path or Path(config.out) / "prior.safetensors"
+    data = prepare(config, config.batch, stream=0)
+    prior = _with_card(open_prior(path), data)
+    sampler = _sampler(prior, config, data)
+    found = _with_innovations(
+        prior, [_numbered(sampler, 0)], sampler.whole_circle, report or (lambda text: None)
+    )
+    save_prior(found, path, overwrite=True, half=is_half(path))
+    return found
+
+
+def _with_card(prior: LearntPrior, data: TrainingData) -> LearntPrior:
+    known = data.knowledge.to_dict()
+    return replace(prior, metadata=prior.metadata | {"knowledge": known})
+
+
+def _sampler(prior: LearntPrior, config: TrainConfig, data: TrainingData) -> PatchSampler:
+    """Validation patches twice as large as the trained ones, or sequences half as large again."""
     record = data.validation.record
     wide = 2.0 if config.window == 1 else 1.5
     height, width = (min(int(wide * p), n) for p, n in zip(config.patch, record.grid.shape, strict=True))
-    sampler = PatchSampler(
+    return PatchSampler(
         record,
         prior.conditioning.bind(record.grid),
         (height, width),
@@ -112,11 +158,54 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
         window=_sequence(config.window, record.times),
         min_observed=config.min_observed,
     )
-    # A few sequences hold as many fields as a good many batches of single ones.
-    fewer: dict[str, Any] = {"batches": 1, "cases": 3, "members": 12} if config.window > 1 else {}
-    done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report, **fewer)
-    save_prior(done, path, overwrite=True)
-    return done
+
+
+def _with_innovations(
+    prior: LearntPrior, data: list[tuple[Tensor, Tensor]], periodic: bool, tell: Report
+) -> LearntPrior:
+    """Chi-square by number of simulated observations of validation patches, into the prior's card."""
+    knowledge = prior.knowledge
+    if knowledge is None:
+        return prior
+    found: dict[str, list[float]] = {}
+    for number, (truth, known) in enumerate(_patches(prior, data, periodic)[:CASES]):
+        shape = (truth.shape[1], truth.shape[2], truth.shape[3], truth.shape[4])
+        background = Background(
+            _on_patch(prior, known, periodic), error_covariance(prior).on(shape, periodic=periodic), shape
+        )
+        x_b = climatological_mean(background)
+        for kind in KINDS:
+            observed = _observe(kind, truth, number).thinned(LARGEST)
+            if not observed.operator.n:
+                continue
+            S = innovation_covariance(x_b, background.covariance(math.inf), observed)
+            if S is not None:
+                d = (observed.y - observed.operator(x_b[None])[0]).double()
+                found.setdefault(kind, []).append(float(d @ torch.linalg.solve(S, d)) / len(d))
+        tell(f"innovations of validation patch {number + 1}")
+    told = {
+        kind: (float(np.median(all_)), float(np.quantile(all_, 0.95)), max(all_))
+        for kind, all_ in found.items()
+    }
+    return replace(
+        prior, metadata=prior.metadata | {"knowledge": replace(knowledge, innovations=told).to_dict()}
+    )
+
+
+def _patches(
+    prior: LearntPrior, data: list[tuple[Tensor, Tensor]], periodic: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """Validation patches ``(1, T, C, H, W)`` of the size that the prior was trained at, the most complete first."""
+    window = prior.spec.window
+    fields, known = torch.cat([f for f, _ in data]), torch.cat([c for _, c in data])
+    if window == 1:
+        fields, known = fields[:, None], known[:, None]
+    height, width = fields.shape[-2:] if periodic else prior.patch
+    fields = fields[:, : 2 * window - 1, :, :height, :width]
+    known = known[:, : 2 * window - 1, :, :height, :width]
+    missing = fields.isnan().flatten(1).sum(1)
+    order = missing.argsort(stable=True).tolist()
+    return [(fields[k][None], known[k]) for k in order if missing[k] < fields[k].numel() / 2]
 
 
 def _numbered(sampler: PatchSampler, index: int) -> tuple[Tensor, Tensor]:
@@ -149,6 +238,12 @@ class _Patch:
     y: Tensor
     R: ErrorCovariance
 
+    def thinned(self, most: int) -> _Patch:
+        """At most so many of the observations, evenly."""
+        rows = np.unique(np.linspace(0, self.operator.n - 1, min(most, self.operator.n)).astype(int))
+        operator = StateOperator(sparse.csr_array(self.operator.matrix[rows]), self.operator.shape)
+        return _Patch(operator, self.y[torch.from_numpy(rows)], self.R.take(rows))
+
 
 def _score(
     prior: LearntPrior,
@@ -159,30 +254,22 @@ def _score(
     method: Method,
     tell: Report,
 ) -> dict[str, Any]:
-    window = prior.spec.window
-    fields, known = torch.cat([f for f, _ in data]), torch.cat([c for _, c in data])
-    if window == 1:
-        fields, known = fields[:, None], known[:, None]
     # Scored at the size that the prior was trained at, whatever the size the covariance needs.
-    height, width = fields.shape[-2:] if periodic else prior.patch
-    fields = fields[:, : 2 * window - 1, :, :height, :width]
-    known = known[:, : 2 * window - 1, :, :height, :width]
-    missing = fields.isnan().flatten(1).sum(1)
-    chosen = [k for k in missing.argsort(stable=True)[:cases].tolist() if missing[k] < fields[k].numel() / 2]
+    chosen = _patches(prior, data, periodic)[:cases]
     if not chosen:
         return {}
-    shape = (fields.shape[1], fields.shape[2], fields.shape[3], fields.shape[4])
+    shape = (chosen[0][0].shape[1], chosen[0][0].shape[2], chosen[0][0].shape[3], chosen[0][0].shape[4])
     kernel = error_covariance(prior).on(shape, periodic=periodic)
     out: dict[str, Any] = {"method": method.to_dict(), "members": members, "cases": len(chosen), "kinds": {}}
     ratios = []
-    for kind in ("mask", "means", "points"):
+    for kind in KINDS:
         error, spread, inside, count = 0.0, 0.0, 0.0, 0
-        for number, k in enumerate(chosen):
-            truth, seen = fields[k][None], fields[k].isfinite()
+        for number, (truth, known) in enumerate(chosen):
+            seen = truth[0].isfinite()
             observed = _observe(kind, truth, number)
             if not observed.operator.n:
                 continue
-            denoiser = _on_patch(prior, known[k], periodic)
+            denoiser = _on_patch(prior, known, periodic)
             background = Background(denoiser, kernel, shape)
             noise = NoiseStream(number, range(members), range(shape[0]))
             x = sample_posterior(denoiser, background, observed, noise, shape, method, key=(kind, number))

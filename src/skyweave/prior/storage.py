@@ -255,6 +255,12 @@ def save_prior(prior: LearntPrior, path: str | Path, *, overwrite: bool = False,
     write_tensors(tensors, header, path)
 
 
+def is_half(path: Path) -> bool:
+    """Whether the weights in a file are kept in 16 bits."""
+    _, tensors = read_tensors(path, "a prior")
+    return any(v.dtype == torch.float16 for k, v in tensors.items() if k.startswith("network."))
+
+
 def shipped(path: Path) -> Path:
     """The file of a prior that comes with the package, where that is what a path names; the path itself otherwise."""
     if str(path) in SHIPPED and not path.exists():
@@ -314,8 +320,11 @@ def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: Path
     make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # as the umask wants it; safetensors would have it readable by its owner alone
         # Shared storage is refused by safetensors, and views would be written whole.
         save_file({k: v.clone() for k, v in tensors.items()}, partial, {"skyweave": json.dumps(header)})
+        partial.chmod(mode)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
