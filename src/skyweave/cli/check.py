@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skyweave.cli.flags import Flags
+from skyweave.errors import SkyweaveError
 
 if TYPE_CHECKING:
     from skyweave.cli.inputs import Inputs
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
-    """Open everything a reconstruction needs and report on it; compute nothing.
+    """Open everything a reconstruction needs and report on it; compute no field.
 
     Takes what `skyweave reconstruct` takes. Reports the prior, the sources, what would be dropped from each
-    and why, and the memory and network evaluations that the run would need.
+    and why, the memory and network evaluations that the run would need, and whether the prior can know the scene:
+    its place, season and values against the training data, and the chi-square of the innovations.
 
     Parameters
     ----------
@@ -28,13 +30,17 @@ def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
 
     settings = settings_from(config, flags)
 
-    from skyweave import open_prior, plan
+    from skyweave import open_prior
     from skyweave.cli.inputs import open_inputs, options
+    from skyweave.posterior.reconstruct import prepare_job
 
     prior = open_prior(settings.prior)
     inputs = open_inputs(settings)
     print("\n".join(describe(settings, prior, inputs)))
-    print(plan(prior, inputs.observations, **options(settings, inputs)))
+    job = prepare_job(prior, inputs.observations, **options(settings, inputs))
+    print(job.plan)
+    scene = job.look()
+    print(scene)
     if settings.out is not None and settings.out.exists():
         ending = (
             "would be replaced"
@@ -42,6 +48,8 @@ def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
             else "exists: the run would refuse; --overwrite allows it"
         )
         print(f"output        {settings.out} {ending}")
+    if scene.conflicts and settings.on_conflict == "refuse":
+        raise SkyweaveError("the prior may not know this scene, and the run would refuse it (on_conflict: refuse)")
 
 
 def describe(settings: ReconstructConfig, prior: LearntPrior, inputs: Inputs) -> list[str]:

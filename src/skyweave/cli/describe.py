@@ -13,6 +13,8 @@ from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.prior.storage import LearntPrior
 
 WIDTH = 24
+CARD = ("knowledge", "calibration", "domain", "training_range")
+"""Of the metadata, what a prior's card tells in its own words."""
 LONG = 1000
 """Characters shown of what an output is made with, which lists each of its times."""
 
@@ -41,7 +43,15 @@ def describe_prior(prior: LearntPrior, full: bool = False) -> list[str]:
     lines.append(row("conditioning", ", ".join(prior.conditioning.names) or "none"))
     covariance = sorted(key for key in prior.attachments if key.startswith("covariance"))
     lines.append(row("covariance", "stored with it" if covariance else "none stored"))
-    lines += [row(key, _flat(value)) for key, value in prior.metadata.items()]
+    knowledge = prior.knowledge
+    if knowledge is not None:
+        lines += [row(key, text) for key, text in knowledge.lines()]
+    kinds = (prior.metadata.get("calibration") or {}).get("kinds", {})
+    for kind, scores in kinds.items():
+        ratio, inside = scores["spread_skill_ratio"], scores["coverage_90"]
+        lines.append(row("spread and skill", f"{kind}: ratio {ratio:.2f}, the 90 % interval holds {inside:.0%}"))
+    told = {key: value for key, value in prior.metadata.items() if key not in CARD}
+    lines += [row(key, _flat(value)) for key, value in told.items()]
     return lines
 
 

@@ -50,6 +50,8 @@ class Flags:
         cpu (default), cuda or auto.
     weights
         stated (default), or innovations: errors of the sources are estimated, see docs/sources.md.
+    on_conflict
+        Where the prior cannot know the scene: warn (default), refuse, or widen its spread, see docs/scenes.md.
     recalibrate
         Apply the spread correction that is stored with the prior.
     overwrite
@@ -71,6 +73,7 @@ class Flags:
     autocast: bool | None = None
     device: str | None = None
     weights: str | None = None
+    on_conflict: str | None = None
     recalibrate: bool | None = None
     overwrite: bool | None = None
 

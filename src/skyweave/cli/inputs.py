@@ -195,6 +195,7 @@ def options(settings: ReconstructConfig, inputs: Inputs) -> dict[str, Any]:
         "options": settings.options,
         "weights": settings.weights,
         "anchor": settings.anchor,
+        "on_conflict": settings.on_conflict,
         "innovations": settings.innovations.model_dump(exclude_none=True),
         "autocast": settings.autocast,
         "device": settings.device,

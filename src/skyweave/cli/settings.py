@@ -216,6 +216,7 @@ class ReconstructConfig(Section):
     `like` is a file whose grid (and times, if it has them) the fields take; without it they take those of the
     first gridded source. `region` and `period` cut that file, or the gridded sources where there is none.
     `domain_mask` is true where fields are wanted. `weights: innovations` estimates the errors of the sources.
+    `on_conflict` says what happens where the prior cannot know the scene: see docs/scenes.md.
     """
 
     prior: str
@@ -237,6 +238,7 @@ class ReconstructConfig(Section):
     weights: Literal["stated", "innovations"] = "stated"
     anchor: list[str] | None = None
     innovations: InnovationSection = InnovationSection()
+    on_conflict: Literal["warn", "refuse", "widen"] = "warn"
     autocast: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     out: Path | None = None

@@ -117,3 +117,9 @@ def _from_innovations(config: Path) -> None:
     found = diagnose_sources(settings.prior, inputs.observations, **chosen)
     print(table(found.rows()))
     print(found.explanation())
+    from skyweave.posterior.reconstruct import prepare_job
+
+    scene = prepare_job(settings.prior, inputs.observations, **chosen).look()
+    if scene.conflicts:
+        print(f"The prior itself is a suspect: it may not know this scene.\n{scene.told()}")
+        print("Errors estimated against such a prior are its own as much as the sources'; see docs/scenes.md.")

@@ -26,7 +26,7 @@ from skyweave.posterior.sample import Method
 from skyweave.posterior.scene import Scene
 from skyweave.prior.storage import LearntPrior
 
-__all__ = ["face_scene", "plan", "reconstruct", "run_job", "sample", "scene"]
+__all__ = ["face_scene", "plan", "prepare_job", "reconstruct", "run_job", "sample", "scene"]
 
 
 def reconstruct(
@@ -164,7 +164,7 @@ def scene(
 
     Takes what `reconstruct` takes, and a few evaluations of the network; prints as a table.
     """
-    return prepare(prior, observations, like, times, Settings(**settings), estimate=False).look()
+    return prepare_job(prior, observations, like=like, times=times, **settings).look()
 
 
 def plan(
@@ -179,7 +179,19 @@ def plan(
 
     Nothing is estimated from innovations.
     """
-    return prepare(prior, observations, like, times, Settings(**settings), estimate=False).plan
+    return prepare_job(prior, observations, like=like, times=times, **settings).plan
+
+
+def prepare_job(
+    prior: LearntPrior | str | Path,
+    observations: Sequence[Observation] | Observation,
+    *,
+    like: xr.Dataset | xr.DataArray | Grid | None = None,
+    times: Sequence[object] | np.ndarray | None = None,
+    **settings: Any,
+) -> Job:
+    """Everything that `reconstruct` would open with the same arguments: its plan, and its scene when asked."""
+    return prepare(prior, observations, like, times, Settings(**settings), estimate=False)
 
 
 def sample(

@@ -22,17 +22,17 @@ from skyweave.transform import StateTransform
 
 __all__ = ["WidenedTransform", "Widening", "find_widening"]
 
-REACH = 2.0
-"""Standard deviation, in cells, of the Gaussian over which innovations are averaged; one frame in time."""
+REACHES = (6.0, 2.0)
+"""Standard deviations, in cells, of the Gaussians over which innovations are averaged; one frame in time."""
 DOUBT = 1.0
-"""Observations' worth of belief in the prior: a single odd report does not widen it by what it says alone."""
-PATCH = 12
+"""Observations' worth of belief in what is known before: the prior, then the wider average."""
+PATCH = 25
 """Observations left out together: a patch of neighbours, as a cloud would hide."""
 LEFT_OUT = 0.2
 """Share of the observations left out to see whether the spread is right."""
 MEMBERS, STEPS = 8, 12
-ENOUGH = 40
-"""Observations left out, in places that are widened, from which a factor is estimated."""
+ENOUGH, CLASSES = 40, 4
+"""Observations left out from which a factor is estimated, and classes of the scale that have one of their own."""
 FACTORS = (0.5, 3.0)
 WIDENED = 1.5
 """Factor of the standard deviation above which a place counts as widened."""
@@ -83,13 +83,13 @@ class Widening:
 
     Args:
         transform: to be used in place of the prior's.
-        factor: by which the scale that follows from the innovations was multiplied so that patches of observations
-            that were left out lie within the ensemble as often as they should.
+        factors: scales, and by what those that follow from the innovations were multiplied so that patches of
+            observations that were left out lie within the ensemble as often as they should.
         left_out: how many of them there were.
     """
 
     transform: WidenedTransform
-    factor: float
+    factors: tuple[tuple[float, float], ...]
     left_out: int
 
     @property
@@ -101,7 +101,8 @@ class Widening:
         """The factor, the largest scale, and the share of the cells that are widened."""
         scale = self.scale
         return {
-            "factor": round(self.factor, 4),
+            "least_factor": round(min((f for _, f in self.factors), default=1.0), 4),
+            "greatest_factor": round(max((f for _, f in self.factors), default=1.0), 4),
             "largest": round(float(scale.max()), 3),
             "share": round(float((scale > WIDENED).mean()), 4),
         }
@@ -122,13 +123,14 @@ def find_widening(
 ) -> Widening:
     r"""Local factors of the prior's standard deviation under which the innovations are consistent.
 
-    .. math:: s^2(p) = \max\left(1, \frac{a\,\bar b + \sum_i k(p, p_i)\,(d_i^2 - R_{ii})}
-              {a\,\bar b + \sum_i k(p, p_i)\, b_i}\right), \qquad b = \mathrm{diag}(H V H^T),
+    .. math:: s_j^2(p) = \max\left(1, \frac{a\,\bar b\,s_{j-1}^2(p) + \sum_i k_j(p, p_i)\,(d_i^2 - R_{ii})}
+              {a\,\bar b + \sum_i k_j(p, p_i)\, b_i}\right), \qquad b = \mathrm{diag}(H V H^T), \quad s_0 = 1,
 
-    with ``k`` a Gaussian in space and time of `REACH` cells and one frame, and ``a`` = `DOUBT`. Innovations say how
-    large deviations are, not how well neighbours tell of each other, so that patches of observations are left out
-    once, and the scale is multiplied by the factor with which they lie in the range of the ensemble as often as they
-    should: ``(M - 1) / (M + 1)``.
+    with ``k_j`` Gaussians in space and time of `REACHES` cells, the wider first, so that a gap takes what its
+    surroundings say, and one frame; ``a`` = `DOUBT`. Innovations say how large deviations are, not how well neighbours
+    tell of each other, so that patches of observations are left out once, and the scale is multiplied by the factor
+    with which they lie in the range of the ensemble as often as they should, ``(M - 1) / (M + 1)``, for places that are
+    widened much and little apart.
 
     Args:
         observed: of one segment.
@@ -142,17 +144,20 @@ def find_widening(
     """
     centre = climatological_mean(background)
     scale = torch.from_numpy(local_scale(observed, background, centre, periodic))
-    made = Widening(WidenedTransform(transform, scale, centre), 1.0, 0)
+    made = Widening(WidenedTransform(transform, scale, centre), (), 0)
     if noise is None or not bool((scale > WIDENED).any()):
         return made
     out = _left_out(observed)
-    departure, deviation, error = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
-    there = made.scale.reshape(-1)[_cells(observed)[out]] > WIDENED
-    if there.sum() < ENOUGH:
+    departure, error = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
+    at = made.scale.reshape(-1)[_cells(observed)[out]]
+    factors = _factors(departure, error, at)
+    if not factors:
         return made
-    factor = _factor(departure[:, there], deviation[there], error[there])
-    widened = torch.where(scale > 1, (scale * factor).clamp_min(1.0), scale)
-    return Widening(WidenedTransform(transform, widened, centre), factor, int(there.sum()))
+    # Between the classes the factor follows the logarithm of the scale; it never makes a prior narrower than it is.
+    known, wanted = (np.log([pair[k] for pair in factors]) for k in (0, 1))
+    grown = made.scale * np.exp(np.interp(np.log(made.scale), known, wanted)).astype(np.float32)
+    widened = torch.from_numpy(np.where(made.scale > 1, np.maximum(grown, 1.0), 1.0).astype(np.float32))
+    return Widening(WidenedTransform(transform, widened, centre), tuple(factors), len(out))
 
 
 def local_scale(
@@ -171,23 +176,25 @@ def local_scale(
     b = (weights @ deviation[0].double().numpy().reshape(-1)) ** 2
     share = np.asarray(weights.sum(axis=1)).ravel()
     spread = weights.T @ np.stack([d**2 - observed.R.variance, b], axis=1) / max(float(share.mean()), 1e-12)
-    excess, expected = (_smoothed(part.reshape(op.shape), periodic) for part in spread.T)
-    belief = DOUBT * float(b.mean()) * _smoothed_unit(op.shape)
-    ratio = (belief + excess) / (belief + expected)
-    return np.sqrt(np.maximum(ratio, 1.0)).astype(np.float32)
+    ratio = np.ones(op.shape)
+    for reach in REACHES:
+        excess, expected = (_smoothed(part.reshape(op.shape), reach, periodic) for part in spread.T)
+        belief = DOUBT * float(b.mean()) * _smoothed_unit(op.shape, reach)
+        ratio = np.maximum((belief * ratio + excess) / (belief + expected), 1.0)
+    return np.sqrt(ratio).astype(np.float32)
 
 
-def _smoothed(field: np.ndarray, periodic: bool) -> np.ndarray:
+def _smoothed(field: np.ndarray, reach: float, periodic: bool) -> np.ndarray:
     """Sums over neighbours in time, latitude and longitude, the variables apart."""
     mode: Literal["wrap", "constant"] = "wrap" if periodic else "constant"
-    along = gaussian_filter(field, (1.0 if len(field) > 1 else 0, 0, REACH, 0), mode="constant", truncate=4)
-    return gaussian_filter1d(np.asarray(along, np.float64), REACH, axis=3, mode=mode, truncate=4.0)
+    along = gaussian_filter(field, (1.0 if len(field) > 1 else 0, 0, reach, 0), mode="constant", truncate=4)
+    return gaussian_filter1d(np.asarray(along, np.float64), reach, axis=3, mode=mode, truncate=4.0)
 
 
-def _smoothed_unit(shape: tuple[int, int, int, int]) -> float:
+def _smoothed_unit(shape: tuple[int, int, int, int], reach: float) -> float:
     """What a single observation counts at its own place after smoothing."""
     width = math.sqrt(2 * math.pi)
-    return (1.0 if shape[0] == 1 else 1 / width) / (REACH * width) ** 2
+    return (1.0 if shape[0] == 1 else 1 / width) / (reach * width) ** 2
 
 
 def _cells(observed: SegmentObservations) -> np.ndarray:
@@ -211,19 +218,27 @@ def _left_out(observed: SegmentObservations) -> np.ndarray:
 
 def _leave_out(
     observed: SegmentObservations, background: Bound, out: np.ndarray, noise: NoiseStream
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the rows left out: members less observation ``(M, n)``, their deviation about the mean, stated errors."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the rows left out: members less observation ``(M, n)``, and stated errors."""
     kept = np.setdiff1d(np.arange(observed.n), out)
     left = observed.take(out)
     members = sample_posterior(
         background, background, observed.take(kept), noise, background.shape, Method(steps=STEPS)
     )
     predicted = left.operator(members.cpu()).double().numpy()
-    departure = predicted - left.y.double().numpy()
-    return departure, predicted.std(axis=0, ddof=1), np.sqrt(left.R.variance)
+    return predicted - left.y.double().numpy(), np.sqrt(left.R.variance)
 
 
-def _factor(departure: np.ndarray, deviation: np.ndarray, error: np.ndarray) -> float:
+def _factors(departure: np.ndarray, error: np.ndarray, scale: np.ndarray) -> list[tuple[float, float]]:
+    """Median scale and factor of each class of scales: places that are widened much, and little, differ."""
+    wide = np.flatnonzero(scale > WIDENED)
+    classes = min(CLASSES, len(wide) // ENOUGH)
+    order = wide[np.argsort(scale[wide], kind="stable")]
+    parts = np.array_split(order, classes) if classes else []
+    return [(float(np.median(scale[p])), _factor(departure[:, p], error[p])) for p in parts]
+
+
+def _factor(departure: np.ndarray, error: np.ndarray) -> float:
     """The factor of the members' spread with which observations lie in their range as often as they should."""
     members = len(departure)
     mean = departure.mean(axis=0)
