@@ -12,22 +12,7 @@ import xarray as xr
 
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates
-
-# Numbers that stand for "missing" so often that they are worth a question when the file does not say so.
-USUAL_FILLS = (
-    -999.0,
-    -9999.0,
-    -99999.0,
-    -32767.0,
-    -32768.0,
-    9999.0,
-    99999.0,
-    1e15,
-    1e20,
-    1e30,
-    1e36,
-    9.969209968386869e36,
-)
+from skyweave.io.missing import USUAL_FILLS
 
 
 @dataclass(frozen=True)
