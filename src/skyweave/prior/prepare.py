@@ -12,13 +12,13 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.axes import PASCAL_PER
 from skyweave.io.read import open_fields
 from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.config import DataConfig, TrainConfig
 from skyweave.prior.data import PatchSampler, Record, fit_transform, select_period, span, time_step
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import StateTransform
+from skyweave.units import pascals
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,8 @@ def _level(array: xr.DataArray) -> float | None:
     level, units = array.attrs.get("level"), str(array.attrs.get("level_units", ""))
     if level is None:
         return None
-    return float(level) * PASCAL_PER.get(units, 100.0) / 100.0
+    own = pascals(units)
+    return float(level) if own is None else float(level) * own / 100.0
 
 
 def _static_fields(data: DataConfig) -> dict[str, StaticField]:
