@@ -15,21 +15,21 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DECLARED", "NEVER_WRITTEN", "OUT_OF_RANGE", "USUAL_FILLS", "Decoding", "decoding_of", "reasons"]
+__all__ = [
+    "DECLARED",
+    "NEVER_WRITTEN",
+    "OUT_OF_RANGE",
+    "SINGLE",
+    "USUAL_FILLS",
+    "Decoding",
+    "decoding_of",
+    "reasons",
+]
 
 USUAL_FILLS = (
-    -999.0,
-    -9999.0,
-    -99999.0,
-    -32767.0,
-    -32768.0,
-    9999.0,
-    99999.0,
-    1e15,
-    1e20,
-    1e30,
-    1e36,
-    9.969209968386869e36,
+    *(-999.0, -9999.0, -99999.0, -999999.0, -999.9, -9999.9, -999.99, -9999.99, -99999.9, -8888.0),
+    *(-32767.0, -32768.0, 32767.0, 9999.0, 99999.0, 999999.0, 9999.9, -9.99e33, -9.999e33, 9.999e20),
+    *(1e15, 1e20, -1e20, 1e30, -1e30, 1e36, 9.969209968386869e36),
 )
 """Numbers that stand for "missing" so often that they are worth a question when the file does not say so."""
 
