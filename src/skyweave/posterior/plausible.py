@@ -15,7 +15,7 @@ from skyweave.state import Variable
 from skyweave.transform import Transform
 from skyweave.units import conversion
 
-__all__ = ["FAR", "check_plausible"]
+__all__ = ["FAR", "check_plausible", "usual_units"]
 
 FAR = 8.0
 """Standard deviations from the prior's mean at which the median of a source is taken for one in other units."""
@@ -105,7 +105,7 @@ def _remedy(source: Observation, variable: Variable, median: float, away: Callab
     else:
         text = source.units if source.units is not None else str(source.data.attrs.get("units", ""))
     scale, offset = conversion(text, variable.units, variable.name)
-    fitting = _fitting((median - offset) / scale, variable, away)
+    fitting = usual_units((median - offset) / scale, variable, away)
     ways = []
     for unit in fitting or ["..."]:
         yaml, python = (
@@ -119,7 +119,7 @@ def _remedy(source: Observation, variable: Variable, median: float, away: Callab
     return f"state its units: {how}" if fitting else f"state its units ({how}), or correct its values"
 
 
-def _fitting(raw: float, variable: Variable, away: Callable[[float], float]) -> list[str]:
+def usual_units(raw: float, variable: Variable, away: Callable[[float], float]) -> list[str]:
     """All usual units in which a value as it was given can be one that the prior learnt; of equal ones the first."""
     found: dict[tuple[float, float], str] = {}
     for unit in USUAL:
