@@ -14,7 +14,7 @@ import zarr
 
 from odd_cases import Refused, odd
 from skyweave.grid import Grid
-from skyweave.io import describe, elevation_on, open_fields
+from skyweave.io import describe, elevation_on, grid_swath, open_fields
 from skyweave.io.formats import open_one
 from skyweave.io.undeclared import without_fills
 
@@ -261,6 +261,25 @@ def _(folder):
     return x(store(folder, [-9999, 2, 3, 4, 5, 6], "f4", -9999, version=3))
 
 
+for opened in ("a path", "xarray"):
+
+    @odd("file", f"a swath with a fill of another type, from {opened}", [[3.0]])
+    def _(folder, opened=opened):
+        path = folder / "s.nc"
+        with h5netcdf.File(path, "w") as file:
+            file.dimensions = {"line": 2, "pixel": 2}
+            for name, values in (
+                ("lat", [[1, 1], [1, 1]]),
+                ("lon", [[5, 5], [5, 5]]),
+                ("x", [[2, 4], [-999.9, 60]]),
+            ):
+                file.create_variable(name, ("line", "pixel"), "f4", data=np.array(values, "f4"))
+            file["x"].attrs.update({"missing_value": -999.9, "valid_max": np.float64(50)})
+        source = path if opened == "a path" else xr.open_dataset(path, engine="h5netcdf")
+        grid = Grid(np.array([1.0, 2.0]), np.array([5.0, 6.0]))
+        return grid_swath(source, "x", grid).x.values[:1, :1]
+
+
 # ---- axes, elevation, undeclared fills, damage
 
 
@@ -330,7 +349,11 @@ def _(folder):
     return ds.x.values
 
 
-@odd("file", "an axis of a trillion values in a file of some kilobytes", Refused("a.nc", "cannot hold"))
+@odd(
+    "file",
+    "an axis of a trillion values in a file of some kilobytes",
+    Refused("a.nc", "coordinate 'lat'", "hardly hold"),
+)
 def _(folder):
     path = folder / "a.nc"
     with h5netcdf.File(path, "w") as file:

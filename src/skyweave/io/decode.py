@@ -23,6 +23,8 @@ __all__ = ["decoded", "open_decoded"]
 
 LARGE = 2**28
 """Bytes of one read up to which the size that a header claims is believed."""
+AXIS, PART = 2**31, 2**36
+"""Bytes of a coordinate and of one read that are refused wherever they come from."""
 RATIO = 2000
 """Greatest size of what is read to that of its file; zlib packs 1 : 1032 at most."""
 FLAGS = ("flag_values", "flag_meanings", "flag_masks")
@@ -118,7 +120,8 @@ def _decoded(name: Hashable, raw: xr.Dataset, file: _File, engine: str, zeros: b
         and name in raw.data_vars
         and not any(key in attrs for key in FLAGS),
     )
-    file.check(var.nbytes if axis else 0, f"coordinate {name!r}")
+    if axis:
+        file.check(var.nbytes, f"coordinate {name!r}", axis=True)
     lazy = indexing.LazilyIndexedArray(_Values(var, decoding, file))
     return xr.Variable(var.dims, lazy, left, var.encoding | went)
 
@@ -192,7 +195,7 @@ class _Values(xr.backends.BackendArray):
             raise SkyweaveError(
                 f"{self.file.path}: {DAMAGED} ({type(exc).__name__}: {_first_line(exc)})"
             ) from exc
-        self.file.check(0, "")
+        self.file.check()
         return self.decoding(stored)
 
 
@@ -207,25 +210,28 @@ class _File:
     def of(cls, path: str) -> _File:
         return cls(path, os.stat(path).st_size if os.path.isfile(path) else None)
 
-    def check(self, claimed: int, what: str) -> None:
+    def check(self, claimed: int = 0, what: str = "", *, axis: bool = False) -> None:
         """Refuse a read that the file cannot serve.
 
         Raises:
             SkyweaveError: the file has become shorter, for which HDF5 would give zeros and a memory map a crash; or
                 it is far too short for the bytes claimed.
         """
-        if self.size is None:
-            return
+        most = AXIS if axis else PART
+        if self.size is not None:
+            self._check_whole()
+            most = min(most, max(LARGE, RATIO * self.size))
+        if claimed > most:
+            raise SkyweaveError(
+                f"{self.path}: {what} would take {claimed / 2**30:.3g} GiB, which it can hardly hold: it {DAMAGED}"
+            )
+
+    def _check_whole(self) -> None:
         try:
             now = os.stat(self.path).st_size
         except OSError as exc:
             raise SkyweaveError(f"{self.path}: has gone while it was read ({_first_line(exc)})") from exc
-        if now < self.size:
+        if now < int(self.size or 0):
             raise SkyweaveError(
                 f"{self.path}: was cut from {self.size} to {now} bytes while it was read; restore it and run again"
-            )
-        if claimed > max(LARGE, RATIO * self.size):
-            raise SkyweaveError(
-                f"{self.path}: {what} would take {claimed / 2**30:.3g} GiB, which a file of {self.size} bytes cannot "
-                f"hold: it {DAMAGED}"
             )
