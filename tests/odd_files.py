@@ -299,6 +299,15 @@ def _(folder):
     return str(open_fields(path, "x").time.values[0])[:13]
 
 
+@odd("file", "a date that is a fill of another type", ["2020-01-01", "NaT"])
+def _(folder):
+    path = netcdf4(folder, range(1, 7), "f4")
+    with h5netcdf.File(path, "a") as file:
+        file.create_variable("seen", ("lat",), "i4", data=np.array([0, -99], "i4"))
+        file["seen"].attrs.update({"units": "days since 2020-01-01", "missing_value": np.float64(-99)})
+    return [str(day)[:10] for day in open_one(str(path)).seen.values]
+
+
 @odd("file", "elevation with missing_value -9999.9 in double: the sea", [0, 0, 100, 100])
 def _(folder):
     lat, lon = np.arange(0.5, 4), np.arange(0.5, 4)

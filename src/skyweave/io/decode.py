@@ -90,9 +90,6 @@ def decoded(raw: xr.Dataset, where: str, engine: str = "") -> xr.Dataset:
         {name: variables[name] for name in raw.data_vars}, xr.Coordinates(coords, indexes={}), raw.attrs
     )
     out = _dated(ds)
-    for name, var in out.variables.items():
-        # As the file states them; not as they were put for the decoding of times.
-        var.encoding |= {k: v for k, v in raw[name].attrs.items() if k in ("_FillValue", "missing_value")}
     out.encoding = dict(raw.encoding)
     out.set_close(raw.close)
     return out
@@ -106,16 +103,15 @@ def _decoded(name: Hashable, raw: xr.Dataset, file: _File, engine: str, zeros: b
     if (zeros and np.array_equal(attrs.get("_FillValue", 1), 0)) or var.dtype.kind == "b":
         attrs.pop("_FillValue", None)
     axis = name in raw.dims or (name in raw.coords and var.ndim <= 1)
-    units = attrs.get("units")
-    if isinstance(units, str) and " since " in units:
-        return _time(var, attrs, engine)
+    # Numbers that become dates below: missing ones are NaN until then.
+    time = " since " in str(attrs.get("units", ""))
     decoding, left, went = decoding_of(
         var.dtype,
         attrs | _allocated(var, attrs, engine),
         # CF has no missing values on axes, and a file of 0 to 360 may state -180 to 180.
-        limits=not axis,
+        limits=not axis and not time,
         default=engine != "zarr" or var.dtype.kind == "f",
-        promote=not axis
+        promote=not (axis or time)
         and var.ndim >= 2
         and name in raw.data_vars
         and not any(key in attrs for key in FLAGS),
@@ -124,21 +120,6 @@ def _decoded(name: Hashable, raw: xr.Dataset, file: _File, engine: str, zeros: b
         file.check(var.nbytes, f"coordinate {name!r}", axis=True)
     lazy = indexing.LazilyIndexedArray(_Values(var, decoding, file))
     return xr.Variable(var.dims, lazy, left, var.encoding | went)
-
-
-def _time(var: xr.Variable, attrs: dict[str, Any], engine: str) -> xr.Variable:
-    """Numbers that xarray turns into dates, with all their fills declared in their own type."""
-    decoding, _, _ = decoding_of(var.dtype, attrs, limits=False, default=engine != "zarr", promote=True)
-    fills = (*decoding.fills, *decoding.unwritten)
-    out = var.copy(deep=False)
-    out.attrs = {k: v for k, v in attrs.items() if k not in ("_FillValue", "missing_value")}
-    out.encoding = dict(var.encoding)
-    if decoding.fills or (var.ndim <= 1 and np.isin(var.values, fills).any()):
-        out.attrs["missing_value"] = np.array(fills, decoding.stored)
-    for key, own in (("scale_factor", decoding.scale), ("add_offset", decoding.offset)):
-        if own is not None:
-            out.attrs[key] = own
-    return out
 
 
 def _dated(ds: xr.Dataset) -> xr.Dataset:
