@@ -92,7 +92,11 @@ def outcome(case: Odd, folder: Path) -> tuple[bool, str]:
 def same(got: Any, right: Any) -> bool:
     """Equality of numbers to single precision, of missing values, dates, text and collections of them."""
     if isinstance(right, dict):
-        return isinstance(got, dict) and got.keys() == right.keys() and all(same(got[k], right[k]) for k in right)
+        return (
+            isinstance(got, dict)
+            and got.keys() == right.keys()
+            and all(same(got[k], right[k]) for k in right)
+        )
     a, b = np.asarray(got), np.asarray(right)
     if a.shape != b.shape:
         return False

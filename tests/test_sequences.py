@@ -167,6 +167,8 @@ def test_values_that_must_be_in_other_units_are_refused():
     with pytest.raises(SkyweaveError, match=r"sat: the median of its a is .* state its units") as caught:
         skyweave.reconstruct(make_prior(), celsius, like=field, progress=False)
     assert "`units: degC` at the source in the configuration, units='degC' in Python" in str(caught.value)
+    # 7 is a usual temperature in both; which one is meant only the caller knows.
+    assert "state its units; degC or degF fit" in str(caught.value)
     told = replace(celsius, units="degC")
     assert skyweave.plan(make_prior(), told, like=field) is not None
 

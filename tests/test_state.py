@@ -98,8 +98,8 @@ def test_refusals_say_what_was_found():
         to_tensor(ds, StateSpec((Variable("temp2", "K"),)))
     with pytest.raises(SkyweaveError, match=r"'temp'.*'degC' are of another kind than 'Pa'"):
         to_tensor(ds, StateSpec((Variable("temp", "Pa"),)))
-    with pytest.raises(SkyweaveError, match="'furlong' is not a unit"):
-        to_tensor(ds.assign(tp=ds.tp.assign_attrs(units="furlong")), SPEC)
+    with pytest.raises(SkyweaveError, match="'flagon' is not a unit"):
+        to_tensor(ds.assign(tp=ds.tp.assign_attrs(units="flagon")), SPEC)
     with pytest.raises(SkyweaveError, match="is not the one wanted"):
         to_tensor(ds, SPEC, Grid(np.arange(3.0), np.arange(4.0)))
     with pytest.raises(SkyweaveError, match="besides time"):

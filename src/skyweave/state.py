@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
-from skyweave.units import conversion
+from skyweave.units import conversion, pascals
 
 __all__ = [
     "StateSpec", "Variable", "apply_bounds", "attributes", "find_variable", "time_dim", "to_dataset", "to_tensor",
@@ -230,9 +230,9 @@ def _at_level(data: xr.DataArray, level: float, what: str) -> xr.DataArray:
         return data
     axis = data[axes[0]]
     values = np.asarray(axis.values, np.float64)
-    units = str(axis.attrs.get("units", ""))
-    if units.lower() in ("pa", "kpa", "mb", "mbar", "millibar", "millibars"):
-        values = values * conversion(units, "hPa", what)[0]
+    own = pascals(str(axis.attrs.get("units", "")))
+    if own is not None:
+        values = values * own / 100
     nearest = int(np.argmin(np.abs(values - level)))
     if abs(values[nearest] - level) > 1e-3 * max(abs(level), 1.0):
         raise SkyweaveError(

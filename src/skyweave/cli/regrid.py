@@ -21,6 +21,7 @@ def regrid(
     every: int = 1,
     lat: tuple[float, float] | None = None,
     lon: tuple[float, float] | None = None,
+    missing: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
     overwrite: bool = False,
 ) -> None:
     """Bring fields to another grid of latitude and longitude, in blocks of time.
@@ -50,6 +51,8 @@ def regrid(
         South and north of the part that is taken, degrees.
     lon
         West and east, degrees, in any convention.
+    missing
+        Numbers that mean a missing value though the file does not say so, such as -9999; nan if there are none.
     overwrite
         Replace an output that exists.
     """
@@ -61,6 +64,7 @@ def regrid(
     from skyweave.io.read import open_fields
     from skyweave.io.regridded import regrid_fields, regular_grid, write_in_blocks
     from skyweave.io.store import check_output
+    from skyweave.io.undeclared import without_fills
     from skyweave.observe.quantities import WIND_COMPONENTS, quantity_of
     from skyweave.state import Variable
 
@@ -74,6 +78,7 @@ def regrid(
         check_output(out, overwrite)
     region = {axis: bounds for axis, bounds in (("lat", lat), ("lon", lon)) if bounds is not None}
     fields = open_fields(paths, variables, region=region or None, time=period)
+    fields = without_fills(fields, missing, "--missing={fill} (--missing nan if it is a value)")
     time = find_time(fields)
     if every > 1 and time is not None:
         fields = fields.isel({time: slice(None, None, every)})

@@ -37,7 +37,8 @@ class RecordConfig(Section):
     """One record: files, globs or URLs, and the variables taken from them.
 
     `least` is the share of the values of a step that a mean over it needs; a step with fewer is missing. `period`
-    keeps a part of the record. `layout` "g5nr" reads the files of the nature run or its data server.
+    keeps a part of the record. `layout` "g5nr" reads the files of the nature run or its data server. `missing` are
+    numbers that mean a missing value though the files do not say so.
     """
 
     paths: Names
@@ -45,6 +46,7 @@ class RecordConfig(Section):
     period: Period | None = None
     layout: Literal["cf", "g5nr"] = "cf"
     least: float = Field(default=0.8, gt=0, le=1)
+    missing: list[float] | None = None
 
 
 class ElevationConfig(Section):

@@ -18,6 +18,7 @@ from skyweave.io.elevation import elevation_on
 from skyweave.io.g5nr import open_g5nr
 from skyweave.io.read import check_single_fields, open_fields
 from skyweave.io.select import select_region
+from skyweave.io.undeclared import without_fills
 
 __all__ = ["open_record", "pair_records"]
 
@@ -113,7 +114,9 @@ def _open(config: RecordConfig, region: dict[str, tuple[float, float]]) -> xr.Da
     read = open_g5nr if config.layout == "g5nr" else open_fields
     ds = read(config.paths, config.variables, region=region or None, time=config.period)
     check_single_fields(ds)
-    return ds
+    return without_fills(
+        ds, config.missing, "missing: [{fill}] at the record (missing: [.nan] if it is a value)"
+    )
 
 
 def _around(ds: xr.Dataset, grid: Grid) -> xr.Dataset:

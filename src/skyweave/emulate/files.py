@@ -21,6 +21,7 @@ from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates
 from skyweave.io.formats import open_one
 from skyweave.state import StateSpec, find_variable, to_tensor
+from skyweave.units import conversion
 
 __all__ = ["ForecastFile", "initial_times", "open_forecast"]
 
@@ -255,9 +256,8 @@ def _lead_seconds(data: xr.Dataset) -> np.ndarray:
     axis = data[_lead_name(data)]
     if np.issubdtype(axis.dtype, np.timedelta64):
         return axis.values / np.timedelta64(1, "s")
-    scale = {"s": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "d": 86400.0, "day": 86400.0}
-    units = str(axis.attrs.get("units", "hours")).rstrip("s").lower() or "s"
-    return np.asarray(axis.values, float) * scale.get(units, 3600.0)
+    units = str(axis.attrs.get("units", "")) or "hours"
+    return np.asarray(axis.values, float) * conversion(units, "s", f"{source_of(data)}, {axis.name}")[0]
 
 
 def source_of(data: xr.Dataset) -> str:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.io.decode import decoded, open_decoded
 from skyweave.io.read import open_fields
 
 __all__ = ["ARCHIVES", "Archive", "Opener", "source_opener"]
@@ -97,7 +98,7 @@ def _merra2() -> Opener:
             raise SkyweaveError(
                 f"{ARCHIVES['merra2'].title}: no file of {text}; it starts on 1980-01-01 and ends some weeks ago"
             )
-        return xr.open_dataset(earthaccess.open(granules[:1])[0], engine="h5netcdf", decode_timedelta=False)
+        return open_decoded(earthaccess.open(granules[:1])[0], "h5netcdf", f"MERRA-2 of {text}")
 
     return day
 
@@ -105,13 +106,16 @@ def _merra2() -> Opener:
 def _era5() -> Opener:
     _need("gcsfs", "fetching ERA5 from Google's public bucket")
     try:
-        store = xr.open_zarr(
+        raw = xr.open_zarr(
             ERA5_STORE,
             chunks=None,
             storage_options={"token": "anon"},
             consolidated=True,
+            mask_and_scale=False,
+            decode_times=False,
             decode_timedelta=False,
         )
+        store = decoded(raw, ERA5_STORE, "zarr")
     except Exception as exc:  # whatever a network and its libraries may throw
         raise SkyweaveError(
             f"{ERA5_STORE}: cannot be opened ({type(exc).__name__}: {exc}); it is public, so look at the network, or "

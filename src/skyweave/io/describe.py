@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,22 +11,8 @@ import xarray as xr
 
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates
-
-# Numbers that stand for "missing" so often that they are worth a question when the file does not say so.
-USUAL_FILLS = (
-    -999.0,
-    -9999.0,
-    -99999.0,
-    -32767.0,
-    -32768.0,
-    9999.0,
-    99999.0,
-    1e15,
-    1e20,
-    1e30,
-    1e36,
-    9.969209968386869e36,
-)
+from skyweave.io.missing import NEVER_WRITTEN, OUT_OF_RANGE, USUAL_FILLS, reasons
+from skyweave.io.undeclared import clear_fill, sample_maps
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,11 @@ class TimeReport:
 
 @dataclass(frozen=True)
 class VariableReport:
-    """One variable; missing, minimum and maximum are those of the sampled cells, in physical units."""
+    """One variable; shares, minimum and maximum are those of the sampled cells, in physical units.
+
+    Of the missing, `out_of_range` lie outside the file's valid range and `never_written` hold the format's own fill.
+    `fill_share` is that of a suspected fill which is clearly one, 0 where it is only a question.
+    """
 
     name: str
     units: str
@@ -90,6 +79,9 @@ class VariableReport:
     minimum: float | None
     maximum: float | None
     suspected_fill: float | None
+    fill_share: float = 0.0
+    out_of_range: float = 0.0
+    never_written: float = 0.0
 
     def __str__(self) -> str:
         size = int(np.prod(self.shape))
@@ -97,11 +89,21 @@ class VariableReport:
         parts = [f"{self.name} ({sizes})", f"units {self.units or 'not stated'}"]
         share = "" if self.sampled == size else f" of the {self.sampled} values sampled ({size} in all)"
         parts.append(f"{self.missing:.1%} missing{share}")
+        if self.out_of_range:
+            parts.append(f"of all, {self.out_of_range:.2%} lie outside the valid range that the file states")
+        if self.never_written:
+            parts.append(f"of all, {self.never_written:.2%} were never written")
         parts.append(
             "no value at all" if self.minimum is None else f"{self.minimum:.4g} to {self.maximum:.4g}"
         )
         parts.append(f"{self.dtype}{', unpacked from integers' if self.packed else ''}")
-        if self.suspected_fill is not None:
+        if self.fill_share:
+            parts.append(
+                f"WARNING: holds {self.suspected_fill:g}: a fill value that the file does not declare, in "
+                f"{self.fill_share:.2%}; exclude it by valid_range at the source, or declare it as missing_value in "
+                "the file"
+            )
+        elif self.suspected_fill is not None:
             parts.append(f"holds {self.suspected_fill:g}: a fill value that the file does not declare?")
         return "; ".join(parts)
 
@@ -146,7 +148,9 @@ def describe(ds: xr.Dataset, *, maps: int = 8) -> FieldsReport:
         lon_name=grid.lon_name,
     )
     fields = {str(n): v for n, v in ds.data_vars.items() if set(plane) <= set(v.dims)}
-    samples = dask.compute({name: [m.data for m in _sample(v, plane, maps)] for name, v in fields.items()})[0]
+    samples = dask.compute(
+        {name: [m.data for m in sample_maps(v, plane, maps)] for name, v in fields.items()}
+    )[0]
     variables = tuple(_variable(name, v, np.stack(samples[name])) for name, v in fields.items())
     # A single variable taken out of a dataset still knows its file.
     sources = [ds.encoding.get("source"), *(v.encoding.get("source") for v in fields.values())]
@@ -193,19 +197,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g} seconds"
 
 
-def _sample(field: xr.DataArray, plane: tuple[str, str], maps: int) -> list[xr.DataArray]:
-    leading: list[Hashable] = [d for d in field.dims if d not in plane]
-    shape = tuple(field.sizes[d] for d in leading)
-    total = int(np.prod(shape))
-    picks = sorted({round(p) for p in np.linspace(0, total - 1, min(maps, total))})
-    return [
-        field.isel(dict(zip(leading, map(int, np.unravel_index(p, shape)), strict=True)))
-        if leading
-        else field
-        for p in picks
-    ]
-
-
 def _variable(name: str, field: xr.DataArray, sample: np.ndarray) -> VariableReport:
     sample = np.asarray(sample)
     finite = np.isfinite(sample) if sample.dtype.kind == "f" else np.ones(sample.shape, bool)
@@ -214,6 +205,7 @@ def _variable(name: str, field: xr.DataArray, sample: np.ndarray) -> VariableRep
     suspects = [
         f for f in USUAL_FILLS if values.size and np.isclose(values, f, rtol=1e-6, atol=0).mean() > 1e-3
     ]
+    clear, why = clear_fill(values), reasons(sample)
     ends = [float(values.min()), float(values.max())] if values.size else []
     return VariableReport(
         name=name,
@@ -222,14 +214,25 @@ def _variable(name: str, field: xr.DataArray, sample: np.ndarray) -> VariableRep
         dtype=str(field.dtype),
         dims=tuple(map(str, field.dims)),
         shape=tuple(field.shape),
-        fill=None if fill is None else float(np.asarray(fill).flat[0]),
+        fill=_number(fill),
         packed="scale_factor" in field.encoding or "add_offset" in field.encoding,
         sampled=int(sample.size),
         missing=float(1 - finite.mean()) if finite.size else 1.0,
         minimum=min(ends, default=None),
         maximum=max(ends, default=None),
         # Only at the end of the range: 9999 Pa in the middle of a pressure field is just a value.
-        suspected_fill=next(
-            (f for f in suspects if f in ends or any(np.isclose(f, e, rtol=1e-6) for e in ends)), None
-        ),
+        suspected_fill=clear[0]
+        if clear
+        else next((f for f in suspects if any(np.isclose(f, e, rtol=1e-6) for e in ends)), None),
+        fill_share=clear[1] if clear else 0.0,
+        out_of_range=why[OUT_OF_RANGE] / max(sample.size, 1),
+        never_written=why[NEVER_WRITTEN] / max(sample.size, 1),
     )
+
+
+def _number(fill: Any) -> float | None:
+    """The first number of a declared fill; ``None`` for none, or text that is none."""
+    try:
+        return None if fill is None else float(np.ravel(fill)[0])
+    except (ValueError, TypeError, IndexError):
+        return None

@@ -11,6 +11,7 @@ from skyweave import regrid
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.read import open_fields
+from skyweave.io.undeclared import clear_fill
 from skyweave.units import conversion
 
 __all__ = ["elevation_on"]
@@ -50,6 +51,12 @@ def elevation_on(grid: Grid, path: str | os.PathLike[str] | list[str], variable:
     values = np.asarray(field.values, np.float64).reshape(-1, len(i), len(j))
     if len(values) > 1:
         raise SkyweaveError(f"{path}: {variable!r} has {len(values)} maps; an elevation has one")
+    fill = clear_fill(values[0])
+    if fill is not None:
+        raise SkyweaveError(
+            f"{path}: {variable!r} holds {fill[0]:g} in {fill[1]:.2%} of its cells here, far from all others: a fill "
+            "value that the file does not declare; declare it as missing_value in the file"
+        )
     scale, offset = conversion(str(field.attrs.get("units", "")), "m", f"{path}: {variable!r}")
     # The sea has no elevation in many models.
     heights = np.nan_to_num(values[0] * scale + offset, nan=0.0).ravel()

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import glob
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import fsspec
-import numpy as np
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.io.decode import open_decoded
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -101,42 +100,11 @@ def open_one(path: str) -> xr.Dataset:
         SkyweaveError: the file is missing, empty, truncated, or of a format that cannot be read.
     """
     engine, source = _identify(path)
-    try:
-        try:
-            ds = _open(source, engine, decode_times=True)
-        except (ValueError, OverflowError, TypeError) as exc:
-            if "decode" not in str(exc) and "time" not in str(exc):
-                raise
-            ds = _open(source, engine, decode_times=False)
-        # Only now does a lazily read header meet the data behind it: a short file shows here.
-        for name in ds.coords:
-            ds[name].load()
-    except SkyweaveError:
-        raise
-    except Exception as exc:
-        raise SkyweaveError(
-            f"{path}: is truncated or damaged, or not wholly downloaded ({type(exc).__name__}: "
-            f"{_first_line(exc)})"
-        ) from exc
-    ds.encoding["source"] = path
-    return _unpack_limits(ds)
+    return open_decoded(source, engine, path)
 
 
 def _first_line(exc: BaseException) -> str:
     return (str(exc).strip().splitlines() or ["no further message"])[0]
-
-
-def _open(source: Any, engine: str, decode_times: bool) -> xr.Dataset:
-    kwargs: dict[str, Any] = {
-        "engine": engine,
-        "decode_timedelta": False,  # a variable in "days" or "seconds" is a number, not a duration
-        "decode_times": decode_times,
-        "cache": False,  # a memory cache would load a whole variable behind the first chunk asked for
-    }
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*consolidated metadata.*")
-        warnings.filterwarnings("ignore", category=xr.SerializationWarning)
-        return xr.open_dataset(source, **kwargs)
 
 
 def _identify(path: str) -> tuple[str, Any]:
@@ -191,17 +159,3 @@ def _user_block(handle: Any) -> bool:
         if handle.read(8) == HDF5:
             return True
     return False
-
-
-def _unpack_limits(ds: xr.Dataset) -> xr.Dataset:
-    """Turn the valid limits of packed variables from packed into physical numbers."""
-    for var in ds.variables.values():
-        scale, offset = var.encoding.get("scale_factor"), var.encoding.get("add_offset")
-        if scale is None and offset is None:
-            continue
-        for key in ("valid_min", "valid_max", "valid_range"):
-            if key in var.attrs:
-                packed = np.asarray(var.attrs[key], dtype=float)
-                limits = packed * (1.0 if scale is None else scale) + (0.0 if offset is None else offset)
-                var.attrs[key] = np.sort(limits) if limits.ndim else float(limits)
-    return ds

@@ -15,6 +15,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import require_names
 from skyweave.io.combine import combine
+from skyweave.io.decode import open_decoded
 from skyweave.io.formats import expand
 from skyweave.io.read import open_fields
 from skyweave.io.select import select_region, select_time
@@ -123,7 +124,7 @@ def _open_server(url: str, asked: Sequence[str]) -> xr.Dataset:
             "once, see docs/data.md"
         )
     try:
-        ds = xr.open_dataset(url, engine=engine, chunks={"time": 48}, decode_timedelta=False)
+        ds = open_decoded(url, engine, url).chunk({"time": 48})
     except Exception as exc:  # whatever a network and its libraries may throw
         raise SkyweaveError(f"{url}: cannot be opened ({type(exc).__name__}: {exc})") from exc
     names = _names(list(ds.data_vars), asked, url)

@@ -248,26 +248,9 @@ def _time(granule: xr.Dataset, path: str) -> np.datetime64:
 
 
 def _screened(granule: xr.Dataset, quality: int) -> np.ndarray:
-    """AOD with NaN for flags above ``quality`` and values outside the file's valid range."""
-    aod = granule["AOD"]
-    values = aod.values.astype(np.float32)
-    keep = granule["DQF"].values <= quality
-    if "valid_range" in aod.attrs:
-        low, high = _valid_range(aod)
-        keep &= (values >= low) & (values <= high)
-    return np.where(keep, values, np.nan)
-
-
-def _valid_range(aod: xr.DataArray) -> tuple[float, float]:
-    """The limits as physical numbers; those of an unsigned packing are stored as if they were signed."""
-    limits = np.asarray(aod.attrs["valid_range"], np.float64)
-    scale = float(aod.encoding.get("scale_factor", 1.0))
-    if str(aod.encoding.get("_Unsigned", "")).lower() == "true":
-        offset = float(aod.encoding.get("add_offset", 0.0))
-        bits = 8 * np.dtype(aod.encoding.get("dtype", np.int16)).itemsize
-        limits = np.rint((limits - offset) / scale) % 2**bits * scale + offset
-    # Half a step of slack: the decoded values are single precision.
-    return float(limits.min()) - abs(scale) / 2, float(limits.max()) + abs(scale) / 2
+    """AOD with NaN for flags above ``quality``; outside the file's valid range it is missing already."""
+    values = granule["AOD"].values.astype(np.float32)
+    return np.where(granule["DQF"].values <= quality, values, np.nan)
 
 
 def _default_grid(lat: np.ndarray, lon: np.ndarray, region: Mapping[str, tuple[float, float]] | None) -> Grid:

@@ -17,6 +17,7 @@ from skyweave import regrid
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
+from skyweave.io.encoding import PACKED_LIMITS
 from skyweave.io.store import (
     check_output,
     create_store,
@@ -130,6 +131,8 @@ def regrid_fields(
             output_dtypes=[kind], dask_gufunc_kwargs={"output_sizes": sizes},
         )  # fmt: skip
         moved = moved.rename({"_lat": target.lat_name, "_lon": target.lon_name})
+        # They told of the values of the file; an interpolated one may lie a little beyond.
+        moved.attrs = {k: v for k, v in moved.attrs.items() if k not in PACKED_LIMITS}
         if method == "conservative":
             moved.attrs["cell_methods"] = f"{moved.attrs.get('cell_methods', '')} area: mean".strip()
         out[name] = moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, require_names
+from skyweave.io.formats import open_one
+from skyweave.io.missing import Decoding, decoding_of
 
 __all__ = ["PixelCells", "bin_to_grid", "grid_coordinates", "grid_swath"]
 
@@ -106,15 +109,18 @@ def bin_to_grid(
     return np.stack(means).reshape(*leading, *grid.shape)
 
 
-def grid_swath(ds: xr.Dataset, variable: str, grid: Grid, *, minimum_share: float = 0.2) -> xr.Dataset:
+def grid_swath(
+    ds: xr.Dataset | str | os.PathLike[str], variable: str, grid: Grid, *, minimum_share: float = 0.2
+) -> xr.Dataset:
     """Area means of a swath, or of any field with two-dimensional latitude and longitude.
 
-    Made for level-2 files (MODIS, VIIRS, GOES cut-outs) as xarray opens them; values are taken as decoded,
-    negative ones included, so screen by quality first: ``ds.where(ds.flag <= 1)``.
+    Made for level-2 files (MODIS, VIIRS, GOES cut-outs). Values that the file declares missing or invalid are, also
+    where xarray opened it and overlooked a fill of another type; negative ones are kept. Screen by quality first:
+    ``ds.where(ds.flag <= 1)``.
 
     Args:
-        ds: holds the variable, dimensions (time,) y, x, and latitude and longitude (y, x), as coordinates or
-            variables.
+        ds: a file, or a dataset from xarray; holds the variable, dimensions (time,) y, x, and latitude and longitude
+            (y, x), as coordinates or variables.
         variable: its name.
         grid: of the result, ``(H, W)``.
         minimum_share: of a cell's pixels that must have a value; cells with fewer are missing.
@@ -126,6 +132,7 @@ def grid_swath(ds: xr.Dataset, variable: str, grid: Grid, *, minimum_share: floa
         SkyweaveError: no such variable, no two-dimensional latitude and longitude on its dimensions, or no
             pixel in the grid.
     """
+    ds = ds if isinstance(ds, xr.Dataset) else open_one(os.fspath(ds))
     where = str(ds.encoding.get("source", "dataset"))
     _check_share(minimum_share)
     require_names([variable], [str(n) for n in ds.data_vars], where)
@@ -146,10 +153,10 @@ def grid_swath(ds: xr.Dataset, variable: str, grid: Grid, *, minimum_share: floa
     shape = tuple(field.sizes[d] for d in leading)
     mean = np.full((*shape, *grid.shape), np.nan, np.float32)
     count = np.zeros((*shape, *grid.shape), np.int32)
+    known = _decoding(field)
     for step in np.ndindex(*shape):
-        mean[step], count[step] = cells.mean(
-            field.isel(dict(zip(leading, step, strict=True))).values, minimum_share
-        )
+        values = known(field.isel(dict(zip(leading, step, strict=True))).values)
+        mean[step], count[step] = cells.mean(values, minimum_share)
     coords: dict[Any, Any] = {d: field[d] for d in leading if d in field.coords}
     dims = (*leading, grid.lat_name, grid.lon_name)
     attrs = {k: v for k, v in field.attrs.items() if k not in ("coordinates", "grid_mapping", "valid_range")}
@@ -170,6 +177,15 @@ def grid_swath(ds: xr.Dataset, variable: str, grid: Grid, *, minimum_share: floa
         out = out.expand_dims({time: field[time].values[None]})
     out.encoding["source"] = where
     return out
+
+
+def _decoding(field: xr.DataArray) -> Decoding:
+    """What masks declared fills and invalid values of a field that xarray decoded; those of packed ones it masked."""
+    told = field.encoding | field.attrs
+    keys = ("_FillValue", "missing_value", "valid_min", "valid_max", "valid_range")
+    packed = field.dtype.kind != "f" or "scale_factor" in told or "add_offset" in told
+    attrs = {} if packed else {key: told[key] for key in keys if key in told}
+    return decoding_of(field.dtype, attrs, limits=True, default=not packed, promote=False)[0]
 
 
 def grid_coordinates(grid: Grid) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:

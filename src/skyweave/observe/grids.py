@@ -10,6 +10,7 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.io.undeclared import clear_fill
 from skyweave.observe.errors import ErrorModel, unit_vectors
 from skyweave.observe.footprint import Footprint, footprint
 from skyweave.observe.match import TimeMatch, duplicates, merged_variance
@@ -67,6 +68,8 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
         raw[used] = data.isel({data.dims[0]: used}).values.reshape(len(used), cells)
         if own is not None and error_field is not None:
             own[used] = error_field.isel({data.dims[0]: used}).values.reshape(len(used), cells)
+    if source.valid_range is None:
+        _check_fill(raw[used], meant.bounds, (scale, offset), f"{what}, variable {variable!r}")
     value = raw * scale + offset
     measured = source.model.measurement_variance(raw, own) * scale**2
     model = only_representativeness(source.model, source.model.representativeness * abs(scale))
@@ -249,4 +252,24 @@ def _grid_layout(
         return data, errors, base
     raise SkyweaveError(
         f"{what}: {data.shape[0]} maps without times for {len(state.times)} analysis times; give it a time coordinate"
+    )
+
+
+def _check_fill(
+    raw: np.ndarray, bounds: tuple[float | None, float | None], law: tuple[float, float], what: str
+) -> None:
+    """Refuse values among which there is clearly a fill that nothing declares, unless the bounds drop it.
+
+    Raises:
+        SkyweaveError: there is one.
+    """
+    found = clear_fill(raw)
+    if found is None or beyond_limits(np.array([found[0] * law[0] + law[1]]), bounds).all():
+        return
+    others = raw[np.isfinite(raw) & ~np.isclose(raw, found[0], rtol=1e-6)]
+    span = f"{others.min():g}, {others.max():g}" if others.size else "low, high"
+    raise SkyweaveError(
+        f"{what}: {found[0]:g} stands in {found[1]:.2%} of the values, far from all others: a fill value that is not "
+        f"declared; exclude it with `valid_range: [{span}]` (or wider) at the source in the configuration, "
+        f"valid_range=({span}) in Python"
     )

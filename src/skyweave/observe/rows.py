@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skyweave.grid import Grid
+from skyweave.io.missing import SINGLE
 from skyweave.observe.errors import CorrelatedBlock, ErrorCovariance, ErrorModel
 from skyweave.observe.match import (
     TimeAxis,
@@ -147,9 +148,13 @@ def taken(match: TimeMatch, rows: np.ndarray) -> TimeMatch:
 
 
 def beyond_limits(value: np.ndarray, limits: tuple[float | None, float | None]) -> np.ndarray:
-    """Whether each value lies outside (low, high), both included, ``None`` for open."""
+    """Whether each value lies outside (low, high), both included, ``None`` for open.
+
+    Limits have the tolerance of single precision: -0.05 stored in it lies below -0.05 by a unit in its last place.
+    """
     low, high = (-np.inf if limits[0] is None else limits[0], np.inf if limits[1] is None else limits[1])
-    return (value < low) | (value > high)
+    slack = [SINGLE * abs(end) if np.isfinite(end) else 0.0 for end in (low, high)]
+    return (value < low - slack[0]) | (value > high + slack[1])
 
 
 def only_representativeness(model: ErrorModel, sigma: float) -> ErrorModel:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skyweave.errors import SkyweaveError
 from skyweave.io.read import open_fields
+from skyweave.io.undeclared import without_fills
 from skyweave.io.write import write
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.observation import GridObservation
@@ -25,7 +26,7 @@ from skyweave.posterior.reconstruct import reconstruct
 from skyweave.posterior.sample import Method
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.data import select_period
-from skyweave.prior.prepare import TrainingData, prepare
+from skyweave.prior.prepare import NAME_FILLS, TrainingData, prepare
 from skyweave.prior.space_time import SpaceTimeErrorModel, estimate_space_time_covariance
 from skyweave.prior.storage import LearntPrior
 from skyweave.prior.train import train
@@ -181,6 +182,7 @@ def _record(config: TrainConfig) -> xr.Dataset:
     """Training and validation periods as they are."""
     region = None if config.data.region is None else config.data.region.model_dump(exclude_none=True)
     whole = open_fields(config.data.paths, config.data.variables, region=region)
+    whole = without_fills(whole, config.data.missing, NAME_FILLS)
     name = str(whole[config.data.variables[0]].dims[0])
     wanted = {"train": config.split.train, "validate": config.split.validate_}
     periods = [select_period(whole, name, *period, what) for what, period in wanted.items()]

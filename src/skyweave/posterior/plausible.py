@@ -15,28 +15,47 @@ from skyweave.state import Variable
 from skyweave.transform import Transform
 from skyweave.units import conversion
 
-__all__ = ["FAR", "check_plausible"]
+__all__ = ["FAR", "check_plausible", "usual_units"]
 
 FAR = 8.0
 """Standard deviations from the prior's mean at which the median of a source is taken for one in other units."""
 
 USUAL = (
-    "degC",
-    "degF",
-    "K",
-    "hPa",
-    "kPa",
-    "Pa",
-    "m s-1",
-    "km/h",
-    "kt",
-    "m",
-    "km",
-    "mm",
-    "g kg-1",
-    "kg kg-1",
-    "%",
-    "1",
+    *(
+        "degC",
+        "degF",
+        "K",
+        "hPa",
+        "kPa",
+        "Pa",
+        "inHg",
+        "mmHg",
+        "m s-1",
+        "km/h",
+        "kt",
+        "mph",
+        "m",
+        "km",
+        "dam",
+        "ft",
+    ),
+    *(
+        "mm",
+        "cm",
+        "in",
+        "mm/day",
+        "mm/h",
+        "kg m-2 s-1",
+        "g kg-1",
+        "kg kg-1",
+        "ug m-3",
+        "ppmv",
+        "ppbv",
+        "%",
+        "1",
+        "1e-3",
+    ),
+    *("DU", "J m-2", "W m-2", "m2 s-2", "degree", "rad"),
 )
 """Units that are tried when those of a source cannot be right."""
 
@@ -86,24 +105,28 @@ def _remedy(source: Observation, variable: Variable, median: float, away: Callab
     else:
         text = source.units if source.units is not None else str(source.data.attrs.get("units", ""))
     scale, offset = conversion(text, variable.units, variable.name)
-    unit = _fitting((median - offset) / scale, variable, away)
-    shown = unit or "..."
-    yaml, python = (
-        (f"{{{variable.name}: {shown}}}", f"{ {variable.name: shown} }") if several else (shown, repr(shown))
-    )
-    how = f"`units: {yaml}` at the source in the configuration, units={python} in Python"
-    return f"state its units: {how}" if unit else f"state its units ({how}), or correct its values"
+    fitting = usual_units((median - offset) / scale, variable, away)
+    ways = []
+    for unit in fitting or ["..."]:
+        yaml, python = (
+            (f"{{{variable.name}: {unit}}}", f"{ {variable.name: unit} }") if several else (unit, repr(unit))
+        )
+        ways.append(f"`units: {yaml}` at the source in the configuration, units={python} in Python")
+    how = "; or ".join(ways)
+    if len(fitting) > 1:
+        # Which one it is only the caller knows: the nearest to the prior's mean is often not the one.
+        return f"state its units; {' or '.join(fitting)} fit: {how}"
+    return f"state its units: {how}" if fitting else f"state its units ({how}), or correct its values"
 
 
-def _fitting(raw: float, variable: Variable, away: Callable[[float], float]) -> str | None:
-    """The usual units in which a value as it was given lies nearest to what the prior learnt, if any is near."""
-    found: list[tuple[float, str]] = []
+def usual_units(raw: float, variable: Variable, away: Callable[[float], float]) -> list[str]:
+    """All usual units in which a value as it was given can be one that the prior learnt; of equal ones the first."""
+    found: dict[tuple[float, float], str] = {}
     for unit in USUAL:
         try:
-            scale, offset = conversion(unit, variable.units, variable.name)
+            law = conversion(unit, variable.units, variable.name)
         except SkyweaveError:
             continue
-        distance = away(raw * scale + offset)
-        if distance <= FAR:
-            found.append((distance, unit))
-    return min(found)[1] if found else None
+        if away(raw * law[0] + law[1]) <= FAR:
+            found.setdefault((round(law[0], 9), round(law[1], 6)), unit)
+    return list(found.values())

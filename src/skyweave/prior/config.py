@@ -39,13 +39,15 @@ class StaticConfig(Section):
 class DataConfig(Section):
     """What the prior learns from.
 
-    `paths` are files, globs or URLs; `units` replace those of the files where these state none; fields up to
-    `memory_gb` are held in memory, longer records are read in blocks of at most that size.
+    `paths` are files, globs or URLs; `units` replace those of the files where these state none; `missing` are numbers
+    that mean a missing value though the files do not say so; fields up to `memory_gb` are held in memory, longer
+    records are read in blocks of at most that size.
     """
 
     paths: Names
     variables: Names
     units: dict[str, str] = Field(default={})
+    missing: list[float] | None = None
     region: RegionSection | None = None
     conditioning: list[str] = Field(default=[])
     static: dict[str, StaticConfig] = Field(default={})

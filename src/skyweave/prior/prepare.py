@@ -12,14 +12,19 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.axes import PASCAL_PER
 from skyweave.io.read import open_fields
+from skyweave.io.undeclared import without_fills
 from skyweave.prior.conditioning import Conditioning, StaticField
 from skyweave.prior.config import DataConfig, TrainConfig
 from skyweave.prior.data import PatchSampler, Record, fit_transform, select_period, span, time_step
 from skyweave.prior.knowledge import Knowledge, knowledge_of
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import StateTransform
+from skyweave.units import pascals
+
+NAME_FILLS = "data.missing: [{fill}] (data.missing: [.nan] if it is a value)"
+"""How a fill that the files do not declare is named in a configuration."""
+STATIC_FILLS = "declare it with `ncatted -a missing_value,VARIABLE,c,d,{fill} FILE` or xarray"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,7 @@ def prepare(config: TrainConfig, batch: int, *, stream: int = 0) -> TrainingData
     data = config.data
     region = None if data.region is None else data.region.model_dump(exclude_none=True)
     dataset = open_fields(data.paths, data.variables, region=region)
+    dataset = without_fills(dataset, data.missing, NAME_FILLS)
     grid = Grid.from_dataset(dataset)
     time_name = str(dataset[data.variables[0]].dims[0])
     spec = StateSpec(
@@ -125,7 +131,8 @@ def _level(array: xr.DataArray) -> float | None:
     level, units = array.attrs.get("level"), str(array.attrs.get("level_units", ""))
     if level is None:
         return None
-    return float(level) * PASCAL_PER.get(units, 100.0) / 100.0
+    own = pascals(units)
+    return float(level) if own is None else float(level) * own / 100.0
 
 
 def _static_fields(data: DataConfig) -> dict[str, StaticField]:
@@ -134,7 +141,7 @@ def _static_fields(data: DataConfig) -> dict[str, StaticField]:
         if name not in data.static:
             continue
         source = data.static[name]
-        dataset = open_fields(source.path, [source.variable])
+        dataset = without_fills(open_fields(source.path, [source.variable]), None, STATIC_FILLS)
         values = np.asarray(dataset[source.variable].values, dtype=np.float32)
         fields[name] = StaticField(Grid.from_dataset(dataset), values.reshape(values.shape[-2:]))
     return fields
