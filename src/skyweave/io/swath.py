@@ -46,7 +46,7 @@ class PixelCells:
         places, cells = [], []
         height, width = grid.shape
         for start in range(0, lat_.size, BLOCK):
-            i, j = grid.index(lat_[start : start + BLOCK], lon_[start : start + BLOCK])
+            i, j = grid.index(lat_[start : start + BLOCK], lon_[start : start + BLOCK], by_cell=True)
             inside = np.flatnonzero(np.isfinite(i) & np.isfinite(j))
             row = np.clip(np.floor(i[inside] + 0.5).astype(np.int64), 0, height - 1)
             column = np.floor(j[inside] + 0.5).astype(np.int64)
