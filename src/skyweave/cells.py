@@ -103,7 +103,9 @@ def edges_of_bounds(bounds: Floats, centres: Floats, circle: bool = False) -> Fl
         low, high = low[::-1], high[::-1]
     if (np.abs(high[:-1] - low[1:]) > slack).any():
         place = int(np.flatnonzero(np.abs(high[:-1] - low[1:]) > slack)[0])
-        raise ValueError(f"cells leave a gap or overlap: one ends at {high[place]:g}, the next starts at {low[place + 1]:g}")
+        raise ValueError(
+            f"cells leave a gap or overlap: one ends at {high[place]:g}, the next starts at {low[place + 1]:g}"
+        )
     edges = np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, high[-1:]])
     if circle and edges[-1] - edges[0] > 360 * (1 + 1e-6):
         raise ValueError(f"they span {edges[-1] - edges[0]:g} degrees")

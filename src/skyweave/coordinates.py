@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from skyweave.errors import NotRectilinear, SkyweaveError
+from skyweave.errors import NotRectilinearError, SkyweaveError
 
 __all__ = [
     "NAMES", "REGRID_HINT", "bounds_of", "degrees_per", "edge_names", "find_axis", "grid_mapping", "in_degrees",
@@ -51,7 +51,7 @@ def find_axis(data: xr.Dataset | xr.DataArray, axis: str) -> str:
     By CF attributes first, then by name; ``y`` and ``x`` count only where they state degrees.
 
     Raises:
-        NotRectilinear: two-dimensional or rotated coordinates.
+        NotRectilinearError: two-dimensional or rotated coordinates.
         SkyweaveError: none, several, or one in units that are no angle.
     """
     import cf_xarray  # noqa: F401  (registers the .cf accessor)
@@ -69,13 +69,13 @@ def find_axis(data: xr.Dataset | xr.DataArray, axis: str) -> str:
             raise SkyweaveError(
                 f"{found}{where} is in {data[found].attrs['units']!r}, which is neither degrees "
                 f"{'north' if axis == 'latitude' else 'east'} nor radian; projected grids must be regridded to "
-                f"latitude and longitude first: if each cell has a two-dimensional latitude and longitude, {REGRID_HINT}"
+                f"latitude and longitude first: where each cell has a latitude and a longitude of its own, {REGRID_HINT}"
             )
         return found
     if flat:
         raise SkyweaveError(f"several coordinates{where} are a {axis}: {', '.join(flat)}; drop all but one.")
     if candidates and data[candidates[0]].ndim >= 2:
-        raise NotRectilinear(
+        raise NotRectilinearError(
             f"{candidates[0]}{where} is two-dimensional {data[candidates[0]].dims}: only rectilinear "
             f"latitude-longitude grids are read as they are; {REGRID_HINT}."
         )
@@ -95,7 +95,7 @@ def _none_found(data: xr.Dataset | xr.DataArray, axis: str, where: str) -> None:
     )
     mapping = grid_mapping(data)
     rotated = mapping is not None and mapping[0] == "rotated_latitude_longitude"
-    raise (NotRectilinear if rotated else SkyweaveError)(
+    raise (NotRectilinearError if rotated else SkyweaveError)(
         f"no {axis} found{where}: none of the coordinates [{found or 'none'}] has standard_name='{axis}', "
         f"units='degrees_{'north' if axis == 'latitude' else 'east'}' or a name such as {NAMES[axis][0]!r}. "
         "Rotated and projected grids must be regridded to latitude and longitude first: where each cell has a "
@@ -120,13 +120,13 @@ def in_degrees(data: xr.Dataset | xr.DataArray, lat: str, lon: str) -> tuple[NDA
     """Values of two axes that `find_axis` found, in degrees; those in radian are converted.
 
     Raises:
-        NotRectilinear: axes of a rotated pole.
+        NotRectilinearError: axes of a rotated pole.
         SkyweaveError: no units, and values that look like radian.
     """
     where = f" in {data.encoding['source']}" if data.encoding.get("source") else ""
     mapping = grid_mapping(data, {*data[lat].dims, *data[lon].dims})
     if mapping is not None and mapping[0] == "rotated_latitude_longitude":
-        raise NotRectilinear(
+        raise NotRectilinearError(
             f"{lat} and {lon}{where} are those of a rotated pole (grid mapping {mapping[1]!r}), not degrees north and "
             f"east; {REGRID_HINT}."
         )
@@ -151,7 +151,9 @@ def _radian_globe(lat: NDArray[Any], lon: NDArray[Any]) -> bool:
     return bool(north and east)
 
 
-def grid_mapping(data: xr.Dataset | xr.DataArray, dims: set[Hashable] | None = None) -> tuple[str, str] | None:
+def grid_mapping(
+    data: xr.Dataset | xr.DataArray, dims: set[Hashable] | None = None
+) -> tuple[str, str] | None:
     """CF name of the map projection of gridded variables and the name of the variable that holds it, if any.
 
     Args:
@@ -162,7 +164,9 @@ def grid_mapping(data: xr.Dataset | xr.DataArray, dims: set[Hashable] | None = N
     for field in fields:
         if dims is not None and not dims <= set(field.dims):
             continue
-        name = str(field.attrs.get("grid_mapping", field.encoding.get("grid_mapping", ""))).split(":")[0].strip()
+        name = (
+            str(field.attrs.get("grid_mapping", field.encoding.get("grid_mapping", ""))).split(":")[0].strip()
+        )
         if not name:
             continue
         there = name in data.coords or (isinstance(data, xr.Dataset) and name in data)

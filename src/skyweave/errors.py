@@ -12,7 +12,7 @@ class SkyweaveError(ValueError):
     """
 
 
-class NotRectilinear(SkyweaveError):
+class NotRectilinearError(SkyweaveError):
     """Fields whose cells have a latitude and a longitude each, where a latitude-longitude grid was expected."""
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skyweave.cells import edges_between, edges_of_bounds, gaussian_edges, picked_edges
 from skyweave.coordinates import REGRID_HINT, bounds_of, degrees_per, find_axis, in_degrees
-from skyweave.errors import NotRectilinear, SkyweaveError, note
+from skyweave.errors import NotRectilinearError, SkyweaveError, note
 
 __all__ = ["EARTH_RADIUS", "Grid", "great_circle"]
 
@@ -121,7 +121,7 @@ class Grid:
     def periodic(self) -> bool:
         """Whether the longitudes close the circle: the gap from last to first is an ordinary step, or no gap."""
         if self.lon_edges is not None:
-            return self.lon.size > 1 and abs(np.ptp(self.lon_edges) - 360) < 1e-3 * self.resolution[1]
+            return self.lon.size > 1 and bool(abs(np.ptp(self.lon_edges) - 360) < 1e-3 * self.resolution[1])
         gap = 360 - self._eastward[-1]
         return self.lon.size > 1 and gap < 1.5 * self.resolution[1]
 
@@ -279,9 +279,9 @@ class Grid:
         tolerance = max(1e-4, 1e-3 * min(self.resolution))
         around = (self.lon - other.lon + 180) % 360 - 180
         for own, others in ((self.lat_edges, other.lat_edges), (self.lon_edges, other.lon_edges)):
-            if own is not None and others is not None:
-                if np.abs((own - others + 180) % 360 - 180).max() > tolerance:
-                    return False
+            stated = own is not None and others is not None
+            if stated and np.abs((own - others + 180) % 360 - 180).max() > tolerance:
+                return False
         return bool(np.abs(self.lat - other.lat).max() < tolerance and np.abs(around).max() < tolerance)
 
     def describe(self) -> str:
@@ -312,12 +312,12 @@ class Grid:
         Bounds in the object are the edges of the cells; where they are ill-formed, a note says so.
 
         Raises:
-            NotRectilinear: two-dimensional or rotated coordinates, or a list of points.
+            NotRectilinearError: two-dimensional or rotated coordinates, or a list of points.
             SkyweaveError: no latitude or longitude, several candidates, or units that are no angle.
         """
         lat, lon = (find_axis(data, axis) for axis in ("latitude", "longitude"))
         if data[lat].dims == data[lon].dims:
-            raise NotRectilinear(
+            raise NotRectilinearError(
                 f"{lat} and {lon} share the dimension {data[lat].dims[0]!r}: these are points, not a grid; "
                 f"pass them as a table of stations, or, for a reduced or unstructured grid: {REGRID_HINT}."
             )
@@ -387,7 +387,9 @@ def _stated(data: xr.Dataset | xr.DataArray, name: str, centres: Floats, circle:
         return edges_of_bounds(bounds, centres, circle)
     except ValueError as why:
         where = f"{data.encoding['source']}: " if data.encoding.get("source") else ""
-        note(f"{where}{found[0]}, the bounds of {name}, are not used: {why}; edges are taken midway between centres")
+        note(
+            f"{where}{found[0]}, the bounds of {name}, are not used: {why}; edges are taken midway between centres"
+        )
         return None
 
 
@@ -407,7 +409,11 @@ def _with_edges(centres: Floats, edges: Floats, inner: bool) -> tuple[Floats, Fl
     """Interpolation knots from outer edge to outer edge, `inner` ones too, and the array indices at which they lie."""
     n = centres.size
     knots = np.concatenate([edges, centres]) if inner else np.concatenate([edges[[0, -1]], centres])
-    places = np.concatenate([np.arange(n + 1) - 0.5, np.arange(n)]) if inner else np.concatenate([[-0.5, n - 0.5], np.arange(n)])
+    places = (
+        np.concatenate([np.arange(n + 1) - 0.5, np.arange(n)])
+        if inner
+        else np.concatenate([[-0.5, n - 0.5], np.arange(n)])
+    )
     order = np.argsort(places)
     knots, places = knots[order], places[order]
     # A row on a pole has its outer edge there too.

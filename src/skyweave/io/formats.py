@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.io.time_units import decode_times, refuse_missing_dates
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -92,7 +93,8 @@ def _missing(path: str) -> str:
 def open_one(path: str) -> xr.Dataset:
     """Open one file or store lazily, with fill values, packing and times decoded and nothing else changed.
 
-    Times in a calendar that numpy lacks become cftime objects; times that cannot be decoded stay numbers.
+    Times in a calendar that numpy lacks become cftime objects; times that cannot be decoded (see
+    `skyweave.io.time_units`) stay numbers.
 
     Args:
         path: one entry of `expand`.
@@ -108,6 +110,9 @@ def open_one(path: str) -> xr.Dataset:
             if "decode" not in str(exc) and "time" not in str(exc):
                 raise
             ds = _open(source, engine, decode_times=False)
+        ds = decode_times(ds)
+        if any(c.dtype == object for c in ds.coords.values()):
+            refuse_missing_dates(ds, _open(source, engine, decode_times=False), path)
         # Only now does a lazily read header meet the data behind it: a short file shows here.
         for name in ds.coords:
             ds[name].load()

@@ -10,6 +10,7 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.io.axes import find_time
 from skyweave.observe.errors import ErrorModel, unit_vectors
 from skyweave.observe.footprint import Footprint, footprint
 from skyweave.observe.match import TimeMatch, duplicates, merged_variance
@@ -219,11 +220,8 @@ def _grid_layout(
         )
     if long:
         time, extra = long[0], [d for d in extra if d != long[0]]
-    scalar = [
-        c
-        for c in source.data.coords.values()
-        if c.ndim == 0 and (c.dtype.kind == "M" or str(c.name) == "time")
-    ]
+    valid = find_time(source.data)
+    scalar = [source.data[valid]] if valid in source.data.coords and source.data[valid].ndim == 0 else []
 
     def arranged(field: xr.DataArray) -> xr.DataArray:
         flat = field.squeeze(extra, drop=True)

@@ -12,6 +12,7 @@ import xarray as xr
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
+from skyweave.io.valid_time import with_valid_time
 from skyweave.observe.observation import GridObservation, Observation, PointObservation
 from skyweave.state import StateSpec
 
@@ -68,6 +69,11 @@ def resolve_target(
         dims = (grid.lat_name, grid.lon_name)
     else:
         source = like if like is not None else _first_grid(spec, observations)
+        where = str(source.encoding.get("source", "like"))
+        if isinstance(source, xr.Dataset):
+            source = with_valid_time(source, where)
+        else:
+            source = with_valid_time(source, where)
         grid = Grid.from_dataset(source)
         dims = grid.dims_in(source)
         lat, lon = source[grid.lat_name], source[grid.lon_name]
