@@ -69,7 +69,7 @@ def find_axis(data: xr.Dataset | xr.DataArray, axis: str) -> str:
             raise SkyweaveError(
                 f"{found}{where} is in {data[found].attrs['units']!r}, which is neither degrees "
                 f"{'north' if axis == 'latitude' else 'east'} nor radian; projected grids must be regridded to "
-                f"latitude and longitude first: where each cell has a latitude and a longitude of its own, {REGRID_HINT}"
+                f"latitude and longitude first: where each cell has a latitude and a longitude, {REGRID_HINT}"
             )
         return found
     if flat:

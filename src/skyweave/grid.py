@@ -323,7 +323,7 @@ class Grid:
             )
         grid = cls(*in_degrees(data, lat, lon), lat, lon)
         found = (_stated(data, lat, grid.lat, False), _stated(data, lon, grid.lon_unwrapped, True))
-        return grid if found == (None, None) else replace(grid, lat_edges=found[0], lon_edges=found[1])
+        return grid if all(e is None for e in found) else replace(grid, lat_edges=found[0], lon_edges=found[1])
 
     def dims_in(self, data: xr.Dataset | xr.DataArray) -> tuple[str, str]:
         """Names of the latitude and longitude dimensions of the object this grid was found in."""

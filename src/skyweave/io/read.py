@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, note
@@ -180,6 +181,8 @@ def select_values(field: xr.DataArray, select: Mapping[str, Any], where: str) ->
         if dim not in field.coords:
             raise SkyweaveError(f"{where}: dimension {dim!r} of {field.name!r} has no values to select from")
         there = field[dim].values
+        if there.dtype.kind == "M" and isinstance(wanted, str):
+            wanted = pd.Timestamp(wanted).to_datetime64()
         for value in np.atleast_1d(np.asarray(wanted)):
             if value not in there:
                 raise SkyweaveError(f"{where}: {dim}={value} is not there; {dim} is {_values(there)}")

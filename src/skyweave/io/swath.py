@@ -134,7 +134,7 @@ def grid_swath(ds: xr.Dataset, variable: str, grid: Grid, *, minimum_share: floa
         raise SkyweaveError(
             f"{where}: {variable!r} ({', '.join(map(str, field.dims))}), {lat.name!r} "
             f"({', '.join(map(str, plane))}) and {lon.name!r} ({', '.join(map(str, lon.dims))}) do not share "
-            "their dimensions; give a variable on those of its latitude and longitude"
+            "two dimensions; give a variable on those of its latitude and longitude"
         )
     cells = PixelCells.find(lat.values, lon.values, grid)
     if cells.inside.size == 0:

@@ -117,8 +117,8 @@ def _is_start(time: xr.DataArray, lead: xr.DataArray, where: str) -> bool:
         return False
     raise SkyweaveError(
         f"{where}: {time.name!r} has no standard_name, and there is a lead time of {seconds / 3600:g} h: does it say "
-        "when forecasts start, or what time they are for? Give it the standard_name 'forecast_reference_time' or 'time' "
-        f"(`ncatted -a standard_name,{time.name},o,c,time IN OUT`)"
+        "when forecasts start, or what time they are for? Give it the standard_name 'forecast_reference_time' or 'time'"
+        f" (`ncatted -a standard_name,{time.name},o,c,time IN OUT`)"
     )
 
 
@@ -171,8 +171,8 @@ def _one_series(data: Data, valid: str, where: str) -> Data:
         labels: Any = data[dims[-1]].values if dims[-1] in data.coords else np.arange(data.sizes[dims[-1]])
         raise SkyweaveError(
             f"{where}: holds forecasts along {' and '.join(f'{d} ({data.sizes[d]})' for d in dims)}, and {told}; pick "
-            f"one, as with select={{{dims[-1]!r}: {labels[0]}}} in Python or, from the command line, `skyweave regrid FILE "
-            f"--select {dims[-1]}={labels[0]} --like FILE --out ONE.nc`; `skyweave fuse` takes forecasts as they are"
+            f"one, as with select={{{dims[-1]!r}: {labels[0]}}} in Python or, from the command line, `skyweave regrid "
+            f"FILE --select {dims[-1]}={labels[0]} --like FILE --out ONE.nc`; `skyweave fuse` takes forecasts as they are"
         )
     stacked = data.stack({"_series": dims}, create_index=False)
     series = stacked.swap_dims({"_series": valid}).sortby(valid)
