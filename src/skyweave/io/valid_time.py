@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any, TypeVar
 
 import cftime
@@ -11,8 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from skyweave.coordinates import find_axis
-from skyweave.errors import SkyweaveError
-from skyweave.io.axes import has_dates, lead_unit, time_role
+from skyweave.errors import SkyweaveError, note
+from skyweave.io.axes import LEAD_NAMES, has_dates, lead_unit, time_role
 
 __all__ = ["lead_seconds", "with_valid_time"]
 
@@ -36,7 +36,7 @@ def with_valid_time(
         forecasts: leave forecasts of several starts and lead times as they are.
 
     Raises:
-        SkyweaveError: several forecasts for one time, starts without lead times, or a time that may be either.
+        SkyweaveError: several forecasts for one time, lead times without a unit, or a time that may be either.
     """
     plane = plane or _plane(data)
     coords = {str(n): c for n, c in data.coords.items() if c.ndim <= 2 and not set(plane) & set(c.dims)}
@@ -59,16 +59,23 @@ def with_valid_time(
         stamps = _sum(data[reference], data[lead], where)
         valid = next(n for n in ("valid_time", "time_valid") if n not in coords)
         data = data.assign_coords({valid: stamps})
+    if valid is None and reference is not None and not forecasts:
+        data, valid = _as_analyses(data, reference, coords, where), reference
     if valid is None:
-        if reference is not None and data[reference].ndim and data[reference].size > 1 and not forecasts:
-            raise SkyweaveError(
-                f"{where}: {reference!r} says when forecasts start, and nothing says what time they are for: no lead "
-                "times, no valid time. Give it the standard_name 'time' if these are analyses, or add valid times "
-                "(standard_name 'time'; `ncatted -a standard_name,"
-                f"{reference},o,c,time IN OUT`)"
-            )
         return data
     return _along(data, valid, lead, where, forecasts)
+
+
+def _as_analyses(data: Data, reference: str, coords: Mapping[str, xr.DataArray], where: str) -> Data:
+    """The start of forecasts as the time of fields, where nothing says that there is a lead time."""
+    for name, coord in coords.items():
+        if name.lower() in LEAD_NAMES:
+            lead_seconds(coord, where)  # it has no unit, else it would have been a lead time
+    note(
+        f"{where}: {reference!r} says when forecasts start, and nothing states a lead time or a valid time: fields are "
+        "taken to be valid at these times, as analyses are"
+    )
+    return data.assign_coords({reference: data[reference].assign_attrs(standard_name="time")})
 
 
 def lead_seconds(coord: xr.DataArray, where: str) -> np.ndarray:
@@ -172,7 +179,7 @@ def _one_series(data: Data, valid: str, where: str) -> Data:
         raise SkyweaveError(
             f"{where}: holds forecasts along {' and '.join(f'{d} ({data.sizes[d]})' for d in dims)}, and {told}; pick "
             f"one, as with select={{{dims[-1]!r}: {labels[0]}}} in Python or, from the command line, `skyweave regrid "
-            f"FILE --select {dims[-1]}={labels[0]} --like FILE --out ONE.nc`; `skyweave fuse` takes forecasts as they are"
+            f"FILE --select {dims[-1]}={labels[0]} --like FILE --out ONE.nc`; `skyweave fuse` takes them as they are"
         )
     stacked = data.stack({"_series": dims}, create_index=False)
     series = stacked.swap_dims({"_series": valid}).sortby(valid)
