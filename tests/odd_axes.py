@@ -160,14 +160,19 @@ def _(folder):
     return next((n for n in [find_time(ds)] if n in ds.coords), None)
 
 
-@odd(
-    "file",
-    "starts of forecasts, and nothing says for when they are",
-    Refused("says when forecasts start", "valid"),
-)
+@odd("file", "starts of forecasts, and nothing says for when they are: taken as analyses, and told", True)
 def _(folder):
     runs = START + np.arange(4) * np.timedelta64(24, "h")
-    return times(fields(folder, {"time": ("time", runs, REFERENCE)}))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ds = open_fields(fields(folder, {"time": ("time", runs, REFERENCE)}))
+    return bool((ds.time.values == runs).all()) and "as analyses are" in str(told[0].message)
+
+
+@odd("file", "starts of forecasts, and a lead time without a unit", Refused("state no units", "hours"))
+def _(folder):
+    runs = START + np.arange(4) * np.timedelta64(24, "h")
+    return times(fields(folder, {"time": ("time", runs, REFERENCE), "step": ((), 24.0)}))
 
 
 @odd(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["edges_between", "edges_of_bounds", "gaussian_edges", "picked_edges"]
+from skyweave.errors import SkyweaveError
+
+__all__ = [
+    "edges_between", "edges_of_bounds", "gaussian_edges", "index_knots", "picked_edges", "unwrapped",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -128,3 +132,39 @@ def picked_edges(edges: Floats | None, index: object, centres: Floats, circle: b
         return edges_of_bounds(pairs, centres, circle)
     except ValueError:
         return None
+
+
+def unwrapped(lon: Floats, name: str) -> tuple[int, Floats]:
+    """Direction (+1 eastwards, -1 westwards) and degrees travelled from the first longitude."""
+    if lon.size == 1:
+        return 1, np.zeros(1)
+    steps = np.diff(lon)
+    east, west = steps % 360, -steps % 360
+    # The direction that goes round the circle at most once; for two points, the shorter way.
+    sign, taken = (
+        (1, east) if east.sum() < west.sum() or (east.sum() == west.sum() and steps[0] > 0) else (-1, west)
+    )
+    # Three longitudes or more that leap half the circle are out of order rather than coarse.
+    leap = lon.size > 2 and taken.max() >= 180
+    if leap or taken.sum() > 360 + 1e-3 or (taken[:-1] <= 0).any() or (taken[-1] <= 0 and lon.size == 2):
+        raise SkyweaveError(
+            f"{name}: not monotonic ({lon[0]:g}, {lon[1]:g}, ... {lon[-1]:g}); sort it, drop duplicates."
+        )
+    return sign, np.concatenate([[0.0], np.cumsum(taken)])
+
+
+def index_knots(centres: Floats, edges: Floats, inner: bool) -> tuple[Floats, Floats]:
+    """Interpolation knots from outer edge to outer edge, `inner` ones too, and the array indices at which they lie."""
+    n = centres.size
+    knots = np.concatenate([edges, centres]) if inner else np.concatenate([edges[[0, -1]], centres])
+    places = (
+        np.concatenate([np.arange(n + 1) - 0.5, np.arange(n)])
+        if inner
+        else np.concatenate([[-0.5, n - 0.5], np.arange(n)])
+    )
+    order = np.argsort(places)
+    knots, places = knots[order], places[order]
+    # A row on a pole has its outer edge there too.
+    distinct = np.ones(knots.size, bool)
+    distinct[0], distinct[-1] = knots[0] != knots[1], knots[-1] != knots[-2]
+    return knots[distinct], places[distinct]

@@ -10,7 +10,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from skyweave.cells import edges_between, edges_of_bounds, gaussian_edges, picked_edges
+from skyweave.cells import (
+    edges_between,
+    edges_of_bounds,
+    gaussian_edges,
+    index_knots,
+    picked_edges,
+    unwrapped,
+)
 from skyweave.coordinates import REGRID_HINT, bounds_of, degrees_per, find_axis, in_degrees
 from skyweave.errors import NotRectilinearError, SkyweaveError, note
 
@@ -105,12 +112,12 @@ class Grid:
 
     @cached_property
     def _sign(self) -> int:
-        return _unwrap(self.lon, self.lon_name)[0]
+        return unwrapped(self.lon, self.lon_name)[0]
 
     @cached_property
     def _eastward(self) -> Floats:
         """Degrees travelled along the longitude axis, from zero upwards."""
-        return _unwrap(self.lon, self.lon_name)[1]
+        return unwrapped(self.lon, self.lon_name)[1]
 
     @cached_property
     def lon_unwrapped(self) -> Floats:
@@ -179,7 +186,7 @@ class Grid:
         return np.where(outside, np.nan, i), np.where(outside, np.nan, j)
 
     def _lat_index(self, lat: Floats, clamp: bool, by_cell: bool) -> Floats:
-        knots, places = _with_edges(self.lat, self.lat_bounds, by_cell)
+        knots, places = index_knots(self.lat, self.lat_bounds, by_cell)
         if knots[0] > knots[-1]:
             knots, places = knots[::-1], places[::-1]
         tolerance = _tolerance(self.resolution[0])
@@ -191,7 +198,7 @@ class Grid:
         travelled = self._sign * (lon - self.lon[0])
         if self.periodic and by_cell and self.lon_edges is not None:
             edges = self._sign * (self.lon_bounds - self.lon[0])
-            knots, places = _with_edges(self._eastward, edges, True)
+            knots, places = index_knots(self._eastward, edges, True)
             j = np.interp(edges[0] + (travelled - edges[0]) % 360, knots, places)
             return np.where(np.isnan(lon), np.nan, j % self.lon.size)
         if self.periodic:
@@ -206,7 +213,7 @@ class Grid:
         # A position outside is nearest to whichever edge the shorter way round reaches first.
         nearest = np.where(offset - width <= 360 - offset, width, 0.0)
         inside = offset <= width + tolerance
-        knots, places = _with_edges(self._eastward, edges, by_cell)
+        knots, places = index_knots(self._eastward, edges, by_cell)
         j = np.interp(start + np.where(inside, offset, nearest), knots, places)
         return np.where(np.isnan(lon) if clamp else ~inside, np.nan, j)
 
@@ -323,7 +330,9 @@ class Grid:
             )
         grid = cls(*in_degrees(data, lat, lon), lat, lon)
         found = (_stated(data, lat, grid.lat, False), _stated(data, lon, grid.lon_unwrapped, True))
-        return grid if all(e is None for e in found) else replace(grid, lat_edges=found[0], lon_edges=found[1])
+        return (
+            grid if all(e is None for e in found) else replace(grid, lat_edges=found[0], lon_edges=found[1])
+        )
 
     def dims_in(self, data: xr.Dataset | xr.DataArray) -> tuple[str, str]:
         """Names of the latitude and longitude dimensions of the object this grid was found in."""
@@ -351,25 +360,6 @@ def great_circle(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayL
 def _tolerance(spacing: float) -> float:
     """Slack for coordinates that were stored in single precision, degrees."""
     return max(1e-6, 1e-4 * spacing)
-
-
-def _unwrap(lon: Floats, name: str) -> tuple[int, Floats]:
-    """Direction (+1 eastwards, -1 westwards) and degrees travelled from the first longitude."""
-    if lon.size == 1:
-        return 1, np.zeros(1)
-    steps = np.diff(lon)
-    east, west = steps % 360, -steps % 360
-    # The direction that goes round the circle at most once; for two points, the shorter way.
-    sign, taken = (
-        (1, east) if east.sum() < west.sum() or (east.sum() == west.sum() and steps[0] > 0) else (-1, west)
-    )
-    # Three longitudes or more that leap half the circle are out of order rather than coarse.
-    leap = lon.size > 2 and taken.max() >= 180
-    if leap or taken.sum() > 360 + 1e-3 or (taken[:-1] <= 0).any() or (taken[-1] <= 0 and lon.size == 2):
-        raise SkyweaveError(
-            f"{name}: not monotonic ({lon[0]:g}, {lon[1]:g}, ... {lon[-1]:g}); sort it, drop duplicates."
-        )
-    return sign, np.concatenate([[0.0], np.cumsum(taken)])
 
 
 def _stated(data: xr.Dataset | xr.DataArray, name: str, centres: Floats, circle: bool) -> Floats | None:
@@ -403,20 +393,3 @@ def _checked_edges(edges: ArrayLike, centres: Floats, name: str) -> Floats:
         raise SkyweaveError(f"{name}: {why}") from None
     values.flags.writeable = False
     return values
-
-
-def _with_edges(centres: Floats, edges: Floats, inner: bool) -> tuple[Floats, Floats]:
-    """Interpolation knots from outer edge to outer edge, `inner` ones too, and the array indices at which they lie."""
-    n = centres.size
-    knots = np.concatenate([edges, centres]) if inner else np.concatenate([edges[[0, -1]], centres])
-    places = (
-        np.concatenate([np.arange(n + 1) - 0.5, np.arange(n)])
-        if inner
-        else np.concatenate([[-0.5, n - 0.5], np.arange(n)])
-    )
-    order = np.argsort(places)
-    knots, places = knots[order], places[order]
-    # A row on a pole has its outer edge there too.
-    distinct = np.ones(knots.size, bool)
-    distinct[0], distinct[-1] = knots[0] != knots[1], knots[-1] != knots[-2]
-    return knots[distinct], places[distinct]
