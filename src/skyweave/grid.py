@@ -286,8 +286,9 @@ class Grid:
         tolerance = max(1e-4, 1e-3 * min(self.resolution))
         around = (self.lon - other.lon + 180) % 360 - 180
         for own, others in ((self.lat_edges, other.lat_edges), (self.lon_edges, other.lon_edges)):
-            stated = own is not None and others is not None
-            if stated and np.abs((own - others + 180) % 360 - 180).max() > tolerance:
+            if own is None or others is None:
+                continue
+            if np.abs((own - others + 180) % 360 - 180).max() > tolerance:
                 return False
         return bool(np.abs(self.lat - other.lat).max() < tolerance and np.abs(around).max() < tolerance)
 

@@ -130,6 +130,8 @@ def encodings(
     for name, var in ds.variables.items():
         encoding: dict[str, Any] = {}
         plain = var.dtype.kind in "fiub"
+        if "bounds" in var.attrs and has_dates(var):
+            encoding["units"] = "seconds since 1970-01-01"  # one that its bounds are written in as well
         if var.dtype.kind == "f":
             # CF forbids missing values in coordinates; elsewhere NaN is what cells never written hold.
             encoding["_FillValue"] = var.dtype.type(np.nan) if name in ds.data_vars else None
