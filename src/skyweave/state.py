@@ -208,7 +208,8 @@ def _channel(ds: xr.Dataset, variable: Variable, grid: Grid) -> np.ndarray:
     if long:
         raise SkyweaveError(
             f"{what}: besides time, latitude and longitude it has {', '.join(map(str, long))}; select one value of "
-            "each first, or give the variable a level."
+            f"each first (`skyweave regrid FILE --select {long[0]}=VALUE --like FILE --out ONE.nc`), or give the "
+            "variable a level."
         )
     data = data.squeeze(others, drop=True)
     data = data.expand_dims("time") if time is None else data

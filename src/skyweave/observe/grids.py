@@ -216,7 +216,8 @@ def _grid_layout(
             "; forecasts by lead time are for `skyweave fuse`" if any("lead" in name for name in long) else ""
         )
         raise SkyweaveError(
-            f"{what}: dimensions {', '.join(long)} besides time and place; select one of each first{hint}"
+            f"{what}: dimensions {', '.join(long)} besides time and place; select one of each first (`skyweave regrid "
+            f"FILE --select {long[0]}=VALUE --like FILE --out ONE.nc`){hint}"
         )
     if long:
         time, extra = long[0], [d for d in extra if d != long[0]]
