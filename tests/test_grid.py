@@ -179,3 +179,38 @@ def test_coordinate_over_a_dimension_of_another_name():
 def test_a_description_has_no_noise_of_the_last_bit():
     grid = Grid(np.arange(8.0, 20.5, 0.5), np.arange(0.0, 20.5, 0.625) - 8.9e-13)
     assert grid.describe().startswith("8 to 20 N, 0 to 20 E, 25 x 33 cells")
+
+
+@settings(deadline=None)
+@given(
+    widths=st.lists(st.floats(0.5, 20), min_size=2, max_size=9),
+    start=st.floats(-400, 400),
+    places=st.floats(0.2, 0.8),
+    turned=st.booleans(),
+)
+def test_given_edges_are_kept_through_json_parts_and_conventions(widths, start, places, turned):
+    edges = np.concatenate([[0.0], np.cumsum(widths)])
+    lon_edges, lat_edges = start + edges, -90 + edges
+    lon, lat = (e[:-1] + places * np.diff(e) for e in (lon_edges, lat_edges))
+    if turned:
+        lon, lat, lon_edges, lat_edges = lon[::-1], lat[::-1], lon_edges[::-1], lat_edges[::-1]
+    grid = Grid(lat, lon, lat_edges=lat_edges, lon_edges=lon_edges)
+    sines = np.abs(np.diff(np.sin(np.deg2rad(lat_edges))))
+    np.testing.assert_allclose(grid.area.sum(1) / grid.area.sum(), sines / sines.sum(), rtol=1e-9)
+    again = Grid.from_dict(json.loads(json.dumps(grid.to_dict())))
+    assert again.same_as(grid)
+    np.testing.assert_allclose(again.lon_bounds, grid.lon_bounds, atol=1e-9)
+    part = grid.isel(slice(1, None), slice(0, -1))
+    np.testing.assert_allclose(part.area, grid.area[1:, :-1])
+    assert not Grid(lat, lon, lat_edges=lat_edges + 0.1, lon_edges=lon_edges).same_as(grid)
+    # A place belongs to the cell between whose edges it lies.
+    middle = (lat_edges[:-1] + lat_edges[1:]) / 2, (lon_edges[:-1] + lon_edges[1:]) / 2
+    i, j = grid.index(middle[0][:, None], middle[1], by_cell=True)
+    np.testing.assert_array_equal(np.floor(i + 0.5)[:, 0], np.arange(lat.size))
+    np.testing.assert_array_equal(np.floor(j + 0.5)[0], np.arange(lon.size))
+
+
+@pytest.mark.parametrize("edges", [[0, 1], [0, 3, 5], [1, 0.4, 2]])
+def test_edges_that_do_not_fit_are_refused(edges):
+    with pytest.raises(SkyweaveError, match="lat_edges"):
+        Grid(np.array([0.5, 1.5]), np.array([0.0, 1]), lat_edges=np.array(edges, float))

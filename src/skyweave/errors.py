@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
+
 
 class SkyweaveError(ValueError):
     """Input that cannot be used; the message names the file, the variable, what was found and what would work.
 
     The command line prints the message without a traceback and exits with status 2.
     """
+
+
+class NotRectilinearError(SkyweaveError):
+    """Fields whose cells have a latitude and a longitude each, where a latitude-longitude grid was expected."""
+
+
+class SkyweaveWarning(UserWarning):
+    """Something that was put right or assumed on the way and should be known; the command line prints it as a note."""
+
+
+def note(text: str) -> None:
+    """Tell the caller what was put right or assumed, as a `SkyweaveWarning`."""
+    warnings.warn(text, SkyweaveWarning, stacklevel=3)
 
 
 def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from skyweave.errors import SkyweaveError
+from skyweave.cells import (
+    edges_between,
+    edges_of_bounds,
+    gaussian_edges,
+    index_knots,
+    picked_edges,
+    unwrapped,
+)
+from skyweave.coordinates import REGRID_HINT, bounds_of, degrees_per, find_axis, in_degrees
+from skyweave.errors import NotRectilinearError, SkyweaveError, note
 
 __all__ = ["EARTH_RADIUS", "Grid", "great_circle"]
 
@@ -25,8 +34,9 @@ Ints = NDArray[np.int64]
 class Grid:
     """A rectilinear latitude-longitude grid in its owner's order and longitude convention.
 
-    Cell edges lie midway between centres; the outermost cells reach as far outwards as inwards, but not past
-    a pole. An axis of one point takes the spacing of the other axis (one degree where both have one).
+    Cell edges are those given. Otherwise they lie midway between centres; the outermost cells reach as far outwards
+    as inwards, but not past a pole; rows of a whole Gaussian grid are as wide as their weights. An axis of one point
+    takes the spacing of the other axis (one degree where both have one).
 
     Args:
         lat: degrees north, shape ``(H,)``, strictly monotonic either way.
@@ -34,16 +44,20 @@ class Grid:
             is an ascending axis.
         lat_name: name of the latitude coordinate in its owner's files.
         lon_name: name of the longitude coordinate.
+        lat_edges: cell edges in latitude where they are known, in the order of ``lat``, shape ``(H + 1,)``.
+        lon_edges: cell edges in longitude, unwrapped, in the order of ``lon``, shape ``(W + 1,)``.
 
     Raises:
-        SkyweaveError: axes that are not one-dimensional, finite, monotonic and on the globe, or a longitude
-            that comes twice.
+        SkyweaveError: axes that are not one-dimensional, finite, monotonic and on the globe, a longitude
+            that comes twice, or edges that do not enclose their centres.
     """
 
     lat: Floats
     lon: Floats
     lat_name: str = "lat"
     lon_name: str = "lon"
+    lat_edges: Floats | None = None
+    lon_edges: Floats | None = None
 
     def __post_init__(self) -> None:
         for name, label in (("lat", self.lat_name), ("lon", self.lon_name)):
@@ -72,6 +86,9 @@ class Grid:
                 f"{self.lon_name}: the last longitude ({self.lon[-1]:g}) repeats the first "
                 f"({self.lon[0]:g}); drop it, e.g. ds.isel({self.lon_name}=slice(None, -1))."
             )
+        for name, centres in (("lat_edges", self.lat), ("lon_edges", self.lon_unwrapped)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _checked_edges(getattr(self, name), centres, name))
 
     # ---- shape and geometry
 
@@ -95,12 +112,12 @@ class Grid:
 
     @cached_property
     def _sign(self) -> int:
-        return _unwrap(self.lon, self.lon_name)[0]
+        return unwrapped(self.lon, self.lon_name)[0]
 
     @cached_property
     def _eastward(self) -> Floats:
         """Degrees travelled along the longitude axis, from zero upwards."""
-        return _unwrap(self.lon, self.lon_name)[1]
+        return unwrapped(self.lon, self.lon_name)[1]
 
     @cached_property
     def lon_unwrapped(self) -> Floats:
@@ -109,19 +126,28 @@ class Grid:
 
     @cached_property
     def periodic(self) -> bool:
-        """Whether the longitudes close the circle: the gap from last to first is an ordinary step."""
+        """Whether the longitudes close the circle: the gap from last to first is an ordinary step, or no gap."""
+        if self.lon_edges is not None:
+            return self.lon.size > 1 and bool(abs(np.ptp(self.lon_edges) - 360) < 1e-3 * self.resolution[1])
         gap = 360 - self._eastward[-1]
         return self.lon.size > 1 and gap < 1.5 * self.resolution[1]
 
     @cached_property
     def lat_bounds(self) -> Floats:
         """Cell edges in latitude, in the order of ``lat``, no farther than the poles; shape ``(H + 1,)``."""
-        return np.clip(_edges(self.lat, self.resolution[0]), -90.0, 90.0)
+        known = self._known_lat_edges
+        return np.clip(edges_between(self.lat, self.resolution[0]) if known is None else known, -90.0, 90.0)
+
+    @cached_property
+    def _known_lat_edges(self) -> Floats | None:
+        return gaussian_edges(self.lat) if self.lat_edges is None else self.lat_edges
 
     @cached_property
     def lon_bounds(self) -> Floats:
         """Unwrapped cell edges in longitude, in the order of ``lon``; shape ``(W + 1,)``."""
-        edges = _edges(self._eastward, self.resolution[1])
+        if self.lon_edges is not None:
+            return self.lon_edges
+        edges = edges_between(self._eastward, self.resolution[1])
         if self.periodic:
             half_gap = (360 - self._eastward[-1]) / 2
             edges[0], edges[-1] = -half_gap, 360 - half_gap
@@ -136,13 +162,17 @@ class Grid:
 
     # ---- positions
 
-    def index(self, lat: ArrayLike, lon: ArrayLike, *, clamp: bool = False) -> tuple[Floats, Floats]:
+    def index(
+        self, lat: ArrayLike, lon: ArrayLike, *, clamp: bool = False, by_cell: bool = False
+    ) -> tuple[Floats, Floats]:
         """Fractional array indices of positions in any longitude convention.
 
         Args:
             lat: degrees north, any shape.
             lon: degrees east, the same shape.
             clamp: move positions outside the domain to its nearest edge instead of giving NaN.
+            by_cell: indices that round to the cell in which a position lies, also where its edges are not midway
+                between centres; otherwise they are linear between centres.
 
         Returns:
             ``(i, j)``: ``i`` in ``[-0.5, H - 0.5]`` along ``lat`` as stored; ``j`` likewise along ``lon``,
@@ -150,13 +180,13 @@ class Grid:
             column. Both are NaN outside the outermost cell edges.
         """
         lat_, lon_ = np.broadcast_arrays(np.asarray(lat, np.float64), np.asarray(lon, np.float64))
-        i = self._lat_index(lat_, clamp)
-        j = self._lon_index(lon_, clamp)
+        i = self._lat_index(lat_, clamp, by_cell)
+        j = self._lon_index(lon_, clamp, by_cell)
         outside = np.isnan(i) | np.isnan(j)
         return np.where(outside, np.nan, i), np.where(outside, np.nan, j)
 
-    def _lat_index(self, lat: Floats, clamp: bool) -> Floats:
-        knots, places = _with_edges(self.lat, self.lat_bounds)
+    def _lat_index(self, lat: Floats, clamp: bool, by_cell: bool) -> Floats:
+        knots, places = index_knots(self.lat, self.lat_bounds, by_cell)
         if knots[0] > knots[-1]:
             knots, places = knots[::-1], places[::-1]
         tolerance = _tolerance(self.resolution[0])
@@ -164,8 +194,13 @@ class Grid:
         outside = ~((lat >= knots[0] - tolerance) & (lat <= knots[-1] + tolerance))
         return np.where(np.isnan(lat) if clamp else outside, np.nan, i)
 
-    def _lon_index(self, lon: Floats, clamp: bool) -> Floats:
+    def _lon_index(self, lon: Floats, clamp: bool, by_cell: bool) -> Floats:
         travelled = self._sign * (lon - self.lon[0])
+        if self.periodic and by_cell and self.lon_edges is not None:
+            edges = self._sign * (self.lon_bounds - self.lon[0])
+            knots, places = index_knots(self._eastward, edges, True)
+            j = np.interp(edges[0] + (travelled - edges[0]) % 360, knots, places)
+            return np.where(np.isnan(lon), np.nan, j % self.lon.size)
         if self.periodic:
             knots = np.append(self._eastward, 360.0)
             j = np.interp(travelled % 360, knots, np.arange(knots.size, dtype=np.float64))
@@ -178,7 +213,7 @@ class Grid:
         # A position outside is nearest to whichever edge the shorter way round reaches first.
         nearest = np.where(offset - width <= 360 - offset, width, 0.0)
         inside = offset <= width + tolerance
-        knots, places = _with_edges(self._eastward, edges)
+        knots, places = index_knots(self._eastward, edges, by_cell)
         j = np.interp(start + np.where(inside, offset, nearest), knots, places)
         return np.where(np.isnan(lon) if clamp else ~inside, np.nan, j)
 
@@ -236,14 +271,25 @@ class Grid:
 
     def isel(self, i: Any, j: Any) -> Grid:
         """The grid of some rows and columns, each given as indices or a slice."""
-        return Grid(self.lat[i], self.lon[j], self.lat_name, self.lon_name)
+        part = Grid(self.lat[i], self.lon[j], self.lat_name, self.lon_name)
+        lat = picked_edges(self._known_lat_edges, i, part.lat)
+        lon = picked_edges(self.lon_edges, j, part.lon_unwrapped, circle=True)
+        return replace(part, lat_edges=lat, lon_edges=lon)
 
     def same_as(self, other: Grid) -> bool:
-        """Whether both have the same cell centres in the same order, whatever the longitude convention."""
+        """Whether both have the same cells in the same order, whatever the longitude convention.
+
+        Centres are compared, and edges where both grids were given them.
+        """
         if self.shape != other.shape:
             return False
         tolerance = max(1e-4, 1e-3 * min(self.resolution))
         around = (self.lon - other.lon + 180) % 360 - 180
+        for own, others in ((self.lat_edges, other.lat_edges), (self.lon_edges, other.lon_edges)):
+            if own is None or others is None:
+                continue
+            if np.abs((own - others + 180) % 360 - 180).max() > tolerance:
+                return False
         return bool(np.abs(self.lat - other.lat).max() < tolerance and np.abs(around).max() < tolerance)
 
     def describe(self) -> str:
@@ -256,7 +302,9 @@ class Grid:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON."""
         names = {"lat_name": self.lat_name, "lon_name": self.lon_name}
-        return {"lat": self.lat.tolist(), "lon": self.lon.tolist(), **names}
+        edges = {"lat_edges": self.lat_edges, "lon_edges": self.lon_edges}
+        given = {name: values.tolist() for name, values in edges.items() if values is not None}
+        return {"lat": self.lat.tolist(), "lon": self.lon.tolist(), **names, **given}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Grid:
@@ -267,19 +315,25 @@ class Grid:
 
     @classmethod
     def from_dataset(cls, data: xr.Dataset | xr.DataArray) -> Grid:
-        """The grid of an xarray object: by CF attributes (standard_name, units, axis), then by name.
+        """The grid of an xarray object: by CF attributes (standard_name, units), then by name; radian is converted.
+
+        Bounds in the object are the edges of the cells; where they are ill-formed, a note says so.
 
         Raises:
-            SkyweaveError: no latitude or longitude, two-dimensional or rotated ones, a list of points, or
-                several candidates.
+            NotRectilinearError: two-dimensional or rotated coordinates, or a list of points.
+            SkyweaveError: no latitude or longitude, several candidates, or units that are no angle.
         """
-        lat, lon = (_find(data, axis) for axis in ("latitude", "longitude"))
+        lat, lon = (find_axis(data, axis) for axis in ("latitude", "longitude"))
         if data[lat].dims == data[lon].dims:
-            raise SkyweaveError(
+            raise NotRectilinearError(
                 f"{lat} and {lon} share the dimension {data[lat].dims[0]!r}: these are points, not a grid; "
-                "pass them as a table of stations."
+                f"pass them as a table of stations, or, for a reduced or unstructured grid: {REGRID_HINT}."
             )
-        return cls(data[lat].values, data[lon].values, str(lat), str(lon))
+        grid = cls(*in_degrees(data, lat, lon), lat, lon)
+        found = (_stated(data, lat, grid.lat, False), _stated(data, lon, grid.lon_unwrapped, True))
+        return (
+            grid if all(e is None for e in found) else replace(grid, lat_edges=found[0], lon_edges=found[1])
+        )
 
     def dims_in(self, data: xr.Dataset | xr.DataArray) -> tuple[str, str]:
         """Names of the latitude and longitude dimensions of the object this grid was found in."""
@@ -309,91 +363,34 @@ def _tolerance(spacing: float) -> float:
     return max(1e-6, 1e-4 * spacing)
 
 
-def _unwrap(lon: Floats, name: str) -> tuple[int, Floats]:
-    """Direction (+1 eastwards, -1 westwards) and degrees travelled from the first longitude."""
-    if lon.size == 1:
-        return 1, np.zeros(1)
-    steps = np.diff(lon)
-    east, west = steps % 360, -steps % 360
-    # The direction that goes round the circle at most once; for two points, the shorter way.
-    sign, taken = (
-        (1, east) if east.sum() < west.sum() or (east.sum() == west.sum() and steps[0] > 0) else (-1, west)
-    )
-    # Three longitudes or more that leap half the circle are out of order rather than coarse.
-    leap = lon.size > 2 and taken.max() >= 180
-    if leap or taken.sum() > 360 + 1e-3 or (taken[:-1] <= 0).any() or (taken[-1] <= 0 and lon.size == 2):
-        raise SkyweaveError(
-            f"{name}: not monotonic ({lon[0]:g}, {lon[1]:g}, ... {lon[-1]:g}); sort it, drop duplicates."
+def _stated(data: xr.Dataset | xr.DataArray, name: str, centres: Floats, circle: bool) -> Floats | None:
+    """Edges from the bounds of a coordinate, or None where it has none, or none that can be used."""
+    found = bounds_of(data, name)
+    if found is None:
+        return None
+    scale = degrees_per(data[name].attrs.get("units")) or 1.0
+    bounds = np.asarray(found[1].values, np.float64) * scale
+    if not circle:
+        bounds = np.where(np.abs(bounds) > 90 + 1e-3, bounds, np.clip(bounds, -90.0, 90.0))
+    try:
+        if not circle and np.abs(bounds).max() > 90:
+            raise ValueError(f"they reach {np.abs(bounds).max():g} degrees")
+        return edges_of_bounds(bounds, centres, circle)
+    except ValueError as why:
+        where = f"{data.encoding['source']}: " if data.encoding.get("source") else ""
+        note(
+            f"{where}{found[0]}, the bounds of {name}, are not used: {why}; edges are taken midway between centres"
         )
-    return sign, np.concatenate([[0.0], np.cumsum(taken)])
+        return None
 
 
-def _edges(centres: Floats, spacing: float) -> Floats:
-    """Midpoints between centres, and half a step beyond either end."""
-    if centres.size == 1:
-        return centres[0] + spacing * np.array([-0.5, 0.5])
-    middle = (centres[1:] + centres[:-1]) / 2
-    first, last = centres[0] - (middle[0] - centres[0]), centres[-1] + (centres[-1] - middle[-1])
-    return np.concatenate([[first], middle, [last]])
-
-
-def _with_edges(centres: Floats, edges: Floats) -> tuple[Floats, Floats]:
-    """Interpolation knots from outer edge to outer edge, and the array indices at which they lie."""
-    knots = np.concatenate([edges[:1], centres, edges[-1:]])
-    places = np.concatenate([[-0.5], np.arange(centres.size), [centres.size - 0.5]])
-    distinct = np.concatenate(
-        [[edges[0] != centres[0]], np.ones(centres.size, bool), [edges[-1] != centres[-1]]]
-    )
-    return knots[distinct], places[distinct]
-
-
-_NAMES = {
-    "latitude": ("lat", "latitude", "lats", "latitudes", "nav_lat", "xlat", "y"),
-    "longitude": ("lon", "longitude", "long", "lons", "longitudes", "nav_lon", "xlong", "x"),
-}
-_OTHER_AXES = ("grid_latitude", "grid_longitude", "projection_x_coordinate", "projection_y_coordinate")
-_DEGREES = ("", "degree", "degrees", "deg", "degrees_north", "degrees_east", "degree_north", "degree_east")
-
-
-def _find(data: xr.Dataset | xr.DataArray, axis: str) -> str:
-    """Name of the one-dimensional coordinate that means ``axis`` ('latitude' or 'longitude')."""
-    import cf_xarray  # noqa: F401  (registers the .cf accessor)
-
-    candidates = [str(n) for n in data.cf.coordinates.get(axis, []) if n in data.coords]
-    if not candidates:
-        candidates = _by_name(data, axis)
-    flat = [n for n in candidates if data[n].ndim == 1]
-    own = [n for n in flat if data[n].dims == (n,)]
-    if len(own) == 1 or len(flat) == 1:
-        return (own or flat)[0]
-    where = f" in {data.encoding['source']}" if data.encoding.get("source") else ""
-    if flat:
-        raise SkyweaveError(f"several coordinates{where} are a {axis}: {', '.join(flat)}; drop all but one.")
-    if candidates and data[candidates[0]].ndim == 2:
-        raise SkyweaveError(
-            f"{candidates[0]}{where} is two-dimensional {data[candidates[0]].dims}: only rectilinear "
-            "latitude-longitude grids are supported; regrid the file to one first."
-        )
-    if candidates:
-        raise SkyweaveError(
-            f"{candidates[0]}{where} is a single value, not an axis; keep the dimension by selecting with a "
-            f"list, e.g. ds.isel({candidates[0]}=[0])."
-        )
-    found = ", ".join(
-        f"{n} ({data[n].attrs.get('standard_name') or data[n].attrs.get('units') or 'no units'})"
-        for n in data.coords
-    )
-    raise SkyweaveError(
-        f"no {axis} found{where}: none of the coordinates [{found or 'none'}] has standard_name='{axis}', "
-        f"units='degrees_{'north' if axis == 'latitude' else 'east'}' or a name such as {_NAMES[axis][0]!r}. "
-        "Rotated and projected grids must be regridded to latitude and longitude first."
-    )
-
-
-def _by_name(data: xr.Dataset | xr.DataArray, axis: str) -> list[str]:
-    lower = {
-        str(n).lower(): str(n) for n in (data.variables if isinstance(data, xr.Dataset) else data.coords)
-    }
-    attrs = {lower[n]: data[lower[n]].attrs for n in _NAMES[axis] if n in lower}
-    degrees = [n for n, a in attrs.items() if str(a.get("units", "")).lower() in _DEGREES]
-    return [n for n in degrees if attrs[n].get("standard_name") not in _OTHER_AXES]
+def _checked_edges(edges: ArrayLike, centres: Floats, name: str) -> Floats:
+    values = np.array(edges, dtype=np.float64)
+    if values.shape != (centres.size + 1,):
+        raise SkyweaveError(f"{name}: {centres.size} cells have {centres.size + 1} edges, not {values.shape}")
+    try:
+        values = edges_of_bounds(np.stack([values[:-1], values[1:]], axis=1), centres, name == "lon_edges")
+    except ValueError as why:
+        raise SkyweaveError(f"{name}: {why}") from None
+    values.flags.writeable = False
+    return values

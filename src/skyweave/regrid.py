@@ -42,7 +42,7 @@ def nearest(grid: Grid, lat: ArrayLike, lon: ArrayLike, *, outside: Outside = "e
     Raises:
         SkyweaveError: points outside the grid, unless ``outside`` says otherwise.
     """
-    i, j = _locate(grid, lat, lon, outside)
+    i, j = _locate(grid, lat, lon, outside, by_cell=True)
     rows, columns = _axis_nearest(i, grid.shape[0], False), _axis_nearest(j, grid.shape[1], grid.periodic)
     return _outer(rows, columns, grid.shape)
 
@@ -146,7 +146,8 @@ def coarsen(grid: Grid, factor: int | tuple[int, int]) -> Grid:
     lon = grid.lon_unwrapped.reshape(-1, fx).mean(1)
     convention = float(grid.lon.min())
     lon = np.where((lon < convention) | (lon >= convention + 360), (lon - convention) % 360 + convention, lon)
-    return Grid(lat, lon, grid.lat_name, grid.lon_name)
+    edges = [e if e is None else e[::f] for e, f in ((grid.lat_edges, fy), (grid.lon_edges, fx))]
+    return Grid(lat, lon, grid.lat_name, grid.lon_name, *edges)
 
 
 def _factors(grid: Grid, factor: int | tuple[int, int]) -> tuple[int, int]:
@@ -334,8 +335,10 @@ def _cover(source: Floats, target: Floats, period: float | None) -> sp.csr_array
 # ---- assembling
 
 
-def _locate(grid: Grid, lat: ArrayLike, lon: ArrayLike, outside: Outside) -> tuple[Floats, Floats]:
-    i, j = grid.index(lat, lon, clamp=outside == "edge")
+def _locate(
+    grid: Grid, lat: ArrayLike, lon: ArrayLike, outside: Outside, by_cell: bool = False
+) -> tuple[Floats, Floats]:
+    i, j = grid.index(lat, lon, clamp=outside == "edge", by_cell=by_cell)
     lost = int(np.isnan(i).sum())
     if lost and outside != "empty":
         raise SkyweaveError(

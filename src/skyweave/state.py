@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.time_axes import find_time, has_dates
 from skyweave.units import conversion, pascals
 
 __all__ = [
@@ -207,7 +208,8 @@ def _channel(ds: xr.Dataset, variable: Variable, grid: Grid) -> np.ndarray:
     if long:
         raise SkyweaveError(
             f"{what}: besides time, latitude and longitude it has {', '.join(map(str, long))}; select one value of "
-            "each first, or give the variable a level."
+            f"each first (`skyweave regrid FILE --select {long[0]}=VALUE --like FILE --out ONE.nc`), or give the "
+            "variable a level."
         )
     data = data.squeeze(others, drop=True)
     data = data.expand_dims("time") if time is None else data
@@ -242,17 +244,17 @@ def _at_level(data: xr.DataArray, level: float, what: str) -> xr.DataArray:
 
 
 def time_dim(data: xr.Dataset | xr.DataArray) -> str | None:
-    """Name of the time dimension: the one with dates, else the one called so; ``None`` where there is none."""
-    for d in data.dims:
-        if d in data.coords:
-            values = data[d]
-            dates = np.issubdtype(values.dtype, np.datetime64) or values.attrs.get("standard_name") == "time"
-            if dates or (values.dtype == object and hasattr(values.values.flat[0], "calendar")):
-                return str(d)
+    """Name of the time dimension: that of valid times, else one with dates or called so; ``None`` without one."""
+    name = find_time(data)
+    if name is not None and name in data.dims:
+        return name
+    if name is not None and data[name].ndim == 1:
+        return str(data[name].dims[0])
+    dated = [str(d) for d in data.dims if d in data.coords and has_dates(data[d])]
     known = [
         str(d) for d in data.dims if str(d).lower() in ("time", "t", "valid_time", "times", "month", "step")
     ]
-    return known[0] if known else None
+    return next(iter([*dated, *known]), None)
 
 
 def to_dataset(

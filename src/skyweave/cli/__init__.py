@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, SkyweaveWarning
 
 __all__ = ["COMMANDS", "build_app", "main"]
 
@@ -54,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     app = build_app()
     try:
         if words:
-            result = app(words, exit_on_error=False, print_error=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", SkyweaveWarning)
+                warnings.showwarning = _show(warnings.showwarning)
+                result = app(words, exit_on_error=False, print_error=False)
         else:
             app.help_print([])
             result = 0
@@ -72,3 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return result if isinstance(result, int) else 0
+
+
+def _show(others: Any) -> Any:
+    """Our own warnings as notes, without the place in the code; the rest as Python shows them."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, SkyweaveWarning):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            others(message, category, *place, **more)
+
+    return show

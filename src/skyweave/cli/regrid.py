@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from skyweave.grid import Grid
+
+REMEDY = "--missing={fill} (--missing nan if it is a value)"
+"""How the number of an undeclared fill is named here."""
 
 
 def regrid(
@@ -22,11 +30,14 @@ def regrid(
     lat: tuple[float, float] | None = None,
     lon: tuple[float, float] | None = None,
     missing: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
+    select: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     overwrite: bool = False,
 ) -> None:
     """Bring fields to another grid of latitude and longitude, in blocks of time.
 
-    A Zarr store that was interrupted goes on with the same command.
+    Fields whose cells have a latitude and a longitude each (swaths, projections, rotated poles, reduced grids) are
+    taken too, by --method conservative (the mean of the cells whose centres lie in a new one) or nearest. A Zarr
+    store that was interrupted goes on with the same command.
 
     Parameters
     ----------
@@ -53,20 +64,17 @@ def regrid(
         West and east, degrees, in any convention.
     missing
         Numbers that mean a missing value though the file does not say so, such as -9999; nan if there are none.
+    select
+        Values along other dimensions, as in number=3 step=24.
     overwrite
         Replace an output that exists.
     """
-    import sys
-
-    from skyweave.errors import SkyweaveError
+    from skyweave.errors import NotRectilinearError, SkyweaveError
     from skyweave.grid import Grid
-    from skyweave.io.axes import find_time
     from skyweave.io.read import open_fields
-    from skyweave.io.regridded import regrid_fields, regular_grid, write_in_blocks
+    from skyweave.io.regridded import write_in_blocks
     from skyweave.io.store import check_output
     from skyweave.io.undeclared import without_fills
-    from skyweave.observe.quantities import WIND_COMPONENTS, quantity_of
-    from skyweave.state import Variable
 
     if (resolution is None) == (like is None):
         raise SkyweaveError("give either --resolution, in degrees, or --like, a file with the grid wanted")
@@ -76,17 +84,39 @@ def regrid(
         raise SkyweaveError(f"--every {every}: at least 1")
     if "://" not in str(out):
         check_output(out, overwrite)
+    size = None if resolution is None else (resolution[0], resolution[-1])
+    grid = None if like is None else Grid.from_dataset(open_fields(like, forecasts=True))
     region = {axis: bounds for axis, bounds in (("lat", lat), ("lon", lon)) if bounds is not None}
-    fields = open_fields(paths, variables, region=region or None, time=period)
-    fields = without_fills(fields, missing, "--missing={fill} (--missing nan if it is a value)")
-    time = find_time(fields)
-    if every > 1 and time is not None:
-        fields = fields.isel({time: slice(None, None, every)})
+    chosen = _selection(select or [])
+    try:
+        fields = open_fields(
+            paths, variables, region=region or None, time=period, select=chosen, forecasts=True
+        )
+        fields = without_fills(fields, missing, REMEDY)
+        moved, told = _of_grid(_thinned(fields, every), grid, size, method)
+    except NotRectilinearError:
+        moved, told = _of_pixels(paths, variables, grid, size, method, region, period, chosen, every, missing)
+    print(f"{', '.join(map(str, moved))}: {told[0]}")
+    print(f"  {method} to {told[1]}", flush=True)
+    # What is resumed must be the same work.
+    work = f"regridded by {method} from {told[0]} to {told[1]}"
+    write_in_blocks(moved, out, overwrite=overwrite, message=work, tell=_tell)
+    print(f"wrote {out}")
+
+
+def _of_grid(
+    fields: xr.Dataset, target: Grid | None, size: tuple[float, float] | None, method: str
+) -> tuple[xr.Dataset, tuple[str, str]]:
+    """Fields of a latitude-longitude grid on the target, and both grids in words."""
+    from skyweave.grid import Grid
+    from skyweave.io.regridded import regrid_fields, regular_grid
+    from skyweave.observe.quantities import WIND_COMPONENTS, quantity_of
+    from skyweave.state import Variable
+
     source = Grid.from_dataset(fields)
-    if resolution is not None:
-        target = regular_grid((resolution[0], resolution[-1]), source)
-    else:
-        target = Grid.from_dataset(open_fields(str(like)))
+    if target is None:
+        assert size is not None
+        target = regular_grid(size, source)
     winds = [
         str(name)
         for name, field in fields.data_vars.items()
@@ -94,15 +124,69 @@ def regrid(
         in WIND_COMPONENTS
     ]
     moved = regrid_fields(fields, target, method, vectors=winds)
-    print(f"{', '.join(map(str, moved))}: {source.describe()}")
-    print(f"  {method} to {target.describe()}", flush=True)
+    return moved, (source.describe(), target.describe())
 
-    def tell(done: int, count: int) -> None:
-        if sys.stderr.isatty() or done == count or done % max(1, count // 20) == 0:
-            end = "\r" if sys.stderr.isatty() and done < count else "\n"
-            print(f"  {done} of {count} blocks", end=end, file=sys.stderr, flush=True)
 
-    # What is resumed must be the same work.
-    work = f"regridded by {method} from {source.describe()} to {target.describe()}"
-    write_in_blocks(moved, out, overwrite=overwrite, message=work, tell=tell)
-    print(f"wrote {out}")
+def _of_pixels(
+    paths: list[str],
+    variables: list[str] | None,
+    target: Grid | None,
+    size: tuple[float, float] | None,
+    method: str,
+    region: dict[str, tuple[float, float]],
+    period: tuple[str, str] | None,
+    chosen: dict[str, Any],
+    every: int,
+    missing: list[float] | None,
+) -> tuple[xr.Dataset, tuple[str, str]]:
+    """Fields whose cells have a latitude and a longitude each on the target, and both in words."""
+    from skyweave.io.pixels import open_pixels, pixel_grid, regrid_pixels
+    from skyweave.io.undeclared import without_fills
+
+    fields, lat, lon = open_pixels(paths, variables, time=period, select=chosen)
+    fields = without_fills(fields, missing, REMEDY)
+    if target is None:
+        assert size is not None
+        target = pixel_grid(size, lat.values, lon.values)
+    if region:
+        target = target.isel(*target.region(**region))
+    moved = regrid_pixels(_thinned(fields, every), lat, lon, target, method)
+    extent = f"{float(lat.min()):g} to {float(lat.max()):g} N, {float(lon.min()):g} to {float(lon.max()):g} E"
+    shape = " x ".join(str(n) for n in lat.shape)
+    return moved, (f"{shape} cells with positions of their own, {extent}", target.describe())
+
+
+def _thinned(fields: xr.Dataset, every: int) -> xr.Dataset:
+    """Every N-th time, the first included."""
+    from skyweave.io.axes import find_time
+
+    time = find_time(fields)
+    if every == 1 or time is None or time not in fields.dims:
+        return fields
+    kept = fields.isel({time: slice(None, None, every)})
+    kept.encoding["source"] = fields.encoding.get("source", "dataset")
+    return kept
+
+
+def _selection(words: list[str]) -> dict[str, Any]:
+    """``DIMENSION=VALUE`` as a value along a dimension: a number where it is one."""
+    from skyweave.errors import SkyweaveError
+
+    found: dict[str, Any] = {}
+    for word in words:
+        dim, equals, text = word.partition("=")
+        if not equals or not dim or not text:
+            raise SkyweaveError(f"--select {word}: write DIMENSION=VALUE, such as number=3")
+        try:
+            found[dim] = float(text)
+        except ValueError:
+            found[dim] = text
+    return found
+
+
+def _tell(done: int, count: int) -> None:
+    import sys
+
+    if sys.stderr.isatty() or done == count or done % max(1, count // 20) == 0:
+        end = "\r" if sys.stderr.isatty() and done < count else "\n"
+        print(f"  {done} of {count} blocks", end=end, file=sys.stderr, flush=True)

@@ -27,7 +27,7 @@ from skyweave.observe.assemble import ObservationSet, assemble
 from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel
 from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background, bind
-from skyweave.posterior.job import correlation_length
+from skyweave.posterior.reach import correlation_length
 from skyweave.posterior.target import Target, resolve_target
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.regrid import conservative

@@ -118,7 +118,7 @@ def past_from_files(
     Raises:
         SkyweaveError: no initial times, no lead time in common, another calendar or grid than the truth's.
     """
-    data = source if isinstance(source, xr.Dataset) else open_fields(str(source))
+    data = source if isinstance(source, xr.Dataset) else open_fields(str(source), forecasts=True)
     inits = initial_times(data)
     files = [open_forecast(data, spec, init) for init in inits]
     grid, own = Grid.from_dataset(truth), files[0].leads

@@ -15,18 +15,16 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from skyweave.coordinates import is_edge
 from skyweave.emulate.forecaster import calendar_of, check_state, later, seconds_from
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.axes import find_time, has_dates
+from skyweave.io.axes import LEAD_NAMES, REFERENCE_NAMES, find_time, has_dates
 from skyweave.io.formats import open_one
+from skyweave.io.valid_time import lead_seconds
 from skyweave.state import StateSpec, find_variable, to_tensor
-from skyweave.units import conversion
 
 __all__ = ["ForecastFile", "initial_times", "open_forecast"]
-
-_INIT = ("init_time", "forecast_reference_time", "initial_time", "reference_time", "forecast_time0")
-_LEAD = ("lead_time", "prediction_timedelta", "step", "forecast_period", "lead", "leadtime")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +136,7 @@ def open_forecast(
         raise SkyweaveError(
             f"{where}: the forecast's grid ({found.describe()}) is not the one wanted ({grid.describe()}); regrid it"
         )
-    name = next((n for n in _candidates(data, "forecast_reference_time", _INIT)), None)
+    name = next((n for n in _candidates(data, "forecast_reference_time", REFERENCE_NAMES)), None)
     if name is None:
         name = next((str(d) for d in data.dims if d in data.coords and has_dates(data[d])), None)
     if name is None:
@@ -169,7 +167,7 @@ def open_forecast(
 def _check_valid_times(data: xr.Dataset, start: Any, lead: str) -> None:
     """Valid times that lie beside the lead times must say the same."""
     for name, stamps in data.coords.items():
-        if stamps.dims != (lead,) or name == lead or not has_dates(stamps):
+        if stamps.dims != (lead,) or name == lead or is_edge(stamps) or not has_dates(stamps):
             continue
         mine, theirs = calendar_of(stamps.values[0]), calendar_of(start)
         if mine != theirs:
@@ -190,7 +188,7 @@ def initial_times(data: xr.Dataset) -> list[Any]:
     Raises:
         SkyweaveError: it does not say them.
     """
-    found = _candidates(data, "forecast_reference_time", _INIT)
+    found = _candidates(data, "forecast_reference_time", REFERENCE_NAMES)
     if not found:
         raise SkyweaveError(
             f"{source_of(data)}: no initial times (such as init_time, with standard_name 'forecast_reference_time'); "
@@ -201,10 +199,14 @@ def initial_times(data: xr.Dataset) -> list[Any]:
 
 def _by_lead_time(data: xr.Dataset, init_time: Any) -> xr.Dataset:
     """A forecast that lies along its valid times as one along lead times, where its initial time is known."""
-    if _candidates(data, "forecast_period", _LEAD):
+    known = _candidates(data, "forecast_period", LEAD_NAMES)
+    if any(n in data.dims for n in known):
         return data
+    along = next((n for n in known if n in data.coords and data[n].ndim == 1), None)
+    if along is not None:
+        return data.swap_dims({data[along].dims[0]: along})
     time = find_time(data)
-    starts = [n for n in _candidates(data, "forecast_reference_time", _INIT) if data[n].ndim == 0]
+    starts = [n for n in _candidates(data, "forecast_reference_time", REFERENCE_NAMES) if data[n].ndim == 0]
     if time is None or time not in data.dims or (init_time is None and not starts):
         return data
     stamps = data[time].values
@@ -242,7 +244,7 @@ def _candidates(data: xr.Dataset, standard_name: str, names: tuple[str, ...]) ->
 
 
 def _lead_name(data: xr.Dataset) -> str:
-    found = [n for n in _candidates(data, "forecast_period", _LEAD) if n in data.dims]
+    found = [n for n in _candidates(data, "forecast_period", LEAD_NAMES) if n in data.dims]
     if not found:
         raise SkyweaveError(
             f"{source_of(data)}: no dimension of lead times (such as lead_time, with standard_name 'forecast_period') "
@@ -254,10 +256,9 @@ def _lead_name(data: xr.Dataset) -> str:
 def _lead_seconds(data: xr.Dataset) -> np.ndarray:
     """Lead times in seconds: durations, or numbers in the unit they state, hours by default."""
     axis = data[_lead_name(data)]
-    if np.issubdtype(axis.dtype, np.timedelta64):
-        return axis.values / np.timedelta64(1, "s")
-    units = str(axis.attrs.get("units", "")) or "hours"
-    return np.asarray(axis.values, float) * conversion(units, "s", f"{source_of(data)}, {axis.name}")[0]
+    if not str(axis.attrs.get("units", "")) and axis.dtype.kind in "iuf":
+        axis = axis.assign_attrs(units="hours")
+    return lead_seconds(axis, source_of(data))
 
 
 def source_of(data: xr.Dataset) -> str:

@@ -1,18 +1,25 @@
-"""Which axis of a dataset is time, which is the level, and how a variable of a level is asked for."""
+"""Which axis of a dataset is time, and which is the level; how a variable of a level is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-import cftime
 import numpy as np
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.time_axes import LEAD_NAMES as LEAD_NAMES
+from skyweave.time_axes import LEAD_UNITS as LEAD_UNITS
+from skyweave.time_axes import REFERENCE_NAMES as REFERENCE_NAMES
+from skyweave.time_axes import TIME_NAMES as TIME_NAMES
+from skyweave.time_axes import find_time as find_time
+from skyweave.time_axes import has_dates as has_dates
+from skyweave.time_axes import lead_unit as lead_unit
+from skyweave.time_axes import moments as moments
+from skyweave.time_axes import time_role as time_role
+from skyweave.units import conversion
 
-TIME_NAMES = ("time", "valid_time", "t", "times", "date", "datetime", "XTIME", "forecast_reference_time")
 LEVEL_NAMES = (
     "level", "lev", "plev", "pressure_level", "isobaricInhPa", "pressure", "pres", "height", "altitude",
     "depth", "z",
@@ -49,45 +56,6 @@ def parse_request(asked: str, known: list[str] | None = None) -> VariableRequest
         ) from exc
 
 
-def has_dates(var: xr.DataArray | xr.Variable) -> bool:
-    """Whether the values are dates: numpy's, or cftime's of another calendar."""
-    if np.issubdtype(var.dtype, np.datetime64):
-        return True
-    return (
-        var.dtype == object and var.size > 0 and isinstance(np.asarray(var.values).flat[0], cftime.datetime)
-    )
-
-
-def _is_time(name: Hashable, var: xr.DataArray) -> bool:
-    return (
-        var.attrs.get("axis") == "T"
-        or var.attrs.get("standard_name") == "time"
-        or str(name).lower() in [n.lower() for n in TIME_NAMES]
-    )
-
-
-def find_time(ds: xr.Dataset | xr.DataArray) -> str | None:
-    """Name of the time coordinate, or of a time axis without dates, or None.
-
-    Dates on a dimension come first, then dates that belong to the whole file, then a dimension that is only
-    called time.
-    """
-    dated = [n for n, c in ds.coords.items() if c.ndim <= 1 and has_dates(c)]
-
-    def rank(name: Hashable) -> tuple[bool, bool, bool, int]:
-        coord = ds.coords[name]
-        known = [n.lower() for n in TIME_NAMES]
-        place = known.index(str(name).lower()) if str(name).lower() in known else len(known)
-        return (coord.ndim == 0, name not in ds.dims, not _is_time(name, coord), place)
-
-    if dated:
-        return str(min(dated, key=rank))
-    for dim in ds.dims:
-        if (dim in ds.coords and _is_time(dim, ds[dim])) or str(dim).lower() in ("time", "valid_time"):
-            return str(dim)
-    return None
-
-
 def find_level(var: xr.DataArray) -> str | None:
     """Name of the vertical dimension of one variable, found by CF meaning and then by name, or None."""
     for dim in var.dims:
@@ -99,7 +67,7 @@ def find_level(var: xr.DataArray) -> str | None:
                 or attrs.get("standard_name") == "air_pressure"
             ):
                 return str(dim)
-            if str(attrs.get("units", "")) in PASCAL_PER and attrs.get("axis") is None:
+            if str(attrs.get("units", "")) in (*PASCAL_PER, "kPa") and attrs.get("axis") is None:
                 return str(dim)
     lower = [n.lower() for n in LEVEL_NAMES]
     return next((str(d) for d in var.dims if str(d).lower() in lower), None)
@@ -113,11 +81,11 @@ def at_level(var: xr.DataArray, request: VariableRequest, where: str) -> xr.Data
 
     Args:
         var: variable with a vertical dimension.
-        request: the level, in the coordinate's own unit, in the unit given, or in hPa where the file has Pa.
+        request: the level, in the unit given; without one in the coordinate's own unit or, for a pressure, in hPa.
         where: file named in errors.
 
     Raises:
-        SkyweaveError: no vertical dimension, or no such level.
+        SkyweaveError: no vertical dimension, no such level, or two that a number without a unit can mean.
     """
     dim = find_level(var)
     if dim is None:
@@ -130,29 +98,58 @@ def at_level(var: xr.DataArray, request: VariableRequest, where: str) -> xr.Data
         raise SkyweaveError(
             f"{where}: dimension {dim!r} of {request.name!r} has no values, so no level can be picked"
         )
-    assert request.level is not None
     levels = np.asarray(var[dim].values, dtype=float)
-    units = str(var[dim].attrs.get("units", ""))
-    scales = [1.0]
-    if request.units and request.units != units:
-        if request.units not in PASCAL_PER or units not in PASCAL_PER:
+    units = str(var[dim].attrs.get("units", "")).strip()
+    hits = {scale: _places(levels, request, scale) for scale in _scales(request, units, where)}
+    hits = {scale: found for scale, found in hits.items() if found.size}
+    if len(hits) > 1:
+        raise SkyweaveError(
+            f"{where}: {request.asked!r} can mean two levels of {dim}, which is in {units!r}; ask for "
+            f"'{request.name}@{request.level:g}{units}' or '{request.name}@{request.level:g}hPa'"
+        )
+    for found in hits.values():
+        if found.size > 1:
             raise SkyweaveError(
-                f"{where}: levels of {request.name!r} are in {units!r}, {request.asked!r} asks for "
-                f"{request.units!r}"
+                f"{where}: {dim} holds the level {levels[found[0]]:g} {found.size} times; drop all but one of them"
             )
-        scales = [PASCAL_PER[request.units] / PASCAL_PER[units]]
-    elif not request.units and units == "Pa":
-        scales = [1.0, 100.0]
-    for scale in scales:
-        hit = np.flatnonzero(np.isclose(levels, request.level * scale, rtol=1e-6, atol=0))
-        if hit.size:
-            picked = var.isel({dim: int(hit[0])}, drop=True)
-            picked.attrs |= {"level": float(levels[hit[0]]), "level_units": units, "level_name": dim}
-            return picked.rename(request.asked)
+        picked = var.isel({dim: int(found[0])}, drop=True)
+        picked.attrs |= {"level": float(levels[found[0]]), "level_units": units, "level_name": dim}
+        return picked.rename(request.asked)
     raise SkyweaveError(
         f"{where}: variable {request.name!r} has no level {request.level:g}; its {dim} are "
         f"{', '.join(f'{x:g}' for x in levels)} {units}".rstrip()
     )
+
+
+def _scales(request: VariableRequest, units: str, where: str) -> list[float]:
+    """What a level asked for is multiplied by to be in the unit of the axis: one number, or two to choose from."""
+    if request.units and request.units != units:
+        if not units:
+            raise SkyweaveError(
+                f"{where}: levels of {request.name!r} state no units, {request.asked!r} asks for {request.units!r}; "
+                "ask without a unit, for the number as it is in the file"
+            )
+        scale, offset = conversion(
+            request.units, units, f"{where}: {request.asked!r} and the levels in {units!r}"
+        )
+        if offset:
+            raise SkyweaveError(
+                f"{where}: {request.asked!r}: {request.units!r} is no unit of a level in {units!r}"
+            )
+        return [scale]
+    if request.units or not units:
+        return [1.0]
+    # Pressure is in hPa where people do not say otherwise; dimensionless and other numbers are the file's own.
+    try:
+        scale = conversion("hPa", units, "")[0] if units != "1" else 1.0
+    except SkyweaveError:
+        return [1.0]
+    return [1.0] if np.isclose(scale, 1.0) else [1.0, scale]
+
+
+def _places(levels: np.ndarray, request: VariableRequest, scale: float) -> np.ndarray:
+    assert request.level is not None
+    return np.flatnonzero(np.isclose(levels, request.level * scale, rtol=1e-6, atol=0))
 
 
 def require_names(asked: list[str], known: list[str], where: str, kind: str = "variable") -> None:

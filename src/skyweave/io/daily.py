@@ -11,7 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skyweave.errors import SkyweaveError
-from skyweave.io.axes import find_time
+from skyweave.io.axes import find_time, moments
+from skyweave.io.stamps import check_stamps
 
 __all__ = ["StepCoverage", "step_length", "step_means"]
 
@@ -66,8 +67,9 @@ def step_means(ds: xr.Dataset, step: str = "1D", least: float = 0.8) -> tuple[xr
 
     .. math:: \bar x_d = \frac{1}{n_d} \sum_{d \le t < d + \Delta} x_t
 
-    A value belongs to the step in which its time stamp lies. A cell of a step that has values at less than the share
-    `least` of the times is missing. Records as coarse as the step only have their stamps moved to its beginning.
+    A value belongs to the step in which its time stamp lies, or the middle of its bounds where it has them. A cell of a
+    step that has values at less than the share `least` of the times is missing. Records as coarse as the step only
+    have their stamps moved to its beginning.
 
     Args:
         ds: fields whose first dimension is the time, sorted, such as `open_fields` returns.
@@ -87,8 +89,9 @@ def step_means(ds: xr.Dataset, step: str = "1D", least: float = 0.8) -> tuple[xr
             f"{where}: means over steps of {step} need dates of the standard calendar; the time is "
             f"{'absent' if name is None else 'of another kind'}"
         )
+    check_stamps(ds[name], where)
     ds = ds.sortby(name)
-    times = ds.indexes[name]
+    times = moments(ds, name)
     length = step_length(step)
     apart = pd.Timedelta(np.median(np.diff(times.values))) if len(times) > 1 else length
     if apart > length * 1.001:

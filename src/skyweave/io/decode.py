@@ -18,6 +18,7 @@ from xarray.core import indexing
 
 from skyweave.errors import SkyweaveError
 from skyweave.io.missing import USUAL_FILLS, Decoding, decoding_of
+from skyweave.io.time_units import decode_times, refuse_missing_dates
 
 __all__ = ["decoded", "open_decoded"]
 
@@ -89,7 +90,7 @@ def decoded(raw: xr.Dataset, where: str, engine: str = "") -> xr.Dataset:
     ds = xr.Dataset(
         {name: variables[name] for name in raw.data_vars}, xr.Coordinates(coords, indexes={}), raw.attrs
     )
-    out = _dated(ds)
+    out = _dated(ds, where)
     out.encoding = dict(raw.encoding)
     out.set_close(raw.close)
     return out
@@ -122,21 +123,15 @@ def _decoded(name: Hashable, raw: xr.Dataset, file: _File, engine: str, zeros: b
     return xr.Variable(var.dims, lazy, left, var.encoding | went)
 
 
-def _dated(ds: xr.Dataset) -> xr.Dataset:
-    """With times as dates, those left out that cannot be decoded."""
-    keys: dict[str, Any] = {"decode_timedelta": False, "decode_coords": False, "concat_characters": False}
-    try:
-        return xr.decode_cf(ds, **keys)
-    except (ValueError, OverflowError, TypeError):
-        stuck = []
-        for name, var in ds.variables.items():
-            if " since " not in str(var.attrs.get("units", "")):
-                continue
-            try:
-                xr.decode_cf(xr.Dataset({name: var}), **keys)
-            except (ValueError, OverflowError, TypeError):
-                stuck += [name, var.attrs.get("bounds"), var.attrs.get("climatology")]
-        return xr.decode_cf(ds, decode_times={str(n): n not in stuck for n in ds.variables}, **keys)
+def _dated(ds: xr.Dataset, where: str) -> xr.Dataset:
+    """With text decoded and times as dates, each variable by itself; those that cannot be dates stay numbers."""
+    plain = xr.decode_cf(
+        ds, decode_times=False, decode_timedelta=False, decode_coords=False, concat_characters=False
+    )
+    out = decode_times(plain)
+    if any(coord.dtype == object for coord in out.coords.values()):
+        refuse_missing_dates(out, plain, where)
+    return out
 
 
 def _writer_states_fills(raw: xr.Dataset) -> bool:

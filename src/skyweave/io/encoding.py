@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from skyweave.io.axes import find_time, has_dates
+from skyweave.io.edges import as_bounds
 
 CONVENTIONS = "CF-1.11"
 CHUNK_BYTES = 4 * 2**20
@@ -45,7 +46,7 @@ def prepared(ds: xr.Dataset, message: str = "written") -> xr.Dataset:
         ds: dataset to be written.
         message: what happened, for the history.
     """
-    out = ds.copy(deep=False)
+    out = as_bounds(ds.copy(deep=False))
     names = _axes(out)
     for name in list(out.variables):
         var = out[name].variable.copy(deep=False)
@@ -129,6 +130,8 @@ def encodings(
     for name, var in ds.variables.items():
         encoding: dict[str, Any] = {}
         plain = var.dtype.kind in "fiub"
+        if "bounds" in var.attrs and has_dates(var):
+            encoding["units"] = "seconds since 1970-01-01"  # one that its bounds are written in as well
         if var.dtype.kind == "f":
             # CF forbids missing values in coordinates; elsewhere NaN is what cells never written hold.
             encoding["_FillValue"] = var.dtype.type(np.nan) if name in ds.data_vars else None

@@ -91,7 +91,8 @@ def _missing(path: str) -> str:
 def open_one(path: str) -> xr.Dataset:
     """Open one file or store lazily, with fill values, packing and times decoded and nothing else changed.
 
-    Times in a calendar that numpy lacks become cftime objects; times that cannot be decoded stay numbers.
+    Times in a calendar that numpy lacks become cftime objects; times that cannot be decoded (see
+    `skyweave.io.time_units`) stay numbers.
 
     Args:
         path: one entry of `expand`.

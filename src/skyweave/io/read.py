@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, note
 from skyweave.grid import Grid
-from skyweave.io.axes import at_level, find_level, find_time, parse_request, require_names
+from skyweave.io.axes import (
+    at_level,
+    find_level,
+    find_time,
+    has_dates,
+    parse_request,
+    require_names,
+    time_role,
+)
 from skyweave.io.combine import combine
+from skyweave.io.edges import with_edges
 from skyweave.io.formats import expand, is_url, open_one
+from skyweave.io.positions import rectilinear
 from skyweave.io.select import select_region, select_time
+from skyweave.io.stamps import in_order, steadied
+from skyweave.io.valid_time import with_valid_time
 
 CHUNK_BYTES = 32 * 2**20
 
@@ -28,14 +41,19 @@ def open_fields(
     region: Mapping[str, tuple[float, float]] | None = None,
     time: Any = None,
     select: Mapping[str, Any] | None = None,
+    forecasts: bool = False,
 ) -> xr.Dataset:
     """Open gridded variables from one or many files as one dataset, lazily.
 
     Dimensions are put in the order (others, time, latitude, longitude). Coordinates keep their names, values,
-    dtype and direction bit for bit. A file without a time axis gets a time dimension of size one (with its
+    dtype and direction bit for bit, but for latitude and longitude in radian, which become degrees, and times that
+    waver by less than the precision they are stored with. The time is the one that fields are valid at, also where the
+    file has the start of forecasts and lead times (see `skyweave.io.valid_time`); its stamps are there once each, and
+    what is out of order is sorted. A file without a time axis gets a time dimension of size one (with its
     date, if the file states one); variables without time in a file that has time stay without. Dimensions of
     size one are dropped to scalar coordinates. A variable asked for as ``t@850`` is that level of ``t``, and
-    is called ``t@850`` in the dataset.
+    is called ``t@850`` in the dataset. Bounds of latitude, longitude and time become coordinates along them, such as
+    ``lat_lower`` and ``lat_upper``, which `Grid` and periods go by.
 
     Args:
         paths: local paths, globs, or fsspec URLs; several files must share a grid and follow one another in
@@ -46,19 +64,20 @@ def open_fields(
             longitude convention;
             west > east crosses the date line or Greenwich.
         time: ``(start, end)``, both included, or one date; dates or ISO text, where
-            ``"2019-03"`` means the whole month.
+            ``"2019-03"`` means the whole month. A step with bounds belongs to the period in which their middle lies.
         select: values along other dimensions, such as ``{"month": 1, "number": [0, 1]}``.
+        forecasts: keep forecasts of several starts and lead times along both, for `skyweave.fuse`.
 
     Raises:
-        SkyweaveError: a missing, truncated or unknown file, an unknown variable, level or value,
-            two-dimensional coordinates, files that do not fit together, an empty region or period, a period
-            where there are no dates.
+        NotRectilinearError: two-dimensional, rotated or unstructured coordinates.
+        SkyweaveError: a missing, truncated or unknown file, an unknown variable, level or value, files that do not fit
+            together, stamps that are missing or repeated, an empty region or period, a period where there are no dates.
     """
     files = expand(paths)
     asked = [variables] if isinstance(variables, str) else None if variables is None else list(variables)
     if asked is not None and not asked:
         raise SkyweaveError(f"{files[0]}: an empty list of variables was asked for")
-    opened = [_fields_of(path, asked, select or {}, alone=len(files) == 1) for path in files]
+    opened = [_fields_of(path, asked, select or {}, len(files) == 1, forecasts) for path in files]
     where = files[0] if len(files) == 1 else f"{files[0]} ... ({len(files)} files)"
     if asked is not None:
         known = list(dict.fromkeys(name for _, names in opened for name in names))
@@ -67,6 +86,9 @@ def open_fields(
     ds = pieces[0] if len(pieces) == 1 else combine(pieces, files)
     if asked is not None:
         ds = ds[asked]
+    name = find_time(ds)
+    if name is not None:
+        ds = in_order(ds, name, where)
     if region is not None:
         ds = select_region(ds, region, where)
     if time is not None:
@@ -76,17 +98,18 @@ def open_fields(
 
 
 def _fields_of(
-    path: str, asked: list[str] | None, select: Mapping[str, Any], alone: bool
+    path: str, asked: list[str] | None, select: Mapping[str, Any], alone: bool, forecasts: bool
 ) -> tuple[xr.Dataset, list[str]]:
     """The wanted variables of one file, ordered, as dask arrays; and the names of all on its grid."""
-    ds = open_one(path)
+    ds = rectilinear(open_one(path))
     try:
         grid = Grid.from_dataset(ds)
     except SkyweaveError as exc:
-        raise SkyweaveError(str(exc) if path in str(exc) else f"{path}: {exc}") from exc
+        raise type(exc)(str(exc) if path in str(exc) else f"{path}: {exc}") from exc
     plane = (grid.lat_name, grid.lon_name)
     # A latitude that lies along a dimension of another name, lat(y), becomes the dimension itself.
     ds = ds.swap_dims({d: n for d, n in zip(grid.dims_in(ds), plane, strict=True) if d != n})
+    ds = with_edges(with_times(ds, path, plane), grid, path)
     gridded = [
         str(n) for n, v in ds.data_vars.items() if set(plane) <= set(v.dims) and v.dtype.kind in "fiub"
     ]
@@ -108,12 +131,35 @@ def _fields_of(
         if request.name not in gridded and not alone:
             continue  # another of the files may have it; what none has is reported once all are open
         require_names([request.name], gridded, path)
-        field = _select(maps[request.name], select, path)
+        field = select_values(maps[request.name], select, path)
         chosen[name] = field if request.level is None else at_level(field, request, path)
     _all_selections_used(chosen, select, path)
     out = xr.Dataset(chosen, attrs=ds.attrs)
     out.encoding["source"] = path
-    return (_ordered(out, plane) if chosen else out), gridded
+    return (_ordered(out, plane, path, forecasts) if chosen else out), gridded
+
+
+def with_times(ds: xr.Dataset, path: str, plane: Collection[Hashable]) -> xr.Dataset:
+    """Variables that say when fields are valid, or when forecasts start, as coordinates, without noise of precision."""
+    ds = ds.set_coords(
+        [
+            n
+            for n, v in ds.data_vars.items()
+            if v.ndim <= 2
+            and v.attrs.get("standard_name")
+            and time_role(n, v)
+            and not set(plane) & set(v.dims)
+        ]
+    )
+    steady = {
+        n: steadied(c, path)
+        for n, c in ds.coords.items()
+        if c.ndim <= 1 and has_dates(c) and time_role(n, c) in ("time", "reference")
+    }
+    for name, coord in steady.items():
+        if coord is not ds[name]:
+            ds = ds.assign_coords({name: coord})
+    return ds
 
 
 def _described(ds: xr.Dataset) -> str:
@@ -123,13 +169,20 @@ def _described(ds: xr.Dataset) -> str:
     )
 
 
-def _select(field: xr.DataArray, select: Mapping[str, Any], where: str) -> xr.DataArray:
+def select_values(field: xr.DataArray, select: Mapping[str, Any], where: str) -> xr.DataArray:
+    """The part of a variable at some values along its dimensions; names of other dimensions are passed over.
+
+    Raises:
+        SkyweaveError: a dimension without values, or a value that is not there.
+    """
     for dim, wanted in select.items():
         if dim not in field.dims:
             continue
         if dim not in field.coords:
             raise SkyweaveError(f"{where}: dimension {dim!r} of {field.name!r} has no values to select from")
         there = field[dim].values
+        if there.dtype.kind == "M" and isinstance(wanted, str):
+            wanted = pd.Timestamp(wanted).to_datetime64()
         for value in np.atleast_1d(np.asarray(wanted)):
             if value not in there:
                 raise SkyweaveError(f"{where}: {dim}={value} is not there; {dim} is {_values(there)}")
@@ -149,11 +202,17 @@ def _all_selections_used(chosen: Mapping[str, xr.DataArray], select: Mapping[str
     require_names([str(d) for d in select], dims, where, kind="dimension")
 
 
-def _ordered(ds: xr.Dataset, plane: tuple[str, str]) -> xr.Dataset:
-    """Time found or added, dimensions of size one dropped, order (others, time, lat, lon)."""
+def _ordered(ds: xr.Dataset, plane: tuple[str, str], where: str, forecasts: bool) -> xr.Dataset:
+    """Valid time found or added, dimensions of size one dropped, order (others, time, lat, lon)."""
+    ds = with_valid_time(ds, where, plane=plane, forecasts=forecasts)
     time = find_time(ds)
     if time is not None and time not in ds.dims and ds.coords[time].ndim == 1:
         ds = ds.swap_dims({ds.coords[time].dims[0]: time})
+    if time is not None and time in ds.coords and "climatology" in ds[time].attrs:
+        note(
+            f"{where}: {time} is climatological (its attribute 'climatology'): each date stands for many years"
+        )
+        del ds[time].attrs["climatology"]
     single = [d for d, n in ds.sizes.items() if n == 1 and d not in (*plane, time)]
     ds = ds.squeeze(single)
     if time is None:
@@ -185,7 +244,8 @@ def _chunked(ds: xr.Dataset, path: str, plane: tuple[str, str]) -> xr.Dataset:
         chunks[time] = min(ds.sizes[time], max(once, CHUNK_BYTES // max(per_step, 1) // once * once))
     # The token names dask's tasks: two openings of one unchanged file share them, a rewritten file does not.
     changed = uuid.uuid4().hex if is_url(path) else f"{Path(path).resolve()}-{os.stat(path).st_mtime_ns}"
-    return ds.chunk(chunks, name_prefix="skyweave-", token=changed)
+    chunked = ds.chunk(chunks, name_prefix="skyweave-", token=changed)
+    return chunked.assign_coords({n: c.variable for n, c in ds.coords.items() if n not in ds.indexes})
 
 
 def check_not_empty(ds: xr.Dataset, variables: Sequence[str] | None = None) -> None:
@@ -233,7 +293,10 @@ def check_single_fields(ds: xr.Dataset) -> None:
             if dim == find_level(field):
                 hint = f"ask for one level as '{name}@{values[0]:g}'"
             else:
-                hint = f"pick one with select={{'{dim}': {values[0]}}}"
+                hint = (
+                    f"pick one with select={{'{dim}': {values[0]}}} in Python, or from the command line with "
+                    f"`skyweave regrid FILE --select {dim}={values[0]} --like FILE --out ONE.nc`"
+                )
             raise SkyweaveError(
                 f"{where}: variable {name!r} has a dimension {dim!r} ({_values(values)}); {hint}"
             )

@@ -69,6 +69,32 @@ def regular_grid(resolution: float | tuple[float, float], like: Grid) -> Grid:
     return Grid(lat[::-1].copy() if like.lat[0] > like.lat[-1] else lat, lon, like.lat_name, like.lon_name)
 
 
+def regular_cells(
+    resolution: float | tuple[float, float], lat: tuple[float, float], lon: tuple[float, float]
+) -> Grid:
+    """Cells that hold an extent, whose edges are multiples of their size.
+
+    Args:
+        resolution: degrees, or ``(latitude, longitude)``.
+        lat: southernmost and northernmost place, degrees.
+        lon: westernmost and easternmost, unwrapped, degrees.
+
+    Raises:
+        SkyweaveError: a size that is not positive, or does not divide the Earth where the extent is all of it.
+    """
+    step = np.broadcast_to(np.asarray(resolution, float), (2,))
+    if not (np.isfinite(step).all() and (step > 0).all()):
+        raise SkyweaveError(f"resolution {resolution}: a positive number of degrees, or two")
+    first = [np.floor(lat[0] / step[0] + 1e-9), np.floor(lon[0] / step[1] + 1e-9)]
+    last = [np.floor(lat[1] / step[0] + 1e-9), np.floor(lon[1] / step[1] + 1e-9)]
+    rows = (np.arange(first[0], last[0] + 1) + 0.5) * step[0]
+    rows = rows[np.abs(rows) < 90]
+    columns = (np.arange(first[1], last[1] + 1) + 0.5) * step[1]
+    if columns.size * step[1] > 360 - 1e-6:
+        columns = (np.arange(_divisions(360, float(step[1]))) + 0.5) * step[1] - (180 if lon[0] < 0 else 0)
+    return Grid(rows, columns)
+
+
 def _divisions(span: float, step: float) -> int:
     count = max(1, round(span / step))
     if abs(span / step / count - 1) > 1e-3:
@@ -108,21 +134,41 @@ def regrid_fields(
         raise SkyweaveError(
             f"{where}: covers {source.describe()}, and no cell of the grid wanted, {target.describe()}"
         )
-    plane = source.dims_in(ds)
-    coordinates = {n: xr.Variable(*parts) for n, parts in grid_coordinates(target).items()}
-    lat, lon = (coordinates[n] for n in (target.lat_name, target.lon_name))
     weights = {
         turned: _weights(source, target, method, inside, turned)
         for turned in {False, *(n in vectors for n in ds)}
     }
+    whole = bool(inside.all())
+    return moved_fields(ds, source.dims_in(ds), target, lambda name: weights[name in vectors], method, whole)
+
+
+def moved_fields(
+    ds: xr.Dataset,
+    plane: tuple[str, ...],
+    target: Grid,
+    weights_of: Callable[[Hashable], sp.csr_array],
+    method: str,
+    whole: bool = False,
+) -> xr.Dataset:
+    """Every variable on the cells of some dimensions brought to a grid by weights, lazily.
+
+    Args:
+        ds: fields, the dimensions of the cells last.
+        plane: names of those dimensions.
+        target: the grid wanted.
+        weights_of: weights for a variable, shape ``(target.size, cells)``.
+        method: "conservative" takes means of what is present; "nearest" keeps the kind of numbers.
+        whole: no cell of the target lies outside the source.
+    """
+    coordinates = {n: xr.Variable(*parts) for n, parts in grid_coordinates(target).items()}
     out = {}
     for name, field in ds.data_vars.items():
         if not set(plane) <= set(field.dims):
             out[name] = field
             continue
         kind = field.dtype if method == "nearest" or field.dtype.kind == "f" else np.dtype("float32")
-        kind = kind if inside.all() or kind.kind == "f" else np.dtype("float32")
-        change = partial(_applied, weights[name in vectors], method == "conservative", target.shape, kind)
+        kind = kind if whole or kind.kind == "f" else np.dtype("float32")
+        change = partial(_applied, weights_of(name), method == "conservative", target.shape, kind, len(plane))
         # Names that the input has as well must not meet the new coordinates.
         sizes = {"_lat": target.shape[0], "_lon": target.shape[1]}
         moved = xr.apply_ufunc(
@@ -131,17 +177,18 @@ def regrid_fields(
             output_dtypes=[kind], dask_gufunc_kwargs={"output_sizes": sizes},
         )  # fmt: skip
         moved = moved.rename({"_lat": target.lat_name, "_lon": target.lon_name})
-        # They told of the values of the file; an interpolated one may lie a little beyond.
-        moved.attrs = {k: v for k, v in moved.attrs.items() if k not in PACKED_LIMITS}
+        # What the file said of its own cells and values; an interpolated value may lie a little beyond its limits.
+        gone = (*PACKED_LIMITS, "grid_mapping", "coordinates")
+        moved.attrs = {k: v for k, v in moved.attrs.items() if k not in gone}
         if method == "conservative":
             moved.attrs["cell_methods"] = f"{moved.attrs.get('cell_methods', '')} area: mean".strip()
         out[name] = moved
-    result = xr.Dataset(out, attrs=ds.attrs).assign_coords({target.lat_name: lat, target.lon_name: lon})
-    result.encoding["source"] = where
+    result = xr.Dataset(out, attrs=ds.attrs).assign_coords(coordinates)
+    result.encoding["source"] = str(ds.encoding.get("source", "dataset"))
     return result
 
 
-def _positions(field: xr.DataArray, plane: tuple[str, str]) -> list[Hashable]:
+def _positions(field: xr.DataArray, plane: tuple[str, ...]) -> list[Hashable]:
     return [n for n, c in field.coords.items() if set(c.dims) & set(plane)]
 
 
@@ -159,10 +206,11 @@ def _weights(source: Grid, target: Grid, method: str, inside: np.ndarray, turned
 
 
 def _applied(
-    weights: sp.csr_array, mean: bool, shape: tuple[int, int], kind: np.dtype, values: np.ndarray
+    weights: sp.csr_array, mean: bool, shape: tuple[int, int], kind: np.dtype, axes: int, values: np.ndarray
 ) -> np.ndarray:
-    """Weights on the last two axes of a block."""
-    flat = values.reshape(-1, values.shape[-2] * values.shape[-1])
+    """Weights on the last axes of a block, those of the cells."""
+    leading = values.shape[: values.ndim - axes]
+    flat = values.reshape(-1, int(np.prod(values.shape[values.ndim - axes :])))
     if values.dtype.kind != "f":
         out = weights @ flat.T.astype(float)
         out[np.diff(weights.indptr) == 0] = np.nan
@@ -179,7 +227,7 @@ def _applied(
             with np.errstate(divide="ignore", invalid="ignore"):
                 whole = seen > 1e-9 if mean else (seen > all_of_it - 1e-6) & (all_of_it > 0)
                 out = np.where(whole, out / seen if mean else out, np.nan)
-    return np.ascontiguousarray(out.T).reshape(*values.shape[:-2], *shape).astype(kind)
+    return np.ascontiguousarray(out.T).reshape(*leading, *shape).astype(kind)
 
 
 def write_in_blocks(

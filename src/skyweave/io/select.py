@@ -11,7 +11,8 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
-from skyweave.io.axes import find_time, has_dates
+from skyweave.io.axes import find_time, has_dates, moments, time_role
+from skyweave.io.time_units import why_undated
 
 
 def select_region(
@@ -55,6 +56,9 @@ def as_slice(index: np.ndarray) -> slice | np.ndarray:
 def select_time(ds: xr.Dataset, time: Any, where: str = "dataset") -> xr.Dataset:
     """Keep the steps from start to end, both included, in the order they have.
 
+    A step with bounds belongs where their middle lies: the mean of January is January's, whether it is stamped with the
+    month's beginning, its middle or its end.
+
     Args:
         ds: dataset with dates.
         time: ``(start, end)``, or one date or part of a date; either end may be None; UTC.
@@ -66,13 +70,16 @@ def select_time(ds: xr.Dataset, time: Any, where: str = "dataset") -> xr.Dataset
     name = find_time(ds)
     if name is None or name not in ds.coords or not has_dates(ds[name]):
         found = (
-            f"{name!r} holds plain numbers"
-            if name is not None and name in ds.coords
-            else "there is no time coordinate"
+            why_undated(ds[name]) if name is not None and name in ds.coords else "there is no time coordinate"
         )
         raise SkyweaveError(f"{where}: a period was asked for, but the file has no dates ({found})")
+    if time_role(name, ds[name]) == "reference":
+        raise SkyweaveError(
+            f"{where}: a period was asked for, but {name!r} says when forecasts start, and there are several lead "
+            "times; select one of them first"
+        )
     start, end = _period(time)
-    index = ds.indexes[name]
+    index = moments(ds, name)
     ordered = index.sort_values()
     inside = ordered[between(ordered, start, end)]
     keep = np.flatnonzero(index.isin(inside))

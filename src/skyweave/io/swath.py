@@ -13,16 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, require_names
+from skyweave.io.edges import edge_coordinates
 from skyweave.io.formats import open_one
 from skyweave.io.missing import Decoding, decoding_of
+from skyweave.io.positions import cell_positions
 
 __all__ = ["PixelCells", "bin_to_grid", "grid_coordinates", "grid_swath"]
-
-NAMES = {
-    "latitude": ("lat", "latitude", "nav_lat", "xlat"),
-    "longitude": ("lon", "longitude", "nav_lon", "xlong"),
-}
-
 
 BLOCK = 2**20
 """Pixels looked up at once: a full disk has thirty million, and the look-up needs many times their memory."""
@@ -49,7 +45,7 @@ class PixelCells:
         places, cells = [], []
         height, width = grid.shape
         for start in range(0, lat_.size, BLOCK):
-            i, j = grid.index(lat_[start : start + BLOCK], lon_[start : start + BLOCK])
+            i, j = grid.index(lat_[start : start + BLOCK], lon_[start : start + BLOCK], by_cell=True)
             inside = np.flatnonzero(np.isfinite(i) & np.isfinite(j))
             row = np.clip(np.floor(i[inside] + 0.5).astype(np.int64), 0, height - 1)
             column = np.floor(j[inside] + 0.5).astype(np.int64)
@@ -112,15 +108,16 @@ def bin_to_grid(
 def grid_swath(
     ds: xr.Dataset | str | os.PathLike[str], variable: str, grid: Grid, *, minimum_share: float = 0.2
 ) -> xr.Dataset:
-    """Area means of a swath, or of any field with two-dimensional latitude and longitude.
+    """Area means of a swath, or of any field whose cells have a latitude and a longitude each.
 
-    Made for level-2 files (MODIS, VIIRS, GOES cut-outs). Values that the file declares missing or invalid are, also
-    where xarray opened it and overlooked a fill of another type; negative ones are kept. Screen by quality first:
-    ``ds.where(ds.flag <= 1)``.
+    Made for level-2 files (MODIS, VIIRS, GOES cut-outs), projected, rotated, reduced and unstructured grids. Values
+    that the file declares missing or invalid are, also where xarray opened it and overlooked a fill of another type;
+    negative ones are kept. Screen by quality first: ``ds.where(ds.flag <= 1)``.
 
     Args:
         ds: a file, or a dataset from xarray; holds the variable, dimensions (time,) y, x, and latitude and longitude
-            (y, x), as coordinates or variables.
+            (y, x), as coordinates or variables; or all of them along one dimension of cells; or a rotated pole, see
+            `skyweave.io.positions.cell_positions`.
         variable: its name.
         grid: of the result, ``(H, W)``.
         minimum_share: of a cell's pixels that must have a value; cells with fewer are missing.
@@ -137,9 +134,9 @@ def grid_swath(
     _check_share(minimum_share)
     require_names([variable], [str(n) for n in ds.data_vars], where)
     field = ds[variable]
-    lat, lon = (_position(ds, axis, where) for axis in ("latitude", "longitude"))
+    lat, lon = cell_positions(ds, where)
     plane = lat.dims
-    if lon.dims != plane or not set(plane) <= set(field.dims):
+    if not set(plane) <= set(field.dims):
         raise SkyweaveError(
             f"{where}: {variable!r} ({', '.join(map(str, field.dims))}), {lat.name!r} "
             f"({', '.join(map(str, plane))}) and {lon.name!r} ({', '.join(map(str, lon.dims))}) do not share "
@@ -149,7 +146,7 @@ def grid_swath(
     if cells.inside.size == 0:
         raise SkyweaveError(no_pixel(where, lat.values, lon.values, grid))
     field = field.transpose(..., *plane)
-    leading = field.dims[:-2]
+    leading = field.dims[: -len(plane)]
     shape = tuple(field.sizes[d] for d in leading)
     mean = np.full((*shape, *grid.shape), np.nan, np.float32)
     count = np.zeros((*shape, *grid.shape), np.int32)
@@ -190,10 +187,15 @@ def _decoding(field: xr.DataArray) -> Decoding:
 
 def grid_coordinates(grid: Grid) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
     """Latitude and longitude of a grid as xarray takes them, with CF attributes."""
-    return {
+    axes: dict[str, tuple[str, np.ndarray, dict[str, str]]] = {
         grid.lat_name: (grid.lat_name, grid.lat, {"standard_name": "latitude", "units": "degrees_north"}),
         grid.lon_name: (grid.lon_name, grid.lon, {"standard_name": "longitude", "units": "degrees_east"}),
     }
+    for name, edges in ((grid.lat_name, grid.lat_edges), (grid.lon_name, grid.lon_edges)):
+        if edges is not None:
+            pair = edge_coordinates(name, edges[:-1], edges[1:])
+            axes |= {n: (name, np.asarray(v.values), dict(v.attrs)) for n, v in pair.items()}
+    return axes
 
 
 def no_pixel(where: str, lat: np.ndarray, lon: np.ndarray, grid: Grid) -> str:
@@ -211,17 +213,3 @@ def no_pixel(where: str, lat: np.ndarray, lon: np.ndarray, grid: Grid) -> str:
 def _check_share(share: float) -> None:
     if not 0 <= share <= 1:
         raise SkyweaveError(f"minimum_share {share}: give a share of the pixels of a cell, 0 to 1")
-
-
-def _position(ds: xr.Dataset, axis: str, where: str) -> xr.DataArray:
-    """Two-dimensional latitude or longitude, a coordinate or a variable, by standard name or by name."""
-    flat = {str(n): ds[n] for n in ds.variables if ds[n].ndim == 2}
-    for name, field in flat.items():
-        if field.attrs.get("standard_name") == axis or name.lower() in NAMES[axis]:
-            return field
-    found = ", ".join(f"{n}({', '.join(map(str, ds[n].dims))})" for n in list(ds.variables)[:16])
-    raise SkyweaveError(
-        f"{where}: no two-dimensional {axis} found; it has: {found or 'nothing'}. Name one {NAMES[axis][0]!r} or "
-        f"give it standard_name={axis!r}; a fixed grid of GOES is read with read_goes_aod, one-dimensional "
-        "coordinates with open_fields"
-    )

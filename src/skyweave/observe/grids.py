@@ -10,6 +10,7 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.io.axes import find_time
 from skyweave.io.undeclared import clear_fill
 from skyweave.observe.errors import ErrorModel, unit_vectors
 from skyweave.observe.footprint import Footprint, footprint
@@ -218,15 +219,13 @@ def _grid_layout(
             "; forecasts by lead time are for `skyweave fuse`" if any("lead" in name for name in long) else ""
         )
         raise SkyweaveError(
-            f"{what}: dimensions {', '.join(long)} besides time and place; select one of each first{hint}"
+            f"{what}: dimensions {', '.join(long)} besides time and place; select one of each first (`skyweave regrid "
+            f"FILE --select {long[0]}=VALUE --like FILE --out ONE.nc`){hint}"
         )
     if long:
         time, extra = long[0], [d for d in extra if d != long[0]]
-    scalar = [
-        c
-        for c in source.data.coords.values()
-        if c.ndim == 0 and (c.dtype.kind == "M" or str(c.name) == "time")
-    ]
+    valid = find_time(source.data)
+    scalar = [source.data[valid]] if valid in source.data.coords and source.data[valid].ndim == 0 else []
 
     def arranged(field: xr.DataArray) -> xr.DataArray:
         flat = field.squeeze(extra, drop=True)

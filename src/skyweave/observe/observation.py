@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.io.valid_time import with_valid_time
 from skyweave.observe.errors import ErrorModel
 
 __all__ = ["GRID_OPERATORS", "ErrorModel", "GridObservation", "Observation", "PointObservation"]
@@ -111,6 +112,9 @@ class GridObservation:
                 f"a GridObservation takes an xarray.DataArray, not {type(self.data).__name__}; "
                 "of a Dataset take one variable: GridObservation(ds['name'], ...)"
             )
+        for own in ("data", "error_field"):
+            if getattr(self, own) is not None:
+                object.__setattr__(self, own, with_valid_time(getattr(self, own), self.name or "observation"))
         variable = self.variable or self.data.name
         if variable is None:
             raise SkyweaveError(

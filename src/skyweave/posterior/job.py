@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray as xr
-from scipy.ndimage import distance_transform_edt
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
@@ -25,21 +23,20 @@ from skyweave.posterior.calibration import recalibrate_members, stored_factor
 from skyweave.posterior.execute import Note, available_memory, limit_members
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver
-from skyweave.posterior.methods import find_method, with_options
+from skyweave.posterior.methods import method_of
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.output import provenance, to_physical
 from skyweave.posterior.plan import Plan, Unit, make_units, member_bytes
 from skyweave.posterior.plausible import check_plausible
-from skyweave.posterior.residuals import LIMIT, Residuals, merged
+from skyweave.posterior.reach import correlation_length, within
+from skyweave.posterior.residuals import LIMIT, Residuals, findings
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.samplers import STEPS
 from skyweave.posterior.scene import ON_CONFLICT, Scene, compare_scene
 from skyweave.posterior.sources import SourceEstimates, adjusted, estimation
-from skyweave.posterior.target import Target, resolve_target
+from skyweave.posterior.target import Target, domain_cells, resolve_target
 from skyweave.posterior.widening import Widening, find_widening
-from skyweave.prior.covariance import StationaryCovariance
 from skyweave.prior.processes import usable_device
-from skyweave.prior.space_time import SpaceTimeCovariance
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.windows import check_times
 from skyweave.transform import ToPhysical
@@ -213,18 +210,7 @@ class Job:
 
     def found(self, notes: Mapping[str, Note]) -> Note:
         """Attributes of the output that are known when it is complete: residuals, clipped values, widening."""
-        clipped = dict.fromkeys(self.prior.spec.names, 0)
-        for note in notes.values():
-            for name, count in note.get("clipped", {}).items():
-                clipped[name] += count
-        out: Note = {"clipped_values": json.dumps(clipped)}
-        residuals = merged(note["residuals"] for note in notes.values() if "residuals" in note)
-        if residuals:
-            out["residuals"] = json.dumps(residuals)
-        widened = [note["widening"] for note in notes.values() if "widening" in note]
-        if widened:
-            out["widening"] = json.dumps({k: max(float(w[k]) for w in widened) for k in widened[0]})
-        return out
+        return findings(notes.values(), self.prior.spec.names)
 
     def flags(self, channel: int) -> np.ndarray:
         """Provenance of one variable, ``(T, H, W)``."""
@@ -283,13 +269,13 @@ def prepare(
     name = opened.path or "in memory"
     spec = opened.spec
     sources = list(observations) if isinstance(observations, Sequence) else [observations]
-    chosen = method_of(settings)
+    chosen = method_of(settings.method, settings.sampler, settings.steps, settings.options)
     target = resolve_target(spec, sources, like, times)
     opened.check_resolution(target.grid)
     if spec.window > 1:
         check_times(target.times, target.count, spec.window, spec.time_step)
     error_covariance(opened)
-    mask = _mask(settings.domain_mask, target)
+    mask = domain_cells(settings.domain_mask, target)
     if sources:
         observed = assemble(sources, spec, target.grid, target.times, opened.transform, mask)
         check_plausible(observed, sources, opened)
@@ -409,63 +395,3 @@ def _segments(observed: ObservationSet, window: int) -> list[tuple[int, int]]:
     count = max(1, round(frames / SEGMENT))
     edges = np.linspace(0, frames, count + 1).astype(int).tolist()
     return list(pairwise(edges))
-
-
-def method_of(settings: Settings) -> Method:
-    """The method with the sampler, steps and options that the settings name."""
-    method, sampler, steps = settings.method, settings.sampler, settings.steps
-    if sampler == "dps":
-        # The step-wise guidance that AODDiff compares with: its likelihood score and a deterministic sampler.
-        method, sampler, steps = "dps", "dpm++2m", steps or 64
-    base = method if isinstance(method, Method) else find_method(method)
-    changes: dict[str, Any] = {}
-    if sampler is not None:
-        changes["sampler"] = sampler
-        changes["steps"] = STEPS.get(sampler, base.steps)
-        if sampler == "daps":
-            changes["start"] = "noise"  # as published
-        if sampler != base.sampler:
-            changes["sampler_options"] = {}
-    if steps is not None:
-        changes["steps"] = steps
-    return with_options(replace(base, **changes), settings.options or {})
-
-
-def _mask(domain_mask: xr.DataArray | np.ndarray | None, target: Target) -> np.ndarray | None:
-    if domain_mask is None:
-        return None
-    values = np.asarray(domain_mask.values if isinstance(domain_mask, xr.DataArray) else domain_mask)
-    values = (
-        values.reshape(values.shape[-2:]) if values.ndim > 2 and values.size == target.grid.size else values
-    )
-    if values.shape != target.grid.shape:
-        raise SkyweaveError(
-            f"domain mask: shape {values.shape}, the target grid has {target.grid.shape}; regrid the mask"
-        )
-    wanted = np.nan_to_num(values.astype(float)) > 0.5
-    if not wanted.any():
-        raise SkyweaveError("domain mask: no cell is wanted; true (1) marks the cells to be filled")
-    return wanted
-
-
-def correlation_length(V: StationaryCovariance | SpaceTimeCovariance, channel: int) -> float:
-    """Cells at which the correlation of a variable falls to 1/e, mean of both axes."""
-    kernel = V.kernel[channel, channel]
-    lengths = []
-    for line in (kernel[: V.padded[0] // 2, 0], kernel[0, : V.padded[1] // 2]):
-        below = torch.nonzero(line < line[0] / math.e)
-        lengths.append(float(below[0]) if len(below) else float(len(line)))
-    return float(np.mean(lengths))
-
-
-def within(touched: np.ndarray, reach: float, periodic: bool) -> np.ndarray:
-    """Cells within ``reach`` cells of a true one; across the edge of periodic longitudes."""
-    if not touched.any():
-        return touched
-    width = touched.shape[1]
-    pad = min(width, int(np.ceil(reach))) if periodic else 0
-    padded = (
-        np.concatenate([touched[:, width - pad :], touched, touched[:, :pad]], axis=1) if pad else touched
-    )
-    near = distance_transform_edt(~padded) <= reach
-    return near[:, pad : pad + width]

@@ -12,7 +12,7 @@ from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.sample import Method
 from skyweave.posterior.samplers import SAMPLERS, STEPS
 
-__all__ = ["METHODS", "find_method", "with_options"]
+__all__ = ["METHODS", "find_method", "method_of", "with_options"]
 
 METHODS: dict[str, Method] = {
     # Algorithm 1 and Section 3.4 of the multimodal paper. What it does not state is EDM's: schedule and churn of its
@@ -76,3 +76,24 @@ def with_options(method: Method, options: Mapping[str, Any]) -> Method:
 
 def _names(factory: Any) -> tuple[str, ...]:
     return tuple(name for name in inspect.signature(factory).parameters if name not in INTERNAL)
+
+
+def method_of(
+    method: str | Method, sampler: str | None, steps: int | None, options: Mapping[str, Any] | None
+) -> Method:
+    """A method with the sampler, steps and options that are named beside it."""
+    if sampler == "dps":
+        # The step-wise guidance that AODDiff compares with: its likelihood score and a deterministic sampler.
+        method, sampler, steps = "dps", "dpm++2m", steps or 64
+    base = method if isinstance(method, Method) else find_method(method)
+    changes: dict[str, Any] = {}
+    if sampler is not None:
+        changes["sampler"] = sampler
+        changes["steps"] = STEPS.get(sampler, base.steps)
+        if sampler == "daps":
+            changes["start"] = "noise"  # as published
+        if sampler != base.sampler:
+            changes["sampler_options"] = {}
+    if steps is not None:
+        changes["steps"] = steps
+    return with_options(replace(base, **changes), options or {})

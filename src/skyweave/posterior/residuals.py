@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ import scipy.sparse as sp
 from skyweave.observe.assemble import SegmentObservations
 from skyweave.state import StateSpec
 
-__all__ = ["LIMIT", "Residuals", "merged", "residual_lines"]
+__all__ = ["LIMIT", "Residuals", "findings", "merged", "residual_lines"]
 
 LIMIT = 3.0
 """Stated errors from the ensemble mean at which an observation and the result disagree."""
@@ -89,6 +90,23 @@ def merged(parts: Iterable[Mapping[str, list[float]]]) -> dict[str, dict[str, An
         }
         for key, (n, first, second, beyond) in total.items()
     }
+
+
+def findings(notes: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Any]:
+    """What the notes of all units say together, as attributes: clipped values, residuals, widening."""
+    told = list(notes)
+    clipped = dict.fromkeys(names, 0)
+    for note in told:
+        for name, count in note.get("clipped", {}).items():
+            clipped[name] += count
+    out = {"clipped_values": json.dumps(clipped)}
+    residuals = merged(note["residuals"] for note in told if "residuals" in note)
+    if residuals:
+        out["residuals"] = json.dumps(residuals)
+    widened = [note["widening"] for note in told if "widening" in note]
+    if widened:
+        out["widening"] = json.dumps({k: max(float(w[k]) for w in widened) for k in widened[0]})
+    return out
 
 
 def residual_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -12,10 +12,11 @@ import xarray as xr
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
+from skyweave.io.valid_time import with_valid_time
 from skyweave.observe.observation import GridObservation, Observation, PointObservation
 from skyweave.state import StateSpec
 
-__all__ = ["Target", "resolve_target"]
+__all__ = ["Target", "domain_cells", "resolve_target"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,11 @@ def resolve_target(
         dims = (grid.lat_name, grid.lon_name)
     else:
         source = like if like is not None else _first_grid(spec, observations)
+        where = str(source.encoding.get("source", "like"))
+        if isinstance(source, xr.Dataset):
+            source = with_valid_time(source, where)
+        else:
+            source = with_valid_time(source, where)
         grid = Grid.from_dataset(source)
         dims = grid.dims_in(source)
         lat, lon = source[grid.lat_name], source[grid.lon_name]
@@ -137,3 +143,25 @@ def np_atleast_1d(coordinate: xr.DataArray, name: str) -> xr.DataArray:
     """The coordinate with a dimension of its own."""
     plain = coordinate.reset_coords(drop=True)
     return plain if plain.ndim else plain.expand_dims(name)
+
+
+def domain_cells(domain_mask: xr.DataArray | np.ndarray | None, target: Target) -> np.ndarray | None:
+    """The cells of a target where fields are wanted, ``(H, W)``; ``None`` for all.
+
+    Raises:
+        SkyweaveError: a mask of another shape, or of no cell.
+    """
+    if domain_mask is None:
+        return None
+    values = np.asarray(domain_mask.values if isinstance(domain_mask, xr.DataArray) else domain_mask)
+    values = (
+        values.reshape(values.shape[-2:]) if values.ndim > 2 and values.size == target.grid.size else values
+    )
+    if values.shape != target.grid.shape:
+        raise SkyweaveError(
+            f"domain mask: shape {values.shape}, the target grid has {target.grid.shape}; regrid the mask"
+        )
+    wanted = np.nan_to_num(values.astype(float)) > 0.5
+    if not wanted.any():
+        raise SkyweaveError("domain mask: no cell is wanted; true (1) marks the cells to be filled")
+    return wanted

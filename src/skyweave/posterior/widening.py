@@ -27,7 +27,7 @@ REACHES = (6.0, 2.0)
 DOUBT = 1.0
 """Observations' worth of belief in what is known before: the prior, then the wider average."""
 PATCH = 25
-"""Observations left out together: a patch of neighbours, as a cloud would hide."""
+"""Places left out together: a patch of neighbours, as a cloud would hide."""
 LEFT_OUT = 0.2
 """Share of the observations left out to see whether the spread is right."""
 MEMBERS, STEPS = 8, 12
@@ -205,15 +205,14 @@ def _cells(observed: SegmentObservations) -> np.ndarray:
 
 
 def _left_out(observed: SegmentObservations) -> np.ndarray:
-    """Rows of every so manyth patch of neighbours, each variable and frame by itself; ascending."""
-    place = row_positions(observed.operator.matrix, observed.operator.shape)
-    rows = []
-    for key in np.unique(place[:, 2:], axis=0):
-        own = np.flatnonzero((place[:, 2:] == key).all(axis=1))
-        patches = clusters(place[own][:, :2], PATCH)
-        every = max(1, round(1 / LEFT_OUT))
-        rows += [own[patch] for patch in patches[int(key[1]) % every :: every]]
-    return np.sort(np.concatenate(rows)) if rows else np.zeros(0, int)
+    """Rows of every so manyth patch of neighbouring places, at all times: what hides a place stays for a while."""
+    place = row_positions(observed.operator.matrix, observed.operator.shape)[:, :2]
+    where, number = np.unique(place, axis=0, return_inverse=True)
+    patches = clusters(where, PATCH)
+    hidden = np.zeros(len(where), bool)
+    for patch in patches[:: max(1, round(1 / LEFT_OUT))]:
+        hidden[patch] = True
+    return np.flatnonzero(hidden[number.ravel()])
 
 
 def _leave_out(

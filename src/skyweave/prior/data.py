@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.io.axes import moments
 from skyweave.io.select import between
 from skyweave.prior.conditioning import BoundConditioning
 from skyweave.state import StateSpec, to_tensor
@@ -68,7 +69,7 @@ def select_period(dataset: xr.Dataset, time_name: str, first: str, last: str, wh
     """
     ordered = dataset.sortby(time_name)
     try:
-        selected = ordered.isel({time_name: between(ordered.indexes[time_name], first, last)})
+        selected = ordered.isel({time_name: between(moments(ordered, time_name), first, last)})
     except (SkyweaveError, KeyError) as error:
         raise SkyweaveError(f"split.{what}: cannot select times {first} to {last}: {error}") from None
     if selected.sizes[time_name] == 0:
