@@ -178,7 +178,7 @@ def _read(path: str, dropped: dict[str, int]) -> pd.DataFrame:
             f"{clipped(opening, 80)}); download 'All Points' AOD from aeronet.gsfc.nasa.gov (monthly averages are no "
             "measurements), or use read_stations for a table of your own"
         )
-    parts = []
+    parts: list[tuple[pd.DataFrame, int]] = []
     for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
         preface = lines[parts[-1][1] if parts else 0 : start]
         last = stop == len(lines)
@@ -206,10 +206,16 @@ def _block(lines: list[str], path: str, dropped: dict[str, int], ended: bool) ->
     cut = [row for row in odd if re.match(r"\s*\d\d:\d\d:\d", row[0]) or len(row) > 10]
     if odd and not ended and odd[-1] is rows[-1] and not rows[-1][0].lstrip().startswith("<"):
         raise SkyweaveError(
-            f"{path}: ends within a line, {clipped(','.join(rows[-1]), 60)}, with {len(rows[-1])} of {len(columns)} fields: "
-            "it is truncated, download it again, or take the last line out"
+            f"{path}: ends within a line, {clipped(','.join(rows[-1]), 60)}, with {len(rows[-1])} of {len(columns)} "
+            "fields: it is truncated, download it again, or take the last line out"
         )
-    if whole and not ended and rows[-1] is whole[-1] and len(whole) > 1 and len(whole[-1][-1]) < len(whole[-2][-1]):
+    if (
+        whole
+        and not ended
+        and rows[-1] is whole[-1]
+        and len(whole) > 1
+        and len(whole[-1][-1]) < len(whole[-2][-1])
+    ):
         cut.append(whole.pop())  # cut within its last field
     if cut:
         dropped[DAMAGED] = dropped.get(DAMAGED, 0) + len(cut)
@@ -225,8 +231,8 @@ def _complete(frame: pd.DataFrame, preface: list[str], path: str) -> pd.DataFram
     if average or counted or (len(noon) > 1 and noon.eq("12:00:00").all()):
         kind = average[1].lower() if average else "daily"
         raise SkyweaveError(
-            f"{path}: holds {kind} averages, which are no measurements at 12:00; download 'All Points' of the same site "
-            "(AVG=10 of print_web_data_v3) and average it with window, such as window='1h'"
+            f"{path}: holds {kind} averages, which are no measurements at 12:00; download 'All Points' of the same "
+            "site (AVG=10 of print_web_data_v3) and average it with window, such as window='1h'"
         )
     if "Data_Quality_Level" not in frame:
         # Files without the column state the level above the heading, "Version 3: AOD Level 2.0".
@@ -239,8 +245,8 @@ def _complete(frame: pd.DataFrame, preface: list[str], path: str) -> pd.DataFram
         lacking.append("AOD_<wavelength>nm")
     if lacking:
         raise SkyweaveError(
-            f"{path}: an AERONET file without {', '.join(lacking)} (it has {clipped(', '.join(frame.columns[:8]), 200)}, "
-            "...); the AOD product, 'All Points', of version 3 has them; inversion and SDA products are not read"
+            f"{path}: an AERONET file without {', '.join(lacking)} (it has {clipped(', '.join(frame.columns[:8]), 200)}"
+            ", ...); the AOD product, 'All Points', of version 3 has them; inversion and SDA products are not read"
         )
     return frame.rename(columns={site: "station"})
 
@@ -297,8 +303,8 @@ def _points(frame: pd.DataFrame, path: str, wavelength: float, method: Method) -
     if beyond.any():
         row = int(np.flatnonzero(beyond)[0])
         raise SkyweaveError(
-            f"{path}: measurement {row + 1} is at {points['lat'].iloc[row]:g} N, {points['lon'].iloc[row]:g} E, which is no "
-            "place; is the file damaged or edited?"
+            f"{path}: measurement {row + 1} is at {points['lat'].iloc[row]:g} N {points['lon'].iloc[row]:g} E, which "
+            "is no place; is the file damaged or edited?"
         )
     return points
 
@@ -311,8 +317,8 @@ def _numbers(column: pd.Series, path: str) -> np.ndarray:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise SkyweaveError(
-            f"{path}: measurement {row + 1} holds {clipped(column.iloc[row])} as {column.name}, which is not a number; is "
-            "the file damaged or edited?"
+            f"{path}: measurement {row + 1} holds {clipped(column.iloc[row])} as {column.name}, which is not a number; "
+            "is the file damaged or edited?"
         )
     return numbers.mask(numbers <= MISSING).to_numpy(float)
 

@@ -75,9 +75,7 @@ def read_opening(path: str, size: int = 65536) -> bytes:
         return raw
 
 
-def unzip_bounded(
-    raw: bytes, path: str, wanted: Callable[[str], bool], *, limit: int = LIMIT
-) -> bytes:
+def unzip_bounded(raw: bytes, path: str, wanted: Callable[[str], bool], *, limit: int = LIMIT) -> bytes:
     """The members of a zip archive that are wanted, joined.
 
     Raises:

@@ -81,8 +81,8 @@ def check_kind(path: str, lines: list[bytes], starts: np.ndarray) -> None:
     odd = next((n for n, line in enumerate(lines) if not line.isascii() or b"\0" in line), None)
     if odd is not None:
         raise SkyweaveError(
-            f"{path}: line {odd + 1} holds bytes that are no text: {lines[odd][:60]!r}; the file is damaged, download it "
-            "again"
+            f"{path}: line {odd + 1} holds bytes that are no text: {lines[odd][:60]!r}; the file is damaged, download "
+            "it again"
         )
     if not re.match(rb"#[A-Za-z0-9_-]{11} \d{4} \d\d \d\d ", header):
         raise SkyweaveError(f"{path}: line 1 is not the head of an IGRA sounding: {opening!r}; {wanted}")

@@ -73,7 +73,8 @@ def read_reports(
     table_only = dict(columns=columns, constants=constants, missing=missing, time_format=time_format,
                       time_zone=time_zone, decimal=decimal)  # fmt: skip
     given = [key for key, value in table_only.items() if value]
-    parts, notes = [], []
+    parts: list[pd.DataFrame] = []
+    notes: list[str] = []
     for path in expand(paths):
         kind = kind_of(path)
         if kind in ("text", "sheet"):
@@ -82,7 +83,7 @@ def read_reports(
         else:
             if given:
                 raise SkyweaveError(
-                    f"{path}: {', '.join(given)} belong to text tables; this is {KINDS[kind]}, which says these things itself"
+                    f"{path}: {', '.join(given)} belong to text tables; this is {KINDS[kind]}, which says them itself"
                 )
             part = _renamed(READERS[kind](path), variables, path, keep)
         parts.append(part)
@@ -152,7 +153,9 @@ def _zip_kind(path: str) -> str:
     if any(name.startswith("xl/") for name in names):
         return "sheet"
     if any(re.search(r"-data.*\.txt$", name) for name in names):
-        raise SkyweaveError(f"{path}: holds IGRA soundings: give it as --soundings {path}, or `soundings:` in the YAML")
+        raise SkyweaveError(
+            f"{path}: holds IGRA soundings: give it as --soundings {path}, or `soundings:` in the YAML"
+        )
     told = ", ".join(clipped(n, 40) for n in names[:4]) or "nothing"
     raise SkyweaveError(f"{path}: is a zip archive (of {told}); unpack it, or give zip://NAME::{path}")
 
@@ -191,8 +194,8 @@ def _samples(path: str) -> pd.DataFrame:
         regular = _regular_variable(ds)
     if regular is not None:
         raise SkyweaveError(
-            f"{path}: is a grid of latitude and longitude, not a table of reports: give it as --grid {path}:{regular}=ERROR, "
-            "or as `grid:` in the YAML"
+            f"{path}: is a grid of latitude and longitude, not a table of reports: give it as "
+            f"--grid {path}:{regular}=ERROR, or as `grid:` in the YAML"
         )
     return _cells(path)
 
@@ -211,7 +214,10 @@ def _regular_variable(ds: xr.Dataset) -> str | None:
 
 
 def _renamed(
-    table: pd.DataFrame, variables: Mapping[str, str] | Sequence[str] | str | None, path: str, keep: Sequence[str]
+    table: pd.DataFrame,
+    variables: Mapping[str, str] | Sequence[str] | str | None,
+    path: str,
+    keep: Sequence[str],
 ) -> pd.DataFrame:
     """The wanted variables under the wanted names, in the columns of `read_stations`."""
     attrs = dict(table.attrs)
@@ -231,7 +237,9 @@ def _renamed(
         raise SkyweaveError(f"{path}: no column {lacking[0]!r}; it has: {', '.join(map(str, table.columns))}")
     if "error" not in table:
         table = table.assign(error=float("nan"))
-    extra = [c for c in dict.fromkeys(("station", "elevation", "units", *keep)) if c in table and c not in COLUMNS]
+    extra = [
+        c for c in dict.fromkeys(("station", "elevation", "units", *keep)) if c in table and c not in COLUMNS
+    ]
     out = table[[*COLUMNS, *extra]].reset_index(drop=True)
     out.attrs = attrs
     return out

@@ -58,9 +58,9 @@ def sampled_table(path: str) -> pd.DataFrame:
     with open_one(path) as ds:
         found: dict[str, str] = {}
         for role in NAMES:
-            name = _find(ds, role)
-            if name is not None:
-                found[role] = name
+            own = _find(ds, role)
+            if own is not None:
+                found[role] = own
         ds = _expanded(ds, found, path)
         _check_times(ds, found, path)
         places = {d for role in ("lat", "lon", "time") for d in ds[found[role]].dims}
@@ -70,9 +70,14 @@ def sampled_table(path: str) -> pd.DataFrame:
             if own in found.values() or field.dtype.kind not in "fiu" or _is_error(own, ds) or not field.ndim:
                 continue
             if not set(field.dims) <= places or not set(field.dims) & places:
-                notes.append(f"{own} ({', '.join(map(str, field.dims))}) has other dimensions and is left out")
+                notes.append(
+                    f"{own} ({', '.join(map(str, field.dims))}) has other dimensions and is left out"
+                )
                 continue
-            if any(k in field.attrs for k in ("flag_values", "flag_masks", "sample_dimension", "instance_dimension")):
+            if any(
+                k in field.attrs
+                for k in ("flag_values", "flag_masks", "sample_dimension", "instance_dimension")
+            ):
                 continue
             parts.append(_rows(ds, own, found))
         if not parts:
@@ -102,17 +107,18 @@ def _expanded(ds: xr.Dataset, found: dict[str, str], path: str) -> xr.Dataset:
         attrs = ds[name].attrs
         if "sample_dimension" in attrs:
             counts = np.nan_to_num(ds[name].values.astype(float)).astype(np.int64)
-            sample, (instance,) = str(attrs["sample_dimension"]), ds[name].dims
+            sample, instance = str(attrs["sample_dimension"]), str(ds[name].dims[0])
             if counts.min(initial=0) < 0 or counts.sum() != ds.sizes.get(sample, -1):
                 raise SkyweaveError(
                     f"{path}: {name} counts {counts.sum()} samples, {sample} has {ds.sizes.get(sample, 0)}"
                 )
             index = np.repeat(np.arange(len(counts)), counts)
         elif "instance_dimension" in attrs:
-            (sample,), instance = ds[name].dims, str(attrs["instance_dimension"])
+            sample, instance = str(ds[name].dims[0]), str(attrs["instance_dimension"])
             index = ds[name].values.astype(np.int64)
             if index.min(initial=0) < 0 or index.max(initial=0) >= ds.sizes.get(instance, 0):
-                raise SkyweaveError(f"{path}: {name} points beyond the {ds.sizes.get(instance, 0)} places of {instance}")
+                places = ds.sizes.get(instance, 0)
+                raise SkyweaveError(f"{path}: {name} points beyond the {places} places of {instance}")
         else:
             continue
         moved: dict[Any, Any] = {}
@@ -128,10 +134,14 @@ def _expanded(ds: xr.Dataset, found: dict[str, str], path: str) -> xr.Dataset:
 def _check_times(ds: xr.Dataset, found: dict[str, str], path: str) -> None:
     for role in ("lat", "lon"):
         if role not in found:
-            raise SkyweaveError(f"{path}: no {role} of its places; it has {', '.join(map(str, ds.variables))[:300]}")
+            raise SkyweaveError(
+                f"{path}: no {role} of its places; it has {', '.join(map(str, ds.variables))[:300]}"
+            )
     time = found.get("time")
     if time is None or not has_dates(ds[time]):
-        told = "no variable of times" if time is None else f"{time} with units {ds[time].attrs.get('units')!r}"
+        told = (
+            "no variable of times" if time is None else f"{time} with units {ds[time].attrs.get('units')!r}"
+        )
         raise SkyweaveError(
             f"{path}: {told}: times need units such as 'seconds since 1970-01-01' and standard_name 'time'"
         )
@@ -139,7 +149,9 @@ def _check_times(ds: xr.Dataset, found: dict[str, str], path: str) -> None:
     if values.dtype == object and values.size and values.flat[0].calendar not in (
         "standard", "gregorian", "proleptic_gregorian",
     ):  # fmt: skip
-        raise SkyweaveError(f"{path}: its times are in the calendar {values.flat[0].calendar}, which no report is in")
+        raise SkyweaveError(
+            f"{path}: its times are in the calendar {values.flat[0].calendar}, which no report is in"
+        )
 
 
 def _is_error(name: str, ds: xr.Dataset) -> bool:
@@ -163,13 +175,16 @@ def _rows(ds: xr.Dataset, name: str, found: dict[str, str]) -> pd.DataFrame:
         times = pd.to_datetime(times.map(lambda t: t.isoformat()), errors="coerce")
     table["time"] = times.astype("datetime64[ns]")
     if "station" in table:
-        table["station"] = table["station"].map(lambda s: s.decode("utf-8", "replace") if isinstance(s, bytes) else str(s))
-        table["station"] = table["station"].str.strip()
+        table["station"] = table["station"].map(_word)
     table["variable"], table["units"] = name, str(ds[name].attrs.get("units", ""))
     if "error" not in table:
         table["error"] = np.nan
     order = ["time", "lat", "lon", "variable", "value", "error", "station", "elevation", "units"]
     return table[[c for c in order if c in table]]
+
+
+def _word(cell: object) -> str:
+    return (cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)).strip()
 
 
 def _bare(part: xr.DataArray) -> xr.DataArray:

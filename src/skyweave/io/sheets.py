@@ -14,7 +14,12 @@ from skyweave.io.table_roles import ALIASES, bare_name
 __all__ = ["read_sheet"]
 
 PROLOGUE = 40
-ROLES = frozenset(alias for aliases in ALIASES.values() for alias in aliases) | {"hour", "year", "month", "day"}
+ROLES = frozenset(alias for aliases in ALIASES.values() for alias in aliases) | {
+    "hour",
+    "year",
+    "month",
+    "day",
+}
 
 
 def read_sheet(raw: bytes, path: str) -> pd.DataFrame:
@@ -37,13 +42,19 @@ def read_sheet(raw: bytes, path: str) -> pd.DataFrame:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > LIMIT // 4:
-            raise SkyweaveError(f"{path}: unpacks to {size / 1024**2:.0f} MiB, too large a spreadsheet; save it as CSV")
+            raise SkyweaveError(
+                f"{path}: unpacks to {size / 1024**2:.0f} MiB, too large a spreadsheet; save it as CSV"
+            )
         book = pd.ExcelFile(io.BytesIO(raw), engine="openpyxl")
-        cells = book.parse(book.sheet_names[0], header=None, dtype=object, keep_default_na=False, na_values=[""])
+        cells = book.parse(
+            book.sheet_names[0], header=None, dtype=object, keep_default_na=False, na_values=[""]
+        )
     except SkyweaveError:
         raise
     except Exception as exc:
-        raise SkyweaveError(f"{path}: is a damaged spreadsheet ({type(exc).__name__}: {exc}); save it again") from exc
+        raise SkyweaveError(
+            f"{path}: is a damaged spreadsheet ({type(exc).__name__}: {exc}); save it again"
+        ) from exc
     notes = []
     if len(book.sheet_names) > 1:
         others = ", ".join(clipped(str(n), 30) for n in book.sheet_names[1:6])

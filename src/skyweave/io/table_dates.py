@@ -23,7 +23,12 @@ FORMATS = {
 }
 """Names that ``time_format`` takes for numbers, beside formats of ``strptime`` and CF's "hours since 1900-01-01"."""
 
-MONTHS = {name: k + 1 for k, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split())}
+NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+NANOSECONDS = {
+    "d": 86_400 * 10**9, "h": 3_600 * 10**9, "min": 60 * 10**9, "s": 10**9, "mil": 10**6, "ms": 10**6, "mic": 10**3,
+    "us": 10**3, "n": 1,
+}  # fmt: skip
+MONTHS = {name: k + 1 for k, name in enumerate(NAMES)}
 SINCE = re.compile(
     r"(?P<unit>days?|d|hours?|hrs?|h|minutes?|mins?|seconds?|secs?|s|milliseconds?|msecs?|ms|microseconds?|us|"
     r"nanoseconds?|ns)\s+since\s+(?P<origin>.+)",
@@ -35,7 +40,9 @@ CLOCK = (
 )
 DATE = r"(?P<Y>\d{4})(?:(?P<sep>[-/. ])(?P<m>\d{1,2})(?P=sep)(?P<d>\d{1,2})|(?P<m2>\d{2})(?P<d2>\d{2}))"
 NAMED = r"(?:(?P<nd>\d{1,2})[-. ]+(?P<nm>[A-Za-z]{3,9})\.?[-., ]+(?P<nY>\d{4}))"
-ZONE = r"(?P<zone>Z|[+-]\d{2}(?::?\d{2})?(?::?00)?|\s?(?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?|\s[A-Z][A-Za-z]{1,5})"
+ZONE = (
+    r"(?P<zone>Z|[+-]\d{2}(?::?\d{2})?(?::?00)?|\s?(?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?|\s[A-Z][A-Za-z]{1,5})"
+)
 FULL = re.compile(rf"(?:{DATE}|{NAMED})(?:(?P<join>T|t|\s*,\s*|\s+|_)?{CLOCK})?\s?{ZONE}?")
 TURNED = re.compile(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4}|\d{2})(.*)")
 FIRST_YEAR, FIRST_OF_DIGITS, LAST_YEAR = 1700, 1900, 2250
@@ -94,7 +101,9 @@ def parse_dates(text: pd.Series, where: str, form: str | None = None) -> Moments
     unknown = parts["zone"].map(lambda z: isinstance(z, str) and not isinstance(zones.get(z), float))
     offset = parts["zone"].map(zones).where(~unknown).astype(float)
     # Digits alone may be seconds since 1970, which began with 17 in 2023; 1 and 06 without a mark between is no hour.
-    digits = words.str.fullmatch(r"\d+") & (~words.str.len().isin((8, 10, 12, 14)) | (day.dt.year < FIRST_OF_DIGITS))
+    digits = words.str.fullmatch(r"\d+") & (
+        ~words.str.len().isin((8, 10, 12, 14)) | (day.dt.year < FIRST_OF_DIGITS)
+    )
     loose = clock & parts["join"].isna() & parts["m2"].isna()
     good = whole & time.notna() & ~unknown & ~digits & ~loose & ~(parts["zone"].notna() & ~clock)
     time = (time - pd.to_timedelta(offset.fillna(0), unit="m")).where(good)
@@ -108,7 +117,9 @@ def parse_dates(text: pd.Series, where: str, form: str | None = None) -> Moments
 
 def _days(ymd: pd.DataFrame) -> pd.Series:
     """Dates of year, month and day; NaT for what is in no calendar, or in years that no report is of."""
-    sane = ymd["year"].between(FIRST_YEAR, LAST_YEAR) & ymd["month"].between(1, 12) & ymd["day"].between(1, 31)
+    sane = (
+        ymd["year"].between(FIRST_YEAR, LAST_YEAR) & ymd["month"].between(1, 12) & ymd["day"].between(1, 31)
+    )
     return pd.to_datetime(ymd.where(sane), errors="coerce").astype("datetime64[ns]")
 
 
@@ -168,18 +179,18 @@ def _since(text: pd.Series, where: str, unit: str, origin: str) -> pd.Series:
     start = parse_dates(pd.Series([origin.strip()], dtype=object), f"{where}: origin {origin!r}")
     if start.bad[0]:
         raise SkyweaveError(f"{where}: {origin!r} is not a date to count from; write days since 1970-01-01")
-    short = {"d": "D", "h": "h", "s": "s", "u": "us", "n": "ns"}.get(unit[0], "")
-    step = short or ("ms" if unit in ("ms", "msec", "msecs") or unit.startswith("milli") else "us" if
-                     unit.startswith("micro") else "min")  # fmt: skip
-    counts = pd.to_numeric(text, errors="coerce")
-    size = pd.Timedelta(1, step) / pd.Timedelta(1, "ns")
-    whole = np.floor(counts)
+    known = (key for key in NANOSECONDS if unit.startswith(key))
+    size = NANOSECONDS[max(known, key=len)]
+    counts = pd.to_numeric(text, errors="coerce").to_numpy(float)
     sane = np.abs(counts * size) < 9e18
-    days = pd.to_timedelta(whole.where(sane), unit=step) + pd.to_timedelta(
-        np.rint((counts - whole).where(sane) * size), unit="ns"
+    whole = np.where(sane, np.floor(counts), 0)
+    # Fractions of days and hours are exact to a millisecond, not to a nanosecond.
+    step = 1_000_000 if size > 1_000_000_000 else 1
+    part = np.rint(np.where(sane, counts - whole, 0) * size / step).astype(np.int64) * step
+    moments = start.time.iloc[0] + pd.to_timedelta(
+        pd.Series(whole.astype(np.int64) * size + part, text.index), unit="ns"
     )
-    moments = (start.time.iloc[0] + days).dt.round("ms" if step in ("D", "h") else "ns")
-    return moments.where(moments.dt.year.between(FIRST_YEAR, LAST_YEAR))
+    return moments.where(pd.Series(sane, text.index) & moments.dt.year.between(FIRST_YEAR, LAST_YEAR))
 
 
 def why_not(word: str) -> str:
@@ -206,7 +217,15 @@ def why_not(word: str) -> str:
     if number is None:
         return ""
     size = len(number[1])
-    guess = {10: "epoch_s", 9: "epoch_s", 13: "epoch_ms", 12: "epoch_ms", 16: "epoch_us", 19: "epoch_ns", 5: "excel"}
+    guess = {
+        10: "epoch_s",
+        9: "epoch_s",
+        13: "epoch_ms",
+        12: "epoch_ms",
+        16: "epoch_us",
+        19: "epoch_ns",
+        5: "excel",
+    }
     name = guess.get(size, "")
     told = f"time_format: {name} ({FORMATS[name]})" if name else "time_format: 'hours since 1900-01-01'"
     return f"a number does not say since when it counts: say so, as in {told}"

@@ -9,7 +9,16 @@ import pandas as pd
 
 from skyweave.errors import SkyweaveError, clipped, did_you_mean
 
-__all__ = ["ALIASES", "TIME_NAMES", "bare_name", "heading_unit", "listed", "recognise", "require", "split_heading"]
+__all__ = [
+    "ALIASES",
+    "TIME_NAMES",
+    "bare_name",
+    "heading_unit",
+    "listed",
+    "recognise",
+    "require",
+    "split_heading",
+]
 
 TIME_NAMES = (
     "time",
@@ -90,9 +99,7 @@ def listed(names: Sequence[object]) -> str:
     return told + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def recognise(
-    frame: pd.DataFrame, given: Mapping[str, str | Sequence[str]], where: str
-) -> dict[str, str]:
+def recognise(frame: pd.DataFrame, given: Mapping[str, str | Sequence[str]], where: str) -> dict[str, str]:
     """Which column plays which role, times apart: as given, then by the names in `ALIASES`, the first alias first.
 
     Raises:
@@ -108,7 +115,9 @@ def recognise(
             )
         several = [columns] if isinstance(columns, str) else list(columns)
         if not several or (len(several) > 1 and role != "time"):
-            raise SkyweaveError(f"columns: {role!r} is one column, found {several!r}; only times may have several")
+            raise SkyweaveError(
+                f"columns: {role!r} is one column, found {several!r}; only times may have several"
+            )
         for column in several:
             if column not in names:
                 raise SkyweaveError(

@@ -23,9 +23,9 @@ PROLOGUE = 40
 
 # Words that a heading has: enough to tell it from lines above it, and units from values.
 HEADING_WORDS = frozenset(
-    "time date datetime date_time timestamp valid_time valid utc year lat latitude lon long lng longitude station "
-    "station_id id site name variable value obs".split()
-)
+    ("time", "date", "datetime", "date_time", "timestamp", "valid_time", "valid", "utc", "year", "lat", "latitude",
+     "lon", "long", "lng", "longitude", "station", "station_id", "id", "site", "name", "variable", "value", "obs")
+)  # fmt: skip
 
 
 def text_of(raw: bytes, path: str, notes: list[str]) -> str:
@@ -107,9 +107,7 @@ def _content(text: str) -> list[tuple[int, str]]:
     return kept
 
 
-def _heading(
-    numbered: list[tuple[int, str]], text: str, path: str
-) -> tuple[int | None, list[str], str]:
+def _heading(numbered: list[tuple[int, str]], text: str, path: str) -> tuple[int | None, list[str], str]:
     """Where the heading is among the lines (``None``: in a comment above them), its fields, and the separator."""
     for start, (_, line) in enumerate(numbered[:PROLOGUE]):
         found = _split_heading(line, numbered[start + 1 : start + 6])
@@ -140,7 +138,7 @@ def _split_heading(line: str, following: list[tuple[int, str]]) -> tuple[list[st
     """Fields of a heading, and the separator: of those that it may have, one that the rows below agree with."""
     if len(line) > LONGEST_HEADING:
         return None
-    best: tuple[tuple[bool, int], list[str], str] | None = None
+    best: tuple[tuple[bool, int, int], list[str], str] | None = None
     for separator in SEPARATORS:
         fields = _fields(line, separator)
         if len(fields) < 2:
@@ -171,7 +169,7 @@ def _rows(lines: Iterable[str], separator: str, path: str) -> Iterator[list[str]
             (f"{line}\n" for line in lines), delimiter=separator, skipinitialspace=True, strict=True
         ):
             if any("\n" in field for field in row):
-                raise csv.Error(f"a field in quotation marks that goes over several lines, {clipped(max(row, key=len))}")
+                raise csv.Error(f"a quoted field that goes over several lines, {clipped(max(row, key=len))}")
             yield row
     except csv.Error as exc:
         raise SkyweaveError(
@@ -211,7 +209,9 @@ def _advice(odd: list[tuple[int, list[str]]], width: int, last: bool) -> str:
     if last and len(odd) == 1:
         return "is the file cut short, or is this a line below the table? Complete it or take the line out"
     if all(len(row) > width for _, row in odd):
-        whole = all(re.fullmatch(r"[+-]?\d+", field.strip()) for _, row in odd for field in row[1 : width + 1])
+        whole = all(
+            re.fullmatch(r"[+-]?\d+", field.strip()) for _, row in odd for field in row[1 : width + 1]
+        )
         return (
             "decimal commas between commas cannot be told apart: write decimal points, or separate by semicolons"
             if whole

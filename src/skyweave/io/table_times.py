@@ -124,7 +124,9 @@ def _found(
     """Times of the columns that their names tell."""
     candidates = [names[n] for n in (*TIME_NAMES, *EPOCH_NAMES, *DATE_NAMES) if n in names]
     candidates = list(dict.fromkeys([*candidates, *_odd_names(names)]))
-    ymd = {part: next((names[n] for n in PARTS[part] if n in names), None) for part in ("year", "month", "day")}
+    ymd = {
+        part: next((names[n] for n in PARTS[part] if n in names), None) for part in ("year", "month", "day")
+    }
     dates: list[tuple[str, Moments]] = []
     first_bad: tuple[str, Moments] | None = None
     for name in candidates:
@@ -154,7 +156,8 @@ def _found(
 
 def _odd_names(names: dict[str, str]) -> list[str]:
     """Columns such as ``valid(UTC)`` or ``obs_time_utc`` that no list holds."""
-    return [c for n, c in names.items() if re.fullmatch(r"(valid|obs|observation|report)?_?(date_?)?time_?(utc|gmt)?", n)]
+    form = r"(valid|obs|observation|report)?_?(date_?)?time_?(utc|gmt)?"
+    return [c for n, c in names.items() if re.fullmatch(form, n)]
 
 
 def _has_hours(moments: Moments) -> bool:
@@ -198,7 +201,10 @@ def _clocks(frame: pd.DataFrame, names: dict[str, str], used: list[str], local: 
 
 def _is_clock(column: pd.Series) -> bool:
     given = _texts(column).dropna()
-    form = r"\d{1,2}(\.0+)?|\d{3,4}|\d{6}|\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s*(Z|UTC|GMT))?|\d{1,2}(:\d{2}){0,2}\s*[AaPp]\.?[Mm]\.?"
+    form = (
+        r"\d{1,2}(\.0+)?|\d{3,4}|\d{6}|\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s*(Z|UTC|GMT))?|"
+        r"\d{1,2}(:\d{2}){0,2}\s*[AaPp]\.?[Mm]\.?"
+    )
     return len(given) > 0 and bool(given.str.fullmatch(form).all())
 
 
@@ -240,7 +246,7 @@ def _joined(
         return moments.time, [date], moments.zoned
     if _has_hours(moments):
         raise SkyweaveError(
-            f"{where}: column {date!r} has times of day of its own beside {', '.join(map(repr, clock))}; name one alone, "
+            f"{where}: column {date!r} has times of day of its own beside {', '.join(map(repr, clock))}; name one, "
             f"columns: {{time: {date}}}"
         )
     time = moments.time + pd.to_timedelta(_clock_total(frame, clock, where), unit="s")
@@ -253,20 +259,26 @@ def _from_parts(
 ) -> Found:
     """Times of columns of the year, the month, the day and the time of day."""
     ymd = pd.DataFrame({k: pd.to_numeric(_texts(frame[c]), errors="coerce") for k, c in parts.items()})
-    days = pd.to_datetime(ymd.where(ymd["year"].between(1700, 2250)), errors="coerce").astype("datetime64[ns]")
+    days = pd.to_datetime(ymd.where(ymd["year"].between(1700, 2250)), errors="coerce").astype(
+        "datetime64[ns]"
+    )
     bad = days.isna() & ymd.notna().any(axis=1)
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
         found = ", ".join(clipped(frame[c].iloc[row], 20) for c in parts.values())
         raise SkyweaveError(
-            f"{where}: row {row + 1} has {found} as {', '.join(parts.values())}, which is no day ({int(bad.sum())} such "
-            "rows); write years with four digits, months 1 to 12"
+            f"{where}: row {row + 1} has {found} as {', '.join(parts.values())}, which is no day ({int(bad.sum())} "
+            "such rows); write years with four digits, months 1 to 12"
         )
     none = np.zeros(len(frame), bool)
-    return _joined(frame, ", ".join(parts.values()), Moments(days, none, none, none), clock, where, notes)[0], [
-        *parts.values(),
-        *clock,
-    ], none
+    return (
+        _joined(frame, ", ".join(parts.values()), Moments(days, none, none, none), clock, where, notes)[0],
+        [
+            *parts.values(),
+            *clock,
+        ],
+        none,
+    )
 
 
 def _form_of(name: str, form: str | None) -> str | None:
@@ -282,7 +294,9 @@ def _form_of(name: str, form: str | None) -> str | None:
 def _texts(column: pd.Series) -> pd.Series:
     """Text of each cell; empty ones and words for missing are NaN, whole floats lose their ``.0``."""
     absent = is_missing(column)
-    text = column.map(lambda t: t.isoformat() if hasattr(t, "isoformat") else str(t).strip(), na_action="ignore")
+    text = column.map(
+        lambda t: t.isoformat() if hasattr(t, "isoformat") else str(t).strip(), na_action="ignore"
+    )
     text = text.astype(object).mask(absent)
     return text.str.replace(r"^(\d+)\.0$", r"\1", regex=True)
 
@@ -292,7 +306,9 @@ def _moments(column: pd.Series, where: str, form: str | None) -> Moments:
         none = np.zeros(len(column), bool)
         zoned = getattr(column.dtype, "tz", None) is not None
         plain = column.dt.tz_convert("UTC").dt.tz_localize(None) if zoned else column
-        return Moments(plain.astype("datetime64[ns]"), ~none if zoned else none, column.notna().to_numpy(), none)
+        return Moments(
+            plain.astype("datetime64[ns]"), ~none if zoned else none, column.notna().to_numpy(), none
+        )
     return parse_dates(_texts(column), where, form)
 
 
@@ -315,14 +331,18 @@ def _as_utc(
         return time
     if given.zone is not None:
         if zone_of(given.zone, f"{where}: time_zone") is None:
-            raise SkyweaveError(f"{where}: time_zone {given.zone!r}: write 'UTC', '+02:00' or 'Europe/Berlin'")
+            raise SkyweaveError(
+                f"{where}: time_zone {given.zone!r}: write 'UTC', '+02:00' or 'Europe/Berlin'"
+            )
         return zones_to_utc(time, given.zone, own, f"{where}: time_zone")
     heading = next((z for c in used if (z := _heading_zone(c, where)) is not None), None)
     if given.zone_column is not None and heading != 0.0:
         cells = frame[given.zone_column].mask(is_missing(frame[given.zone_column]))
         told = f"{where}: column {given.zone_column!r}"
         if heading is not None:
-            raise SkyweaveError(f"{told} and the heading of {used[0]!r} both tell a zone; say which: time_zone: '...'")
+            raise SkyweaveError(
+                f"{told} and the heading of {used[0]!r} both tell a zone; say which: time_zone: '...'"
+            )
         if (cells.dropna().map(str).str.strip().str.lower().isin(("utc", "gmt", "z", "0", "+00:00"))).all():
             return zones_to_utc(time, cells, own, told)
         notes.append(f"times are local by column {given.zone_column!r}, taken to UTC")
@@ -330,7 +350,11 @@ def _as_utc(
     if heading is not None:
         if heading != 0.0:
             notes.append(f"times taken to UTC by the zone in the heading {used[0]!r}")
-        zone = heading if isinstance(heading, str) else f"{'+' if heading >= 0 else '-'}{_clock_text(abs(heading))}"
+        zone = (
+            heading
+            if isinstance(heading, str)
+            else f"{'+' if heading >= 0 else '-'}{_clock_text(abs(heading))}"
+        )
         return zones_to_utc(time, zone, own, where)
     return time
 

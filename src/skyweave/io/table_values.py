@@ -22,15 +22,16 @@ __all__ = [
 ]
 
 MISSING_WORDS = frozenset(
-    "na n/a nan null none nil missing m mm msg - -- --- ---- . .. / // /// //// ///// ////// * ** *** **** #n/a #na".split()
-)
+    ("na", "n/a", "nan", "null", "none", "nil", "missing", "m", "mm", "msg", "-", "--", "---", "----", ".", "..", "/",
+     "//", "///", "////", "/////", "//////", "*", "**", "***", "****", "#n/a", "#na")
+)  # fmt: skip
 """Words that stand for "no value", in small letters; an empty field does too."""
 
-MISSING_NUMBERS = tuple(
-    sign * number
-    for sign in (1.0, -1.0)
-    for number in (999, 9999, 99999, 999999, 999.9, 9999.9, 99999.9, 999.99, 9999.99, 8888, 88888, 32767, 1e20)
-) + (-99.0, -99.9, -99.99, -32768.0, 9.969209968386869e36, 1e30, -1e30, -9.99e33)
+MISSING_NUMBERS = (
+    *(s * n for s in (1, -1) for n in (999, 9999, 99999, 999999, 999.9, 9999.9, 99999.9, 999.99, 9999.99)),
+    *(s * n for s in (1, -1) for n in (8888, 88888, 32767, 1e20, 1e30)),
+    *(-99.0, -99.9, -99.99, -32768.0, 9.969209968386869e36, -9.99e33),
+)
 """Numbers that stand for "no value" in many archives."""
 
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?"
@@ -95,7 +96,8 @@ def numbers(
     if len(words):
         counts = words.value_counts()
         notes.append(
-            f"{where}: taken for missing: " + ", ".join(f"{n} {clipped(w, 12)}" for w, n in counts.head(4).items())
+            f"{where}: taken for missing: "
+            + ", ".join(f"{n} {clipped(w, 12)}" for w, n in counts.head(4).items())
         )
     text = text.mask(absent)
     text = _with_points(text, where, notes, decimal, commas)
@@ -142,7 +144,9 @@ def _with_points(
         notes.append(f"{where}: decimal commas")
         return text.where(~held, text.str.replace(",", "."))
     if not fits.all() and found[~fits].str.contains(r"\d,\d{3}(?:[.,]|$)").any():
-        raise SkyweaveError(f"{shown}: separators of thousands are not read; write plain numbers, 101325 or 1013.25")
+        raise SkyweaveError(
+            f"{shown}: separators of thousands are not read; write plain numbers, 101325 or 1013.25"
+        )
     if fits.all():
         raise SkyweaveError(
             f"{shown}: the comma may be a decimal mark or separate thousands; say decimal: ',' at the source in the "
@@ -152,7 +156,13 @@ def _with_points(
 
 
 def degrees(
-    column: pd.Series, axis: str, where: str, notes: list[str], *, decimal: str | None = None, commas: bool = False
+    column: pd.Series,
+    axis: str,
+    where: str,
+    notes: list[str],
+    *,
+    decimal: str | None = None,
+    commas: bool = False,
 ) -> pd.Series:
     """Latitudes or longitudes in degrees: numbers, or ``48.9N``, ``2°24'E``, ``48 51 24 N``.
 

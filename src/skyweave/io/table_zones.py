@@ -19,9 +19,13 @@ KNOWN = {
     "akdt": -480, "hst": -600, "jst": 540, "kst": 540, "hkt": 480, "awst": 480, "acst": 570, "acdt": 630,
     "aest": 600, "aedt": 660, "nzst": 720, "nzdt": 780,
 }  # fmt: skip
-AMBIGUOUS = frozenset(("cst", "ist", "bst", "ast", "gst", "sst", "amt", "adt", "wst", "act", "et", "ct", "mt", "pt"))
+AMBIGUOUS = frozenset(
+    ("cst", "ist", "bst", "ast", "gst", "sst", "amt", "adt", "wst", "act", "et", "ct", "mt", "pt")
+)
 LOCAL = frozenset(("local", "lt", "lst", "lmt", "loc", "localtime", "local_time", "local time", "ldt"))
-OFFSET = re.compile(r"(?:utc|gmt|z)?\s*(?P<sign>[+-])(?P<h>\d{1,2})(?::?(?P<m>[0-5]\d))?(?::?00)?", re.IGNORECASE)
+OFFSET = re.compile(
+    r"(?:utc|gmt|z)?\s*(?P<sign>[+-])(?P<h>\d{1,2})(?::?(?P<m>[0-5]\d))?(?::?00)?", re.IGNORECASE
+)
 FARTHEST = 14 * 60
 ADVICE = "state it: time_zone: '+02:00' at the source in the configuration (time_zone='+02:00' in Python), or 'UTC'"
 
@@ -43,7 +47,9 @@ def zone_of(text: str, where: str) -> float | str | None:
     if match:
         minutes = 60 * int(match["h"]) + int(match["m"] or 0)
         if minutes > FARTHEST:
-            raise SkyweaveError(f"{where}: {clipped(word)} is no offset from UTC, which is at most 14 hours; {ADVICE}")
+            raise SkyweaveError(
+                f"{where}: {clipped(word)} is no offset from UTC, which is at most 14 hours; {ADVICE}"
+            )
         return float(-minutes if match["sign"] == "-" else minutes)
     if re.fullmatch(r"[A-Za-z_]+/[A-Za-z_/+-]+\d*", word):
         try:
@@ -97,7 +103,7 @@ def zones_to_utc(times: pd.Series, zones: pd.Series | str, own: np.ndarray, wher
             out[rows] = times[rows].dt.tz_localize(zone).dt.tz_convert("UTC").dt.tz_localize(None)
         except Exception as exc:
             raise SkyweaveError(
-                f"{where}: a time that the clocks of {zone} skip or repeat ({exc}); write UTC, or offsets with every time"
+                f"{where}: a time that the clocks of {zone} skip or repeat ({exc}); write UTC, or an offset with each"
             ) from None
     lacking = named.isna() & times.notna() & ~own
     if lacking.any():

@@ -16,7 +16,15 @@ import pandas as pd
 
 from skyweave.errors import SkyweaveError, clipped, did_you_mean
 from skyweave.io.bounded import read_bounded
-from skyweave.io.table_roles import ALIASES, bare_name, heading_unit, listed, recognise, require, split_heading
+from skyweave.io.table_roles import (
+    ALIASES,
+    bare_name,
+    heading_unit,
+    listed,
+    recognise,
+    require,
+    split_heading,
+)
 from skyweave.io.table_text import text_frame, text_of
 from skyweave.io.table_times import PARTS, TimeColumns, table_times
 from skyweave.io.table_values import (
@@ -98,11 +106,15 @@ def read_stations(
         twice = frame.columns[frame.columns.duplicated()][0]
         raise SkyweaveError(f"{where}: column {clipped(twice)} is there twice")
     if frame.empty:
-        raise SkyweaveError(f"{where}: the table has no rows; its columns are: {listed(list(frame.columns)) or 'none'}")
+        raise SkyweaveError(
+            f"{where}: the table has no rows; its columns are: {listed(list(frame.columns)) or 'none'}"
+        )
     frame, given = _without_units_row(frame, given, where, notes)
     times = TimeColumns(_listed_columns(given.get("time")), time_format, time_zone, None)
     found = recognise(frame, given, where)
-    return _table(frame, found, times, _Asked(variables, constants or {}, missing, decimal, tuple(keep)), where, notes)
+    return _table(
+        frame, found, times, _Asked(variables, constants or {}, missing, decimal, tuple(keep)), where, notes
+    )
 
 
 class _Asked:
@@ -149,7 +161,12 @@ def _read_csv(path: str, notes: list[str]) -> pd.DataFrame:
 
 
 def _table(
-    frame: pd.DataFrame, found: dict[str, str], times: TimeColumns, asked: _Asked, where: str, notes: list[str]
+    frame: pd.DataFrame,
+    found: dict[str, str],
+    times: TimeColumns,
+    asked: _Asked,
+    where: str,
+    notes: list[str],
 ) -> pd.DataFrame:
     """The long table of a frame whose columns are known."""
     data = pd.DataFrame(index=frame.index)
@@ -188,7 +205,9 @@ def _table(
     _positions(data, found, where, notes, asked, commas)
     for role in ("value", "error", "elevation"):
         if role in data:
-            data[role] = _numbers(data[role], f"{where}: column {found.get(role, role)!r}", notes, asked, commas)
+            data[role] = _numbers(
+                data[role], f"{where}: column {found.get(role, role)!r}", notes, asked, commas
+            )
     if "value" in data:
         long = _long(data, frame, asked, where, notes)
     else:
@@ -220,8 +239,8 @@ def _positions(
     if beyond.any() and (lon.dropna().abs() <= 90).all() and (lat.dropna().abs() <= 360).all():
         row = int(np.flatnonzero(beyond.to_numpy())[0])
         raise SkyweaveError(
-            f"{where}: row {row + 1} has latitude {lat.iloc[row]:g}, beyond the pole ({int(beyond.sum())} such rows), and "
-            "every longitude is within 90: are they exchanged? Say columns: {lat: "
+            f"{where}: row {row + 1} has latitude {lat.iloc[row]:g}, beyond the pole ({int(beyond.sum())} such rows), "
+            "and every longitude is within 90: are they exchanged? Say columns: {lat: "
             f"{found.get('lon', 'lon')}, lon: {found.get('lat', 'lat')}}}, or correct the row"
         )
 
@@ -322,7 +341,9 @@ def _variables(
             text.append(name if share == 0 else f"{name} ({100 * share:.0f} % numbers)")
     if text:
         more = f", and {len(text) - MOST} more" if len(text) > MOST else ""
-        notes.append(f"columns of text, which are no variables: {', '.join(clipped_names(text[:MOST]))}{more}")
+        notes.append(
+            f"columns of text, which are no variables: {', '.join(clipped_names(text[:MOST]))}{more}"
+        )
     return wanted
 
 
@@ -348,8 +369,10 @@ def _without_units_row(
         for c in frame.columns
         if isinstance(first[c], str) and not is_missing(frame[c].iloc[:1]).iloc[0] and not heading_unit(c)
     }
-    notes.append(f"units taken from the line under the heading: {', '.join(clipped_names(list(renamed.values())[:MOST]))}")
-    again = {
-        role: renamed.get(c, c) if isinstance(c, str) else [renamed.get(k, k) for k in c] for role, c in given.items()
+    shown = ", ".join(clipped_names(list(renamed.values())[:MOST]))
+    notes.append(f"units taken from the line under the heading: {shown}")
+    again: dict[str, str | Sequence[str]] = {
+        role: renamed.get(c, c) if isinstance(c, str) else [renamed.get(k, k) for k in c]
+        for role, c in given.items()
     }
     return rest.rename(columns=renamed).reset_index(drop=True), again
