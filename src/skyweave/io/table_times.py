@@ -12,7 +12,7 @@ import pandas as pd
 from skyweave.errors import SkyweaveError, clipped
 from skyweave.io.table_dates import FORMATS, SINCE, Moments, clock_seconds, parse_dates, refused
 from skyweave.io.table_roles import TIME_NAMES, bare_name, heading_unit
-from skyweave.io.table_values import is_missing
+from skyweave.io.table_values import MISSING_WORDS, is_missing
 from skyweave.io.table_zones import AMBIGUOUS, LOCAL, zone_of, zones_to_utc
 
 __all__ = ["PARTS", "TimeColumns", "table_times"]
@@ -200,7 +200,7 @@ def _clocks(frame: pd.DataFrame, names: dict[str, str], used: list[str], local: 
 
 
 def _is_clock(column: pd.Series) -> bool:
-    given = _texts(column).dropna()
+    given = pd.Series(_texts(column).dropna().unique(), dtype=object)
     form = (
         r"\d{1,2}(\.0+)?|\d{3,4}|\d{6}|\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s*(Z|UTC|GMT))?|"
         r"\d{1,2}(:\d{2}){0,2}\s*[AaPp]\.?[Mm]\.?"
@@ -293,12 +293,11 @@ def _form_of(name: str, form: str | None) -> str | None:
 
 def _texts(column: pd.Series) -> pd.Series:
     """Text of each cell; empty ones and words for missing are NaN, whole floats lose their ``.0``."""
-    absent = is_missing(column)
-    text = column.map(
-        lambda t: t.isoformat() if hasattr(t, "isoformat") else str(t).strip(), na_action="ignore"
-    )
-    text = text.astype(object).mask(absent)
-    return text.str.replace(r"^(\d+)\.0$", r"\1", regex=True)
+    codes, cells = pd.factorize(column)
+    text = [t.isoformat() if hasattr(t, "isoformat") else str(t).strip() for t in cells]
+    text = [re.sub(r"^(\d+)\.0$", r"\1", t) for t in text]
+    known = [np.nan if not t or t.lower() in MISSING_WORDS else t for t in text]
+    return pd.Series(np.array([*known, np.nan], object)[codes], index=column.index, dtype=object)
 
 
 def _moments(column: pd.Series, where: str, form: str | None) -> Moments:

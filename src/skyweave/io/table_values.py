@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from skyweave.errors import SkyweaveError, clipped
 __all__ = [
     "MISSING_NUMBERS",
     "MISSING_WORDS",
+    "Words",
     "degrees",
     "has_decimal_commas",
     "is_missing",
@@ -34,9 +36,12 @@ MISSING_NUMBERS = (
 )
 """Numbers that stand for "no value" in many archives."""
 
-NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?"
-DECIMAL_COMMA = r"[+-]?\d*,\d+([eE][+-]?\d+)?"
-MAYBE_THOUSANDS = r"[+-]?[1-9]\d{0,2}(,\d{3})+"
+PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+GROUPED = re.compile(r"[+-]?\d{1,3}([,. ']\d{3})+([.,]\d+)?")
+MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+PLAIN_OR_COMMA = re.compile(f"{PLAIN.pattern}|{DECIMAL_COMMA.pattern}", re.IGNORECASE)
+NUMERIC = re.compile(f"{PLAIN_OR_COMMA.pattern}|{GROUPED.pattern}", re.IGNORECASE)
 ANGLE = re.compile(
     r"(?P<sign>[+-])?(?P<d>\d+(\.\d*)?)\s*[°ºd:]?\s*((?P<m>\d+(\.\d*)?)\s*['′’m:]?\s*)?"
     r"((?P<s>\d+(\.\d*)?)\s*(\"|″|”|''|s)?\s*)?(?P<h>[NSEWnsew])?"
@@ -45,30 +50,60 @@ RANGE = {"lat": 90.0, "lon": 360.0}
 LETTERS = {"lat": "NS", "lon": "EW"}
 
 
-def _text(column: pd.Series) -> pd.Series:
-    """Text of each cell without blanks around it and with plain minus signs; missing cells stay missing."""
-    plain = column.map(str, na_action="ignore").astype(object)
-    known = plain.notna()
-    plain[known] = plain[known].str.strip().str.replace("\u2212", "-").str.replace("\u00a0", "")
-    return plain
+@dataclass(frozen=True, eq=False)
+class Words:
+    """The distinct cells of a column, as text without blanks around it and with plain minus signs.
+
+    Args:
+        codes: number of each row's word, -1 where the cell is missing.
+        words: by number.
+        absent: of each word, whether it stands for a missing value.
+    """
+
+    codes: np.ndarray
+    words: list[str]
+    absent: np.ndarray
+
+    @classmethod
+    def of(cls, column: pd.Series) -> Words:
+        codes, found = pd.factorize(column)
+        words = [str(cell).strip().replace("\u2212", "-").replace("\u00a0", "") for cell in found]
+        absent = np.array([word.lower() in MISSING_WORDS or not word for word in words], bool)
+        return cls(np.asarray(codes), words, absent)
+
+    def spread(self, values: np.ndarray, missing: object) -> np.ndarray:
+        """A value for each word as a value for each row."""
+        out: np.ndarray = np.append(values, np.array([missing], values.dtype))[self.codes]
+        return out
+
+    def count(self, which: np.ndarray) -> int:
+        """Rows whose word is among those flagged."""
+        return int(self.spread(which, False).sum())
+
+    def row(self, which: np.ndarray) -> int:
+        """The first row whose word is among those flagged."""
+        return int(np.flatnonzero(self.spread(which, False))[0])
+
+    def fits(self, pattern: re.Pattern[str]) -> np.ndarray:
+        """Of each word, whether it has a form."""
+        return np.array([pattern.fullmatch(word) is not None for word in self.words], bool)
 
 
 def is_missing(column: pd.Series) -> pd.Series:
     """Whether each cell is empty, NaN, or a word that stands for "no value"."""
-    if column.dtype.kind in "fiu":
+    if column.dtype.kind in "fiub":
         return column.isna()
-    text = _text(column)
-    return text.isna() | text.eq("") | text.str.lower().isin(MISSING_WORDS)
+    words = Words.of(column)
+    return pd.Series(words.spread(words.absent, True), index=column.index)
 
 
 def looks_numeric(column: pd.Series) -> float:
     """Share of numbers, points or commas, among the cells that are not missing; NaN where all are."""
-    if column.dtype.kind in "fiu":
+    if column.dtype.kind in "fiub":
         return 1.0 if column.notna().any() else np.nan
-    given = _text(column)[~is_missing(column)]
-    if given.empty:
-        return np.nan
-    return float(given.str.fullmatch(f"{NUMBER}|{DECIMAL_COMMA}", case=False).astype(bool).mean())
+    words = Words.of(column)
+    given = words.count(~words.absent)
+    return words.count(words.fits(NUMERIC) & ~words.absent) / given if given else np.nan
 
 
 def numbers(
@@ -89,70 +124,67 @@ def numbers(
     """
     if column.dtype.kind in "fiub":
         return column.astype(float)
-    text = _text(column)
-    absent = is_missing(column)
-    words = text[absent & text.notna()]
-    words = words[words != ""]
-    if len(words):
-        counts = words.value_counts()
+    words = Words.of(column)
+    told = [
+        (words.count(np.arange(len(words.words)) == k), words.words[k]) for k in np.flatnonzero(words.absent)
+    ]
+    told = sorted((n, word) for n, word in told if word)[::-1]
+    if told:
         notes.append(
-            f"{where}: taken for missing: "
-            + ", ".join(f"{n} {clipped(w, 12)}" for w, n in counts.head(4).items())
+            f"{where}: taken for missing: " + ", ".join(f"{n} {clipped(w, 12)}" for n, w in told[:4])
         )
-    text = text.mask(absent)
-    text = _with_points(text, where, notes, decimal, commas)
-    fits = text.str.fullmatch(NUMBER, case=False).eq(True)
-    bad = text.notna() & ~fits
+    plain = _with_points(words, where, notes, decimal, commas)
+    bad = ~words.absent & ~np.array([PLAIN.fullmatch(word) is not None for word in plain], bool)
     if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
+        row = words.row(bad)
+        trace = words.words[words.codes[row]] in ("T", "t")
         raise SkyweaveError(
-            f"{where}: row {row + 1} holds {clipped(column.iloc[row])}, which is not a number ({int(bad.sum())} "
+            f"{where}: row {row + 1} holds {clipped(column.iloc[row])}, which is not a number ({words.count(bad)} "
             "such rows; "
             "rows count from 1 after the heading; leave missing values empty or write NaN"
-            f"{'; T is a trace: write the amount that you take for it' if text.iloc[row] in ('T', 't') else ''})"
+            f"{'; T is a trace: write the amount that you take for it' if trace else ''})"
         )
-    return pd.to_numeric(text.where(fits), errors="coerce").astype(float)
+    values = np.array(
+        [np.nan if gone else float(word) for word, gone in zip(plain, words.absent, strict=True)], float
+    )
+    return pd.Series(words.spread(values, np.nan), index=column.index)
 
 
 def has_decimal_commas(column: pd.Series) -> bool:
-    """Whether some cell has a comma that cannot separate thousands, and none has one that must."""
-    if column.dtype.kind not in "OSTU" and not pd.api.types.is_string_dtype(column):
+    """Whether some cell is a number whose comma cannot separate thousands."""
+    if column.dtype.kind in "fiubM":
         return False
-    text = _text(column).dropna()
-    text = text[text.str.contains(",", regex=False)]
-    if text.empty:
-        return False
-    decimal = text.str.fullmatch(DECIMAL_COMMA)
-    return bool(decimal.any() and (decimal & ~text.str.fullmatch(MAYBE_THOUSANDS)).any())
+    found = (word for word in pd.unique(column.dropna()) if "," in str(word))
+    return any(
+        DECIMAL_COMMA.fullmatch(w) and not MAYBE_THOUSANDS.fullmatch(w)
+        for w in (str(f).strip() for f in found)
+    )
 
 
-def _with_points(
-    text: pd.Series, where: str, notes: list[str], decimal: str | None, commas: bool
-) -> pd.Series:
-    """Decimal commas as points, where it is certain that they are."""
-    held = text.str.contains(",", regex=False).eq(True)
+def _with_points(words: Words, where: str, notes: list[str], decimal: str | None, commas: bool) -> list[str]:
+    """The words with points for decimal commas, where it is certain that they are."""
+    held = np.array(["," in word for word in words.words], bool) & ~words.absent
     if not held.any():
-        return text
-    found = text[held]
-    row = int(np.flatnonzero(held.to_numpy())[0])
-    shown = f"{where}: row {row + 1} holds {clipped(text.iloc[row])}"
+        return words.words
+    row = words.row(held)
+    shown = f"{where}: row {row + 1} holds {clipped(words.words[words.codes[row]])}"
     if decimal == ".":
         raise SkyweaveError(f"{shown}: a comma in a number, whose decimal mark is said to be a point")
-    fits = found.str.fullmatch(DECIMAL_COMMA)
-    doubtful = bool(found.str.fullmatch(MAYBE_THOUSANDS).all())
-    if fits.all() and (decimal == "," or not doubtful or commas):
+    fits = words.fits(DECIMAL_COMMA)[held].all()
+    doubtful = words.fits(MAYBE_THOUSANDS)[held].all()
+    if fits and (decimal == "," or not doubtful or commas):
         notes.append(f"{where}: decimal commas")
-        return text.where(~held, text.str.replace(",", "."))
-    if not fits.all() and found[~fits].str.contains(r"\d,\d{3}(?:[.,]|$)").any():
-        raise SkyweaveError(
-            f"{shown}: separators of thousands are not read; write plain numbers, 101325 or 1013.25"
-        )
-    if fits.all():
+        return [w.replace(",", ".") if h else w for w, h in zip(words.words, held, strict=True)]
+    if fits:
         raise SkyweaveError(
             f"{shown}: the comma may be a decimal mark or separate thousands; say decimal: ',' at the source in the "
             "configuration (decimal=',' in Python), or write plain numbers"
         )
-    return text  # told as no number
+    if words.fits(GROUPED)[held].any():
+        raise SkyweaveError(
+            f"{shown}: separators of thousands are not read; write plain numbers, 101325 or 1013.25"
+        )
+    return words.words  # told as no number
 
 
 def degrees(
@@ -176,17 +208,17 @@ def degrees(
     """
     if column.dtype.kind in "fiub":
         return column.astype(float)
-    text = _text(column).mask(is_missing(column))
-    plain = text.str.fullmatch(f"{NUMBER}|{DECIMAL_COMMA}", case=False)
-    angles = text.notna() & plain.ne(True)
+    words = Words.of(column)
+    values = np.array(
+        [np.nan if PLAIN_OR_COMMA.fullmatch(word) else _angle(word, axis) for word in words.words], float
+    )
+    angles = np.isfinite(values) & ~words.absent
     if not angles.any():
         return numbers(column, where, notes, decimal=decimal, commas=commas)
-    values = {word: _angle(word, axis) for word in text[angles].unique()}
-    bad = angles & text.map(lambda word: values.get(word, 0.0)).isna()
-    rest = column.mask(angles & ~bad, "0")
-    out = numbers(rest, where, notes, decimal=decimal, commas=commas)
+    rows = words.spread(angles, False)
+    out = numbers(column.mask(rows), where, notes, decimal=decimal, commas=commas)
     notes.append(f"{where}: degrees with letters or minutes")
-    return out.where(~angles, text.map(values).astype(float))
+    return out.where(~rows, pd.Series(words.spread(values, np.nan), index=column.index))
 
 
 def _angle(word: str, axis: str) -> float:
@@ -237,7 +269,7 @@ def without_missing_numbers(
         found, counts = np.unique(array[far], return_counts=True)
         told = ", ".join(f"{n} of {v:g}" for v, n in zip(found, counts, strict=True))
         notes.append(f"{where}: taken for missing: {told} (missing: [] takes them as numbers)")
-    kept, times = np.unique(array[near & ~far], return_counts=True)
+    kept, times = np.unique(array[near & ~far & ((array < low) | (array > high))], return_counts=True)
     told = ", ".join(f"{v:g} ({n} times)" for v, n in zip(kept, times, strict=True) if n > 2)
     if told:
         notes.append(f"{where}: kept as values: {told}; if they mean missing, say so with missing: [...]")

@@ -40,6 +40,9 @@ __all__ = ["COLUMNS", "read_stations"]
 
 COLUMNS = ("time", "lat", "lon", "variable", "value", "error")
 ERROR_TAILS = ("_error", "_err", "_sigma", "_std")
+NOWHERE = 900.0
+"""Degrees that stand for no place, as -999 and 9999 do."""
+
 MOST = 8
 """Columns that a note lists, at most."""
 
@@ -215,7 +218,7 @@ def _table(
     extra = [c for c in dict.fromkeys(("station", "elevation", "units", *asked.keep)) if c in long]
     extra = [c for c in extra if c not in COLUMNS]
     out = long[[*COLUMNS, *extra]].reset_index(drop=True)
-    out.attrs = {"notes": tuple(dict.fromkeys(notes))}
+    out.attrs = {"notes": tuple(dict.fromkeys(note.removeprefix(f"{where}: ") for note in notes))}
     return out
 
 
@@ -233,7 +236,10 @@ def _positions(
     for role in ("lat", "lon"):
         told = f"{where}: column {found.get(role, role)!r}"
         values = degrees(data[role], role, told, notes, decimal=asked.decimal, commas=commas)
-        data[role] = without_missing_numbers(values, told, notes, asked.missing)
+        far = values.abs() >= NOWHERE
+        if far.any():
+            notes.append(f"{told}: taken for missing: {int(far.sum())} of {NOWHERE:g} degrees and more")
+        data[role] = without_missing_numbers(values.mask(far), told, [], asked.missing or ())
     lat, lon = data["lat"], data["lon"]
     beyond = lat.abs() > 90
     if beyond.any() and (lon.dropna().abs() <= 90).all() and (lat.dropna().abs() <= 360).all():
@@ -358,11 +364,12 @@ def _without_units_row(
     """A table whose first row holds units, with the units in its headings instead, and what was given renamed."""
     if len(frame) < 2:
         return frame, given
-    first, rest = frame.iloc[0], frame.iloc[1:]
-    numeric = [c for c in frame.columns if frame[c].dtype == object and looks_numeric(rest[c]) == 1.0]
-    words = [c for c in numeric if isinstance(first[c], str) and looks_numeric(frame[c].iloc[:1]) == 0.0]
-    lat_lon = [c for c in words if bare_name(c) in ALIASES["lat"] + ALIASES["lon"]]
+    first = frame.iloc[0]
+    lat_lon = [c for c in frame.columns if bare_name(c) in ALIASES["lat"] + ALIASES["lon"]]
     if not lat_lon or not all(str(first[c]).strip().lower().startswith(("deg", "°")) for c in lat_lon):
+        return frame, given
+    rest = frame.iloc[1:]
+    if not all(looks_numeric(rest[c].head(100)) == 1.0 for c in lat_lon):
         return frame, given
     renamed = {
         c: f"{c} [{str(first[c]).strip()}]"
