@@ -146,9 +146,9 @@ class PointSource(TableSection):
     @field_validator("time_zone", mode="before")
     @classmethod
     def _zone_as_written(cls, value: object) -> object:
-        # YAML reads +02:00 as the number 120, in minutes or in the sixties of an angle.
+        # YAML reads +10:00 as the number 600, by sixties.
         if isinstance(value, int) and not isinstance(value, bool):
-            raise ValueError("put the offset into quotation marks, as in '+02:00'")
+            raise ValueError("put the offset into quotation marks, as in '+10:00'")
         return value
 
 
