@@ -34,3 +34,10 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
         if close[:1].lower() == word[:1].lower() or difflib.SequenceMatcher(None, word, close).ratio() > 0.8:
             return f" (did you mean {close!r}?)"
     return ""
+
+
+def clipped(value: object, length: int = 60) -> str:
+    """A value as Python writes it, cut to a length that a message can bear."""
+    shown = repr(value if not isinstance(value, str) or len(value) <= 4 * length else value[: 4 * length])
+    total = len(value) if isinstance(value, str) else len(shown)
+    return shown if len(shown) <= length else f"{shown[:length]}... ({total} characters)"

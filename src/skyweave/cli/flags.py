@@ -23,9 +23,11 @@ class Flags:
     prior
         Prior file, as `skyweave train` writes it.
     grid
-        Gridded source PATH:VARIABLE[=ERROR], as in obs.nc:t2m=0.5; may be given again.
+        Gridded source PATH:VARIABLE[=ERROR], as in obs.nc:t2m=0.5, or obs.nc:t2m=T2=0.5 where T2 is its name in the
+        file; may be given again.
     points
-        Table of points PATH[=ERROR], as in stations.csv; may be given again.
+        Reports PATH[=ERROR], as in stations.csv=0.5, or stations.csv:t2m=T2=0.5,msl=P=100 to take columns by other
+        names: a table, .xlsx, AERONET, BUFR or NetCDF of stations; may be given again.
     soundings
         IGRA radiosonde files PATH, or a folder of them; may be given again.
     like

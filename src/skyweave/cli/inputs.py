@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from skyweave.cli.settings import ErrorSection, GridSource, PointSource, ReconstructConfig, SoundingSource
-from skyweave.io.read import check_not_empty, open_fields
-from skyweave.io.tables import read_stations
-from skyweave.observe.errors import ErrorModel
+from skyweave.cli.open_sources import Place, open_source
+from skyweave.cli.settings import ReconstructConfig, SoundingSource
+from skyweave.io.read import open_fields
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.observe.sounding_report import SoundingReport
 from skyweave.state import time_dim
@@ -50,6 +49,7 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
         mask = open_fields(field.path, [field.variable])[field.variable]
     observations: list[GridObservation | PointObservation] = []
     reports = {}
+    place = Place(like, settings.region)
     for number, source in enumerate(settings.observations):
         if isinstance(source, SoundingSource):
             found, reports[number] = _soundings(source, settings, like)
@@ -57,7 +57,7 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
                 replace(found, bias=source.bias, bias_predictors=tuple(source.bias_predictors))
             )
         else:
-            observations.append(_open(source, cut))
+            observations.append(open_source(source, cut, place))
     return Inputs(observations, like, mask, reports)
 
 
@@ -69,50 +69,11 @@ def input_paths(settings: ReconstructConfig) -> list[str]:
         if isinstance(source, SoundingSource):
             parts = [source.soundings, source.stations, source.background and source.background.path]
         else:
-            parts = [source.points if isinstance(source, PointSource) else source.grid]
+            keys = ("points", "aeronet", "goes", "swath", "grid")
+            parts = [getattr(source, key) for key in keys if hasattr(source, key)]
         for own in parts:
             found += own if isinstance(own, list) else [own]
     return [str(path) for path in found if path is not None]
-
-
-def _open(source: GridSource | PointSource, cut: dict[str, Any]) -> GridObservation | PointObservation:
-    shared: dict[str, Any] = {
-        key: getattr(source, key)
-        for key in (
-            "weight",
-            "name",
-            "time_window",
-            "time",
-            "units",
-            "valid_range",
-            "bias",
-            "bias_predictors",
-        )
-        if getattr(source, key) is not None
-    }
-    if source.error is not None:
-        shared["error"] = _error(source.error)
-    return _points(source, shared) if isinstance(source, PointSource) else _grid(source, shared, cut)
-
-
-def _points(source: PointSource, shared: dict[str, Any]) -> PointObservation:
-    if source.errors:
-        shared["error"] = {name: _error(error) for name, error in source.errors.items()}
-    table = read_stations(
-        source.points,
-        columns=source.columns,
-        constants=source.constants,
-        missing=source.missing,
-        time_format=source.time_format,
-        keep=[name for name in source.bias_predictors if name != "latitude"],
-    )
-    if table["error"].isna().all():
-        # Without it the source says itself that it has no errors; with it every report would be dropped.
-        table = table.drop(columns="error")
-    shared.setdefault("name", source.points)
-    return PointObservation(
-        table, interpolation=source.interpolation, superob=source.superob, thin=source.thin, **shared
-    )
 
 
 def _soundings(
@@ -156,29 +117,6 @@ def _around(
     except (TypeError, ValueError):
         return None
     return dates.min() - margin, dates.max() + margin
-
-
-def _grid(source: GridSource, shared: dict[str, Any], cut: dict[str, Any]) -> GridObservation:
-    names = [source.variable, *([source.error_variable] if source.error_variable else [])]
-    ds = open_fields(source.grid, names, **cut)
-    check_not_empty(ds)
-    if source.error_variable is not None:
-        shared["error_field"] = ds[source.error_variable]
-    for key in ("min_coverage", "min_filled"):
-        if getattr(source, key) is not None:
-            shared[key] = getattr(source, key)
-    where = source.grid if isinstance(source.grid, str) else source.grid[0]
-    shared.setdefault("name", f"{where}:{source.variable}")
-    return GridObservation(
-        ds[source.variable],
-        variable=source.of or source.variable,
-        operator=source.operator,
-        **shared,
-    )
-
-
-def _error(section: ErrorSection) -> ErrorModel:
-    return ErrorModel(**section.model_dump())
 
 
 def options(settings: ReconstructConfig, inputs: Inputs) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from skyweave.io.g5nr import open_g5nr
 from skyweave.io.goes import read_goes_aod
 from skyweave.io.igra import read_igra, read_station_list
 from skyweave.io.read import check_not_empty, check_single_fields, open_fields
+from skyweave.io.reports import read_reports
 from skyweave.io.select import select_region, select_time
 from skyweave.io.swath import bin_to_grid, grid_swath
+from skyweave.io.swath_files import read_swaths
 from skyweave.io.tables import read_stations
 from skyweave.io.write import (
     check_output,
@@ -47,8 +49,10 @@ __all__ = [
     "read_aeronet",
     "read_goes_aod",
     "read_igra",
+    "read_reports",
     "read_station_list",
     "read_stations",
+    "read_swaths",
     "select_region",
     "select_time",
     "step_means",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import csv
 import os
 import re
 from collections.abc import Iterable
 from typing import Literal
 
-import fsspec
 import numpy as np
 import pandas as pd
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, clipped
+from skyweave.io.bounded import read_bounded
 from skyweave.io.formats import expand
 
 __all__ = ["INSTRUMENT_ERROR", "angstrom_interpolation", "read_aeronet"]
@@ -21,9 +20,11 @@ __all__ = ["INSTRUMENT_ERROR", "angstrom_interpolation", "read_aeronet"]
 INSTRUMENT_ERROR = 0.01
 """Standard uncertainty of AOD of a field instrument in the visible and near infrared, by its calibration."""
 
+DAMAGED = "rows of more or fewer fields than the heading"
 MISSING = -999.0
 FARTHEST = 2.0
 HEADING = "Date(dd:mm:yyyy)"
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 PLACES = {"lat": "Site_Latitude(Degrees)", "lon": "Site_Longitude(Degrees)", "elevation": "Site_Elevation(m)"}
 SITE_NAMES = ("AERONET_Site_Name", "AERONET_Site")
 COLUMNS = ["time", "lat", "lon", "variable", "value", "error", "station", "elevation", "count"]
@@ -69,8 +70,9 @@ def read_aeronet(
         count. ``.attrs["dropped"]`` counts measurements left out by reason.
 
     Raises:
-        SkyweaveError: a file that is not AERONET version 3 AOD, of too low a level, or with nothing usable in
-            any of them.
+        SkyweaveError: a file that is not AERONET version 3 AOD, holds daily or monthly averages, is of too low a level,
+            or nothing usable in any of them. Rows of more or fewer fields than the heading, as where files are damaged,
+            are left out and counted; a file that ends within a line is refused.
 
     Reference: Giles et al. (2019), Atmos. Meas. Tech. 12, 169-209, doi 10.5194/amt-12-169-2019 (version 3, levels,
     uncertainty 0.01 in the visible and near infrared; after Eck et al. 1999).
@@ -83,9 +85,13 @@ def read_aeronet(
     dropped = {"no AOD on both sides of the wavelength": 0, "too few in the window": 0}
     parts = []
     for path in files:
-        frame = _read(path)
+        frame = _read(path, dropped)
         _check_level(frame, path, minimum_level)
         points = _points(frame, path, wavelength, method)
+        somewhere = points["lat"].notna() & points["lon"].notna()
+        if not somewhere.all():
+            dropped["without a place"] = dropped.get("without a place", 0) + int((~somewhere).sum())
+        points = points[somewhere]
         known = points["value"].notna()
         dropped["no AOD on both sides of the wavelength"] += int((~known).sum())
         parts.append(points[known])
@@ -158,30 +164,80 @@ def angstrom_interpolation(
     return np.where(both, value, np.nan)
 
 
-def _read(path: str) -> pd.DataFrame:
-    try:
-        with fsspec.open(path, "rb") as handle:
-            raw = handle.read()
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError, ValueError, ImportError) as exc:
-        raise SkyweaveError(f"{path}: cannot be read ({type(exc).__name__}: {exc})") from exc
+def _read(path: str, dropped: dict[str, int]) -> pd.DataFrame:
+    """Rows of one file, or of several that were joined, as text; what is no whole row is counted."""
     # The web service ends its lines in <br>, unless asked not to; names of people may be Latin-1.
-    lines = re.sub(r"<br\s*/?>", "", raw.decode("utf-8", "replace")).splitlines()
-    lines = [line.replace("Date_(", "Date(").replace("Time_(", "Time(") for line in lines]
-    start = next((n for n, line in enumerate(lines) if HEADING in line), None)
-    if start is None:
-        opening = next((line.strip() for line in lines if line.strip()), "nothing")[:80]
+    text = re.sub(r"<br\s*/?>", "", read_bounded(path).decode("utf-8-sig", "replace"))
+    ended = text.endswith(("\n", "\r"))
+    lines = [line.replace("Date_(", "Date(").replace("Time_(", "Time(") for line in text.splitlines()]
+    starts = [n for n, line in enumerate(lines) if HEADING in line]
+    if not starts:
+        opening = next((line.strip() for line in lines if line.strip()), "nothing")
         raise SkyweaveError(
-            f"{path}: is not an AERONET version 3 file: no heading with {HEADING!r} (it starts with {opening!r}); "
-            "download 'All Points' AOD from aeronet.gsfc.nasa.gov, or use read_stations for a table of your own"
+            f"{path}: is not an AERONET version 3 file: no heading with {HEADING!r} (it starts with "
+            f"{clipped(opening, 80)}); download 'All Points' AOD from aeronet.gsfc.nasa.gov (monthly averages are no "
+            "measurements), or use read_stations for a table of your own"
         )
-    body = [lines[start], *(line for line in lines[start + 1 :] if line.count(",") > 10)]
-    frame = pd.read_csv(io.StringIO("\n".join(body)), index_col=False, dtype=str, skipinitialspace=True)
-    frame.columns = pd.Index([str(c).strip() for c in frame.columns])
+    parts: list[tuple[pd.DataFrame, int]] = []
+    for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
+        preface = lines[parts[-1][1] if parts else 0 : start]
+        last = stop == len(lines)
+        frame = _block(lines[start:stop], path, dropped, ended or not last)
+        parts.append((_complete(frame, preface, path), start))
+    frame = pd.concat([part for part, _ in parts], ignore_index=True)
+    if frame.empty:
+        raise SkyweaveError(f"{path}: holds no measurement; choose another period or level for this site")
+    return frame
+
+
+def _block(lines: list[str], path: str, dropped: dict[str, int], ended: bool) -> pd.DataFrame:
+    """The rows under one heading that have a field for each of its columns."""
+    heading = [name.strip() for name in lines[0].split(",")]
+    columns: list[str] = []
+    for name in heading:
+        columns.append(name if name not in columns else f"{name}.{len(columns)}")
+    try:
+        rows = [row for row in csv.reader(lines[1:]) if row]
+    except csv.Error as exc:
+        raise SkyweaveError(f"{path}: cannot be read ({exc}); is the file damaged?") from None
+    whole = [row for row in rows if len(row) == len(columns)]
+    odd = [row for row in rows if len(row) != len(columns)]
+    # A line above the next heading or of HTML is no row of the table; what begins with a date is.
+    cut = [row for row in odd if re.match(r"\s*\d\d:\d\d:\d", row[0]) or len(row) > 10]
+    if odd and not ended and odd[-1] is rows[-1] and not rows[-1][0].lstrip().startswith("<"):
+        raise SkyweaveError(
+            f"{path}: ends within a line, {clipped(','.join(rows[-1]), 60)}, with {len(rows[-1])} of {len(columns)} "
+            "fields: it is truncated, download it again, or take the last line out"
+        )
+    if (
+        whole
+        and not ended
+        and rows[-1] is whole[-1]
+        and len(whole) > 1
+        and len(whole[-1][-1]) < len(whole[-2][-1])
+    ):
+        cut.append(whole.pop())  # cut within its last field
+    if cut:
+        dropped[DAMAGED] = dropped.get(DAMAGED, 0) + len(cut)
+    return pd.DataFrame(whole, columns=columns, dtype=object)
+
+
+def _complete(frame: pd.DataFrame, preface: list[str], path: str) -> pd.DataFrame:
+    """A block with its level and the name of its site, of direct-sun AOD at single times."""
+    told = " ".join(preface)
+    average = re.search(r"(Daily|Monthly)\s+Averages?", told, re.IGNORECASE)
+    noon = frame.get("Time(hh:mm:ss)", pd.Series(dtype=object)).str.strip()
+    counted = any(str(c).startswith("N[") for c in frame.columns)
+    if average or counted or (len(noon) > 1 and noon.eq("12:00:00").all()):
+        kind = average[1].lower() if average else "daily"
+        raise SkyweaveError(
+            f"{path}: holds {kind} averages, which are no measurements at 12:00; download 'All Points' of the same "
+            "site (AVG=10 of print_web_data_v3) and average it with window, such as window='1h'"
+        )
     if "Data_Quality_Level" not in frame:
         # Files without the column state the level above the heading, "Version 3: AOD Level 2.0".
-        told = re.search(r"Level\s*([12]\.[05])", " ".join(lines[:start]))
-        frame["Data_Quality_Level"] = f"lev{told[1].replace('.', '')}" if told else "unknown"
+        level = re.search(r"Level\s*([12]\.[05])", told)
+        frame["Data_Quality_Level"] = f"lev{level[1].replace('.', '')}" if level else "unknown"
     site = next((c for c in SITE_NAMES if c in frame), None)
     needed = ["Time(hh:mm:ss)", *PLACES.values()]
     lacking = [name for name in needed if name not in frame] + ([] if site else [SITE_NAMES[0]])
@@ -189,11 +245,9 @@ def _read(path: str) -> pd.DataFrame:
         lacking.append("AOD_<wavelength>nm")
     if lacking:
         raise SkyweaveError(
-            f"{path}: an AERONET file without {', '.join(lacking)} (it has {', '.join(frame.columns[:8])}, ...); the "
-            "AOD product, 'All Points', of version 3 has them; inversion and SDA products are not read"
+            f"{path}: an AERONET file without {', '.join(lacking)} (it has {clipped(', '.join(frame.columns[:8]), 200)}"
+            ", ...); the AOD product, 'All Points', of version 3 has them; inversion and SDA products are not read"
         )
-    if frame.empty:
-        raise SkyweaveError(f"{path}: holds no measurement; choose another period or level for this site")
     return frame.rename(columns={site: "station"})
 
 
@@ -225,7 +279,7 @@ def _points(frame: pd.DataFrame, path: str, wavelength: float, method: Method) -
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         raise SkyweaveError(
-            f"{path}: measurement {row + 1} has the time {moments.iloc[row]!r}, not dd:mm:yyyy hh:mm:ss; is the "
+            f"{path}: measurement {row + 1} has the time {clipped(moments.iloc[row])}, not dd:mm:yyyy hh:mm:ss; is the "
             "file damaged or edited?"
         )
     nominal = [n for c in frame.columns if (n := _nominal(c)) is not None]
@@ -245,17 +299,26 @@ def _points(frame: pd.DataFrame, path: str, wavelength: float, method: Method) -
     )
     for name, column in PLACES.items():
         points[name] = _numbers(frame[column], path)
+    beyond = (points["lat"].abs() > 90) | (points["lon"].abs() > 180)
+    if beyond.any():
+        row = int(np.flatnonzero(beyond)[0])
+        raise SkyweaveError(
+            f"{path}: measurement {row + 1} is at {points['lat'].iloc[row]:g} N {points['lon'].iloc[row]:g} E, which "
+            "is no place; is the file damaged or edited?"
+        )
     return points
 
 
 def _numbers(column: pd.Series, path: str) -> np.ndarray:
-    numbers = pd.to_numeric(column.str.strip(), errors="coerce")
-    bad = numbers.isna() & column.notna() & ~column.str.strip().isin(["", "N/A"])
+    text = column.str.strip()
+    plain = text.str.fullmatch(NUMBER)
+    numbers = pd.to_numeric(text.where(plain), errors="coerce").astype(float)
+    bad = numbers.isna() & column.notna() & ~text.isin(["", "N/A"])
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise SkyweaveError(
-            f"{path}: measurement {row + 1} holds {column.iloc[row]!r} as {column.name}, which is not a number; is "
-            "the file damaged or edited?"
+            f"{path}: measurement {row + 1} holds {clipped(column.iloc[row])} as {column.name}, which is not a number; "
+            "is the file damaged or edited?"
         )
     return numbers.mask(numbers <= MISSING).to_numpy(float)
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-import zipfile
-import zlib
 from collections import Counter
 from typing import NamedTuple
 
-import fsspec
 import numpy as np
 import pandas as pd
 
 from skyweave.errors import SkyweaveError
+from skyweave.io.bounded import read_bounded
 
 __all__ = [
     "FLAGS",
@@ -65,23 +61,12 @@ HEADER_FIELDS = {
 
 def read_lines(path: str) -> list[bytes]:
     """Lines of a file, decompressed."""
-    try:
-        with fsspec.open(path, "rb") as handle:
-            raw = handle.read()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
-        elif raw[:4] == b"PK\x03\x04":
-            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-                names = [n for n in archive.namelist() if n.endswith(".txt")]
-                raw = b"".join(archive.read(name) for name in names)
-    except (EOFError, zlib.error, zipfile.BadZipFile) as exc:
-        raise SkyweaveError(f"{path}: is truncated or damaged ({exc}); download it again") from exc
-    except (OSError, ValueError, ImportError) as exc:
-        raise SkyweaveError(f"{path}: cannot be read ({type(exc).__name__}: {exc})") from exc
+    raw = read_bounded(path, members=lambda name: name.endswith(".txt"))
     return raw.splitlines()
 
 
 def check_kind(path: str, lines: list[bytes], starts: np.ndarray) -> None:
+    """The lines are the plain text of IGRA version 2 data."""
     opening = lines[0][:60].decode("ascii", "replace") if lines else "nothing"
     wanted = "expected the data of IGRA version 2, <station>-data.txt"
     if not len(starts) or starts[0] != 0:
@@ -93,6 +78,12 @@ def check_kind(path: str, lines: list[bytes], starts: np.ndarray) -> None:
         raise SkyweaveError(f"{path}: is of IGRA version 1 (first line {opening!r}); {wanted}")
     if len(header) > HEADER_WIDTH + 8:
         raise SkyweaveError(f"{path}: holds derived parameters (<station>-drvd.txt), not soundings; {wanted}")
+    odd = next((n for n, line in enumerate(lines) if not line.isascii() or b"\0" in line), None)
+    if odd is not None:
+        raise SkyweaveError(
+            f"{path}: line {odd + 1} holds bytes that are no text: {lines[odd][:60]!r}; the file is damaged, download "
+            "it again"
+        )
     if not re.match(rb"#[A-Za-z0-9_-]{11} \d{4} \d\d \d\d ", header):
         raise SkyweaveError(f"{path}: line 1 is not the head of an IGRA sounding: {opening!r}; {wanted}")
 

@@ -6,148 +6,153 @@ there are any, error. Wide: one column per variable, with ``<variable>_error`` b
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pandas as pd
 
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError, clipped, did_you_mean
+from skyweave.io.bounded import read_bounded
+from skyweave.io.table_roles import (
+    ALIASES,
+    bare_name,
+    heading_unit,
+    listed,
+    recognise,
+    require,
+    split_heading,
+)
+from skyweave.io.table_text import text_frame, text_of
+from skyweave.io.table_times import PARTS, TimeColumns, table_times
+from skyweave.io.table_values import (
+    degrees,
+    has_decimal_commas,
+    is_missing,
+    looks_numeric,
+    numbers,
+    without_missing_numbers,
+)
+
+__all__ = ["COLUMNS", "read_stations"]
 
 COLUMNS = ("time", "lat", "lon", "variable", "value", "error")
-ALIASES: dict[str, tuple[str, ...]] = {
-    "time": (
-        "time",
-        "datetime",
-        "date_time",
-        "valid_time",
-        "timestamp",
-        "obs_time",
-        "observation_time",
-        "utc",
-        "date",
-    ),
-    "lat": ("lat", "latitude", "station_lat", "station_latitude", "ylat"),
-    "lon": ("lon", "longitude", "lng", "long", "station_lon", "station_longitude", "xlon"),
-    "variable": ("variable", "var", "variable_name", "parameter", "param", "quantity", "element"),
-    "value": ("value", "val", "obs", "observation", "observed", "obs_value", "observed_value", "measurement"),
-    "error": ("error", "err", "sigma", "std", "stdev", "obs_error", "uncertainty", "standard_error"),
-    "station": (
-        "station",
-        "station_id",
-        "stationid",
-        "id",
-        "site",
-        "site_id",
-        "stid",
-        "wmo",
-        "wmo_id",
-        "icao",
-        "name",
-    ),
-    "elevation": ("elevation", "elev", "altitude", "alt", "station_elevation"),
-    "units": ("units", "unit"),
-}
-NUMBERS = ("lat", "lon", "value", "error", "elevation")
+ERROR_TAILS = ("_error", "_err", "_sigma", "_std")
+NOWHERE = 900.0
+"""Degrees that stand for no place, as -999 and 9999 do."""
+
+MOST = 8
+"""Columns that a note lists, at most."""
+
+Variables = Mapping[str, str] | Sequence[str] | str | None
 
 
 def read_stations(
     table: str | os.PathLike[str] | pd.DataFrame,
     *,
-    variables: Sequence[str] | str | None = None,
-    columns: Mapping[str, str] | None = None,
+    variables: Variables = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
     constants: Mapping[str, Any] | None = None,
-    missing: Sequence[float] = (),
+    missing: Sequence[float] | None = None,
     time_format: str | None = None,
+    time_zone: str | None = None,
+    decimal: str | None = None,
     keep: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read point observations as a table of time, lat, lon, variable, value, error.
 
     Nothing is dropped: rows with missing values stay, for the matching counts them by reason. Times are UTC
     without zone. The columns station, elevation and units are kept where they exist. Units in a heading,
-    ``t2m [K]``, are understood.
+    ``t2m [K]``, or in a line under it are understood, as are dates and times of day in columns of their own, zones in
+    a heading or a column, degrees such as ``48.9N``, and words for missing values. What may mean two things is refused.
 
     Args:
-        table: CSV file (``.csv``, ``.csv.gz``, separated by commas, semicolons, tabs or blanks; local or any
+        table: CSV file (``.csv``, ``.csv.gz``, separated by commas, semicolons, tabs, bars or blanks; local or any
             fsspec URL) or DataFrame.
-        variables: variables to keep; in a wide table, the columns that are variables. All if None.
-        columns: which column is what where the names do not tell, ``{"value": "z", "variable": "proc"}``.
+        variables: variables to keep; in a wide table, the columns that are variables. All if None. A mapping
+            ``{"t2m": "T2"}`` gives a column, or a name in the column of variables, another name.
+        columns: which column is what where the names do not tell, ``{"value": "z", "variable": "proc"}``; times may
+            be in several, ``{"time": ["date", "hour"]}``.
         constants: values for columns that the table lacks, such as ``{"lat": -30.2, "lon": -70.7}``.
-        missing: numbers that mean "no value", such as -999.
-        time_format: format of dates that are not ISO 8601, as of ``datetime.strptime``.
+        missing: numbers that mean "no value", such as -999. ``None`` takes well-known ones far from all other values
+            for missing, an empty list none.
+        time_format: format of dates that are not ISO 8601, as of ``datetime.strptime``; or ``epoch_s``, ``epoch_ms``,
+            ``epoch_us``, ``epoch_ns``, ``epoch_days``, ``excel``, or ``"hours since 1900-01-01"`` for numbers.
+        time_zone: of times that state none: ``"UTC"``, ``"+02:00"`` or ``"Europe/Berlin"``.
+        decimal: the decimal mark, ``"."`` or ``","``, where the numbers leave it in doubt.
         keep: further columns of numbers to keep, such as a scan angle.
 
     Returns:
         One row per observation: time (datetime64[ns], UTC), lat and lon (degrees), variable, value (physical
         units), error (standard deviation, NaN where not given), then station, elevation, units if there are
-        any, and what is to be kept.
+        any, and what is to be kept. ``.attrs["notes"]`` says what was assumed and left out.
 
     Raises:
         SkyweaveError: no such file, a needed column missing (the columns found are listed), text where a
-            number or a date is needed (the row is named), a variable that is not there.
+            number or a date is needed (the row is named), rows of too many or too few fields, a date, a zone or a
+            comma that may mean two things, a variable that is not there.
     """
-    frame, where = (
-        (table.copy(), "table")
-        if isinstance(table, pd.DataFrame)
-        else (_read_csv(os.fspath(table)), os.fspath(table))
-    )
-    if isinstance(table, pd.DataFrame) and any(n is not None for n in frame.index.names):
-        frame = frame.reset_index()
-    frame = frame.reset_index(drop=True)
+    if decimal not in (None, ".", ","):
+        raise SkyweaveError(f"decimal {decimal!r}: the decimal mark is '.' or ','")
+    notes: list[str] = []
+    given = dict(columns or {})
+    if isinstance(table, pd.DataFrame):
+        frame, where = _plain(table), str(table.attrs.get("source", "table"))
+        notes += list(table.attrs.get("notes", ()))
+    else:
+        where = os.fspath(table)
+        frame = _read_csv(where, notes)
     frame.columns = pd.Index([str(c).strip() for c in frame.columns])
     if frame.columns.has_duplicates:
         twice = frame.columns[frame.columns.duplicated()][0]
-        raise SkyweaveError(f"{where}: column {twice!r} is there twice")
+        raise SkyweaveError(f"{where}: column {clipped(twice)} is there twice")
     if frame.empty:
         raise SkyweaveError(
-            f"{where}: the table has no rows; its columns are: {', '.join(frame.columns) or 'none'}"
+            f"{where}: the table has no rows; its columns are: {listed(list(frame.columns)) or 'none'}"
         )
-    found = _recognise(frame, columns or {}, where)
-    wanted = [variables] if isinstance(variables, str) else None if variables is None else list(variables)
-    data = pd.DataFrame(index=frame.index)
-    for role, column in found.items():
-        data[role] = frame[column]
-    for name in keep:
-        if name not in frame.columns and name not in ALIASES:
-            names = [str(c) for c in frame.columns]
-            raise SkyweaveError(
-                f"{where}: no column {name!r}{did_you_mean(name, names)}; it has: {', '.join(names)}"
-            )
-        if name not in ALIASES:
-            data[name] = _numbers(frame[name], f"{where}: column {name!r}")
-    for role, constant in (constants or {}).items():
-        if role not in ALIASES:
-            raise SkyweaveError(
-                f"constants: unknown column {role!r}{did_you_mean(role, list(ALIASES))}; known: "
-                f"{', '.join(ALIASES)}"
-            )
-        data[role] = constant
-    for role in ("time", "lat", "lon"):
-        _require(role, data, frame, where)
-    for role in NUMBERS:
-        if role in data:
-            data[role] = _numbers(data[role], f"{where}: column {found.get(role, role)!r}")
-    data["time"] = _times(data["time"], f"{where}: column {found.get('time', 'time')!r}", time_format)
-    if "value" in data:
-        long = _long(data, frame, wanted, where)
-    else:
-        long = _melt(data, frame, [*found.values(), *keep], wanted, where)
-    if missing:
-        long["value"] = long["value"].mask(long["value"].isin(list(missing)))
-        long["error"] = long["error"].mask(long["error"].isin(list(missing)))
-    extra = [c for c in dict.fromkeys(("station", "elevation", "units", *keep)) if c in long]
-    extra = [c for c in extra if c not in COLUMNS]
-    return long[[*COLUMNS, *extra]].reset_index(drop=True)
+    frame, given = _without_units_row(frame, given, where, notes)
+    times = TimeColumns(_listed_columns(given.get("time")), time_format, time_zone, None)
+    found = recognise(frame, given, where)
+    return _table(
+        frame, found, times, _Asked(variables, constants or {}, missing, decimal, tuple(keep)), where, notes
+    )
 
 
-def _read_csv(path: str) -> pd.DataFrame:
+class _Asked:
+    """What a user asks of a table's values."""
+
+    def __init__(
+        self,
+        variables: Variables,
+        constants: Mapping[str, Any],
+        missing: Sequence[float] | None,
+        decimal: str | None,
+        keep: tuple[str, ...],
+    ) -> None:
+        mapped = isinstance(variables, Mapping)
+        self.names: dict[str, str] | None
+        if variables is None:
+            self.names = None
+        elif isinstance(variables, Mapping):
+            self.names = dict(variables)
+        else:
+            self.names = {v: v for v in ([variables] if isinstance(variables, str) else variables)}
+        self.mapped, self.constants, self.missing = mapped, constants, missing
+        self.decimal, self.keep = decimal, keep
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    frame = table.reset_index() if any(n is not None for n in table.index.names) else table.copy()
+    return frame.reset_index(drop=True)
+
+
+def _listed_columns(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+
+
+def _read_csv(path: str, notes: list[str]) -> pd.DataFrame:
     remote = "://" in path or "::" in path
     if not remote and not Path(path).is_file():
         parent = Path(path).parent
@@ -155,191 +160,226 @@ def _read_csv(path: str) -> pd.DataFrame:
             raise SkyweaveError(f"{path}: is a folder, not a table of stations")
         names = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
         raise SkyweaveError(f"{path}: no such file{did_you_mean(Path(path).name, names)}")
-    try:
-        with fsspec.open(path, "rb") as handle:
-            raw = handle.read()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise SkyweaveError(
-            f"{path}: is not a text table (CSV or CSV.gz); gridded files are opened with open_fields"
-        ) from exc
-    except (OSError, EOFError, ValueError, ImportError) as exc:
-        raise SkyweaveError(f"{path}: cannot be read ({type(exc).__name__}: {exc})") from exc
-    lines = text.splitlines()
-    skipped = 0
-    while skipped < len(lines) and (not lines[skipped].strip() or lines[skipped].lstrip().startswith("#")):
-        skipped += 1
-    if skipped == len(lines):
-        raise SkyweaveError(f"{path}: is empty")
-    heading = lines[skipped]
-    separator = next((s for s in (",", ";", "\t") if s in heading), r"\s+")
-    try:
-        # Identifiers such as 03772 are not numbers: everything is read as text and converted where a number
-        # is meant.
-        with warnings.catch_warnings():
-            # Rows longer than the heading: what is no table is refused below for what its columns lack.
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            return pd.read_csv(
-                io.StringIO("\n".join(lines[skipped:])),
-                sep=separator,
-                dtype=str,
-                skipinitialspace=True,
-                index_col=False,
+    return text_frame(text_of(read_bounded(path), path, notes), path, notes)
+
+
+def _table(
+    frame: pd.DataFrame,
+    found: dict[str, str],
+    times: TimeColumns,
+    asked: _Asked,
+    where: str,
+    notes: list[str],
+) -> pd.DataFrame:
+    """The long table of a frame whose columns are known."""
+    data = pd.DataFrame(index=frame.index)
+    when = table_times(
+        frame, TimeColumns(times.columns, times.form, times.zone, found.pop("time_zone", None)), where, notes
+    ) if "time" not in asked.constants else None  # fmt: skip
+    used = [*found.values(), *asked.keep]
+    if when is not None:
+        data["time"], columns = when
+        used += columns
+    for role, column in found.items():
+        data[role] = frame[column]
+    commas = any(has_decimal_commas(frame[c]) for c in frame.columns)
+    for name in asked.keep:
+        if name not in frame.columns and name not in ALIASES:
+            names = [str(c) for c in frame.columns]
+            raise SkyweaveError(
+                f"{where}: no column {name!r}{did_you_mean(name, names)}; it has: {listed(names)}"
             )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as exc:
-        raise SkyweaveError(f"{path}: cannot be read as a table ({exc})") from exc
-
-
-def _bare(column: str) -> tuple[str, str]:
-    """A heading without its unit, and the unit: ``t2m [K]`` is ``("t2m", "K")``."""
-    match = re.fullmatch(r"(.*?)\s*[\[(]([^\])]*)[\])]", column)
-    return (match.group(1), match.group(2).strip()) if match and match.group(1) else (column, "")
-
-
-def _recognise(frame: pd.DataFrame, given: Mapping[str, str], where: str) -> dict[str, str]:
-    """Which column plays which role: as given, then by the names in `ALIASES`, the first alias first."""
-    found: dict[str, str] = {}
-    names = [str(c) for c in frame.columns]
-    for role, column in given.items():
+        if name not in ALIASES:
+            data[name] = _numbers(frame[name], f"{where}: column {name!r}", notes, asked, commas)
+    for role, constant in asked.constants.items():
         if role not in ALIASES:
             raise SkyweaveError(
-                f"columns: unknown role {role!r}{did_you_mean(role, list(ALIASES))}; known: "
+                f"constants: unknown column {role!r}{did_you_mean(role, list(ALIASES))}; known: "
                 f"{', '.join(ALIASES)}"
             )
-        if column not in names:
-            raise SkyweaveError(
-                f"{where}: no column {column!r}{did_you_mean(column, names)}; it has: {', '.join(names)}"
+        data[role] = constant
+    if "time" in asked.constants:
+        own = pd.DataFrame({"time": data["time"]})
+        made = table_times(own, TimeColumns((), times.form, times.zone), f"{where}: constants", notes)
+        if made is not None:
+            data["time"] = made[0]
+    for role in ("time", "lat", "lon"):
+        require(role, data, frame, where)
+    _positions(data, found, where, notes, asked, commas)
+    for role in ("value", "error", "elevation"):
+        if role in data:
+            data[role] = _numbers(
+                data[role], f"{where}: column {found.get(role, role)!r}", notes, asked, commas
             )
-        found[role] = column
-    bare = {_bare(c)[0].lower().replace(" ", "_"): c for c in reversed(names)}
-    for role, aliases in ALIASES.items():
-        hit = next((bare[a] for a in aliases if a in bare and bare[a] not in found.values()), None)
-        if role not in found and hit is not None:
-            found[role] = hit
-    return found
+    if "value" in data:
+        long = _long(data, frame, asked, where, notes)
+    else:
+        long = _melt(data, frame, used, asked, where, notes, commas)
+    extra = [c for c in dict.fromkeys(("station", "elevation", "units", *asked.keep)) if c in long]
+    extra = [c for c in extra if c not in COLUMNS]
+    out = long[[*COLUMNS, *extra]].reset_index(drop=True)
+    out.attrs = {"notes": tuple(dict.fromkeys(note.removeprefix(f"{where}: ") for note in notes))}
+    return out
 
 
-def _require(role: str, data: pd.DataFrame, frame: pd.DataFrame, where: str) -> None:
-    if role in data:
-        return
-    known = ", ".join(ALIASES[role])
-    names = [str(c) for c in frame.columns]
-    raise SkyweaveError(
-        f"{where}: no column for {role!r} (it may be called {known}){did_you_mean(role, names)}; found: "
-        f"{', '.join(names)}. "
-        f"Name it with columns={{'{role}': ...}}, or give one value for all with constants={{'{role}': ...}}"
-    )
+def _numbers(
+    column: pd.Series, where: str, notes: list[str], asked: _Asked, commas: bool, *, screened: bool = False
+) -> pd.Series:
+    values = numbers(column, where, notes, decimal=asked.decimal, commas=commas)
+    return without_missing_numbers(values, where, notes, asked.missing) if screened else values
 
 
-def _numbers(column: pd.Series, where: str) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = numbers.isna() & column.notna()
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
+def _positions(
+    data: pd.DataFrame, found: dict[str, str], where: str, notes: list[str], asked: _Asked, commas: bool
+) -> None:
+    """Latitudes and longitudes in degrees, refused where they seem to have changed places."""
+    for role in ("lat", "lon"):
+        told = f"{where}: column {found.get(role, role)!r}"
+        values = degrees(data[role], role, told, notes, decimal=asked.decimal, commas=commas)
+        far = values.abs() >= NOWHERE
+        if far.any():
+            notes.append(f"{told}: taken for missing: {int(far.sum())} of {NOWHERE:g} degrees and more")
+        data[role] = without_missing_numbers(values.mask(far), told, [], asked.missing or ())
+    lat, lon = data["lat"], data["lon"]
+    beyond = lat.abs() > 90
+    if beyond.any() and (lon.dropna().abs() <= 90).all() and (lat.dropna().abs() <= 360).all():
+        row = int(np.flatnonzero(beyond.to_numpy())[0])
         raise SkyweaveError(
-            f"{where}: row {row + 1} holds {column.iloc[row]!r}, which is not a number ({int(bad.sum())} "
-            "such rows; "
-            "rows count from 1 after the heading; leave missing values empty or write NaN)"
+            f"{where}: row {row + 1} has latitude {lat.iloc[row]:g}, beyond the pole ({int(beyond.sum())} such rows), "
+            "and every longitude is within 90: are they exchanged? Say columns: {lat: "
+            f"{found.get('lon', 'lon')}, lon: {found.get('lat', 'lat')}}}, or correct the row"
         )
-    return numbers.astype(float)
 
 
-def _times(column: pd.Series, where: str, time_format: str | None) -> pd.Series:
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return _naive(column)
-    text = column.map(
-        lambda t: t.isoformat() if hasattr(t, "isoformat") else str(t).strip(), na_action="ignore"
-    )
-    form = time_format
-    if form is None:
-        # Plain integers would be taken for nanoseconds since 1970; 20190301 and 2019030106 are dates.
-        lengths = {len(t) for t in text.dropna().head(1000) if t.isdigit()}
-        form = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(
-            min(lengths, default=0), "ISO8601"
-        )
-    times = pd.to_datetime(text, utc=True, errors="coerce", format=form)
-    bad = times.isna() & column.notna()
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
-        raise SkyweaveError(
-            f"{where}: row {row + 1} holds {column.iloc[row]!r}, which is not a date ({int(bad.sum())} such "
-            "rows); "
-            "write 2019-03-01T06:00 (UTC, or with its zone as in +02:00), or give time_format, such as "
-            "'%d/%m/%Y %H:%M'"
-        )
-    return _naive(times)
-
-
-def _naive(times: pd.Series) -> pd.Series:
-    if times.dt.tz is not None:
-        times = times.dt.tz_convert("UTC").dt.tz_localize(None)
-    return times.astype("datetime64[ns]")
-
-
-def _long(data: pd.DataFrame, frame: pd.DataFrame, wanted: list[str] | None, where: str) -> pd.DataFrame:
+def _long(
+    data: pd.DataFrame, frame: pd.DataFrame, asked: _Asked, where: str, notes: list[str]
+) -> pd.DataFrame:
+    """Rows of the wanted variables of a table that has a row per value."""
+    names = asked.names
     if "variable" not in data:
-        if wanted is None or len(wanted) != 1:
-            _require("variable", data, frame, where)
-        assert wanted is not None
-        data["variable"] = wanted[0]
-    data["variable"] = data["variable"].astype(str).str.strip()
+        if names is None or len(names) != 1:
+            require("variable", data, frame, where)
+        assert names is not None
+        data["variable"] = next(iter(names.values()))
+    absent = is_missing(data["variable"])
+    data["variable"] = data["variable"].astype(str).str.strip().mask(absent)
     if "error" not in data:
         data["error"] = np.nan
-    if wanted is not None:
-        known = sorted(data["variable"].unique())
-        for name in wanted:
+    if names is not None:
+        known = sorted(data["variable"].dropna().unique())
+        for name in names.values():
             if name not in known:
                 raise SkyweaveError(
-                    f"{where}: no observation of {name!r}{did_you_mean(name, known)}; it has: "
-                    f"{', '.join(known)}"
+                    f"{where}: no observation of {name!r}{did_you_mean(name, known)}; it has: {listed(known)}"
                 )
-        data = data[data["variable"].isin(wanted)]
+        data = data[data["variable"].isin(list(names.values()))]
+        data = data.assign(variable=data["variable"].map({old: new for new, old in names.items()}))
+    for column in ("value", "error"):
+        parts = [
+            without_missing_numbers(part, f"{where}: {column} of {name}", notes, asked.missing)
+            for name, part in data.groupby("variable", dropna=False)[column]
+        ]
+        data = data.assign(**{column: pd.concat(parts).reindex(data.index)})
     return data
 
 
 def _melt(
-    data: pd.DataFrame, frame: pd.DataFrame, used: list[str], wanted: list[str] | None, where: str
-) -> pd.DataFrame:
+    data: pd.DataFrame, frame: pd.DataFrame, used: list[str], asked: _Asked, where: str, notes: list[str],
+    commas: bool,
+) -> pd.DataFrame:  # fmt: skip
     """One row per variable and report from a table with one column per variable."""
     names = [str(c) for c in frame.columns]
-    headings = {_bare(c)[0]: c for c in names if c not in used}
-    error_of = {
-        n[: -len(tail)]: n
-        for tail in ("_error", "_err", "_sigma", "_std")
-        for n in headings
-        if n.endswith(tail)
-    }
+    headings = {split_heading(c)[0]: c for c in names if c not in used}
+    error_of = {n[: -len(tail)]: n for tail in ERROR_TAILS for n in headings if n.endswith(tail)}
     candidates = [n for n in headings if n not in error_of.values()]
+    wanted = asked.names
     if wanted is None:
-        # A column is a variable if most of what is in it is a number; notes, flags in letters and names are
-        # not.
-        wanted = [n for n in candidates if _mostly_numbers(frame[headings[n]])]
+        wanted = {n: n for n in _variables(frame, headings, candidates, where, notes)}
     if not wanted:
-        _require("value", data, frame, where)
+        require("value", data, frame, where)
     parts = []
-    for name in wanted:
-        column = headings.get(name, name if name in names else None)
+    for name, label in wanted.items():
+        column = headings.get(label, label if label in names else None)
         if column is None:
             raise SkyweaveError(
-                f"{where}: no column for variable {name!r}{did_you_mean(name, candidates)}; found: "
-                f"{', '.join(names)}"
+                f"{where}: no column for variable {label!r}{did_you_mean(label, candidates)}; found: "
+                f"{listed(names)}"
             )
+        bare = split_heading(column)[0]
         part = data.drop(columns=[c for c in ("variable",) if c in data]).copy()
         part["variable"] = name
-        part["value"] = _numbers(frame[column], f"{where}: column {column!r}")
-        if name in error_of:
-            heading = headings[error_of[name]]
-            part["error"] = _numbers(frame[heading], f"{where}: column {heading!r}")
+        told = f"{where}: column {column!r}"
+        part["value"] = _numbers(frame[column], told, notes, asked, commas, screened=True)
+        if bare in error_of:
+            heading = headings[error_of[bare]]
+            told = f"{where}: column {heading!r}"
+            part["error"] = _numbers(frame[heading], told, notes, asked, commas, screened=True)
         elif "error" not in part:
             part["error"] = np.nan
-        if "units" not in part and any(_bare(headings.get(n, n))[1] for n in wanted):
-            part["units"] = _bare(column)[1]
+        if "units" not in part and any(heading_unit(headings.get(v, v)) for v in wanted.values()):
+            part["units"] = heading_unit(column)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-def _mostly_numbers(column: pd.Series) -> bool:
-    given = column.dropna()
-    return len(given) > 0 and bool(pd.to_numeric(given, errors="coerce").notna().mean() > 0.5)
+def _variables(
+    frame: pd.DataFrame, headings: Mapping[str, str], candidates: Sequence[str], where: str, notes: list[str]
+) -> list[str]:
+    """Columns that are variables: most of what is in them are numbers, or words for missing ones and nothing else.
+
+    Notes, flags in letters and names are none; nor are columns that tell times or play another role.
+    """
+    known = {a for role in ALIASES if role not in ("value", "error") for a in ALIASES[role]}
+    known |= {a for part in PARTS.values() for a in part}
+    wanted, text = [], []
+    for name in candidates:
+        column = frame[headings[name]]
+        if bare_name(name) in known:
+            continue
+        share = looks_numeric(column)
+        if np.isnan(share):
+            # Empty columns say nothing; one of words for "missing" is a variable that nobody measured.
+            if column.notna().any() and bool((column.dropna().map(str).str.strip() != "").any()):
+                wanted.append(name)
+        elif share > 0.5:
+            wanted.append(name)
+        else:
+            text.append(name if share == 0 else f"{name} ({100 * share:.0f} % numbers)")
+    if text:
+        more = f", and {len(text) - MOST} more" if len(text) > MOST else ""
+        notes.append(
+            f"columns of text, which are no variables: {', '.join(clipped_names(text[:MOST]))}{more}"
+        )
+    return wanted
+
+
+def clipped_names(names: Sequence[str]) -> list[str]:
+    """Names, each cut to a length that a message can bear."""
+    return [n if len(n) <= 40 else clipped(n, 40) for n in names]
+
+
+def _without_units_row(
+    frame: pd.DataFrame, given: dict[str, str | Sequence[str]], where: str, notes: list[str]
+) -> tuple[pd.DataFrame, dict[str, str | Sequence[str]]]:
+    """A table whose first row holds units, with the units in its headings instead, and what was given renamed."""
+    if len(frame) < 2:
+        return frame, given
+    first = frame.iloc[0]
+    lat_lon = [c for c in frame.columns if bare_name(c) in ALIASES["lat"] + ALIASES["lon"]]
+    if not lat_lon or not all(str(first[c]).strip().lower().startswith(("deg", "°")) for c in lat_lon):
+        return frame, given
+    rest = frame.iloc[1:]
+    if not all(looks_numeric(rest[c].head(100)) == 1.0 for c in lat_lon):
+        return frame, given
+    renamed = {
+        c: f"{c} [{str(first[c]).strip()}]"
+        for c in frame.columns
+        if isinstance(first[c], str) and not is_missing(frame[c].iloc[:1]).iloc[0] and not heading_unit(c)
+    }
+    shown = ", ".join(clipped_names(list(renamed.values())[:MOST]))
+    notes.append(f"units taken from the line under the heading: {shown}")
+    again: dict[str, str | Sequence[str]] = {
+        role: renamed.get(c, c) if isinstance(c, str) else [renamed.get(k, k) for k in c]
+        for role, c in given.items()
+    }
+    return rest.rename(columns=renamed).reset_index(drop=True), again

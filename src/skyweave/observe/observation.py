@@ -133,7 +133,8 @@ class GridObservation:
         if self.error is None and self.error_field is None:
             raise SkyweaveError(
                 f"observation {label!r} has no error: state `error: 0.1` (a standard deviation in its units) or "
-                "`error_variable: NAME` (a field of the file) at the source in the configuration; in Python pass "
+                "`error_variable: NAME` (a field of the file) at the source in the configuration, or "
+                f"--grid {label}=0.1 at the command line; in Python pass "
                 "error=0.1, error=ErrorModel(absolute=..., relative=..., representativeness=...), or error_field=..."
             )
         model = error_model(0.0 if self.error is None else self.error)
@@ -161,8 +162,9 @@ class PointObservation:
 
     Args:
         table: columns ``time, lat, lon, variable, value`` and, optionally, ``error`` (a standard deviation per
-            row, which replaces ``error.absolute``) and ``units``; or a path, or any table that
-            `skyweave.io.read_stations` understands. ``time`` may be absent for a single analysis time.
+            row, which replaces ``error.absolute`` where it is given) and ``units``; any other table that
+            `skyweave.io.read_stations` understands, or a path of what `skyweave.io.read_reports` does. ``time`` may be
+            absent for a single analysis time.
         error: standard deviation in the units of the values, an error model, or one per variable.
         weight: ``lambda_m`` of the source; its error covariance is divided by it.
         name: of the source, in reports.
@@ -222,13 +224,19 @@ class PointObservation:
         if self.error is None and "error" not in table.columns:
             raise SkyweaveError(
                 f"observation {label!r} has no errors: state `error: 0.5` (a standard deviation in the units of the "
-                "values) at the source in the configuration, or add a column 'error' (one per row) to the table; in "
-                "Python pass error=0.5 or error=ErrorModel(absolute=..., relative=..., representativeness=...)"
+                f"values) at the source in the configuration, --points {label}=0.5 at the command line, or add a "
+                "column 'error' (one per row) to the table; in Python pass error=0.5 or "
+                "error=ErrorModel(absolute=..., relative=..., representativeness=...)"
             )
         if isinstance(self.error, Mapping):
             missing = sorted(set(table["variable"].dropna().unique()) - set(self.error))
             if missing and "error" not in table.columns:
-                raise SkyweaveError(f"observation {label!r} has no error for {', '.join(map(str, missing))}")
+                names = ", ".join(map(str, missing))
+                raise SkyweaveError(
+                    f"observation {label!r} has no error for {names}: state `errors: {{{missing[0]}: 0.5}}` at the "
+                    f"source in the configuration, --points {label}:{missing[0]}=COLUMN=0.5 at the command line, or "
+                    f"error={{{missing[0]!r}: 0.5}} in Python"
+                )
             for value in self.error.values():
                 error_model(value)
         elif self.error is not None and error_model(self.error).is_zero and "error" not in table.columns:
@@ -242,16 +250,19 @@ class PointObservation:
         if isinstance(table, (str, Path)) or (
             isinstance(table, pd.DataFrame) and not needed <= set(table.columns)
         ):
+            from skyweave.io.reports import read_reports
             from skyweave.io.tables import read_stations
 
-            table = read_stations(table)
+            table = read_stations(table) if isinstance(table, pd.DataFrame) else read_reports(table)
         if not isinstance(table, pd.DataFrame):
             raise SkyweaveError(
                 f"observation {self.label!r}: a PointObservation takes a pandas.DataFrame or a path, "
                 f"not {type(table).__name__}"
             )
         if "error" in table.columns and bool(table["error"].isna().all()):
+            attrs = table.attrs
             table = table.drop(columns="error")
+            table.attrs = attrs
         return table.reset_index(drop=True)
 
     @property

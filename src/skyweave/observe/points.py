@@ -10,15 +10,15 @@ import scipy.sparse as sp
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.io.reports import reader_notes
 from skyweave.observe.errors import ErrorModel, unit_vectors
 from skyweave.observe.match import (
-    canonical_order,
-    duplicates,
     merged_variance,
     superob,
     thin_by_cell,
     thin_by_distance,
 )
+from skyweave.observe.named import FARTHEST_LON, Named
 from skyweave.observe.observation import PointObservation
 from skyweave.observe.report import SourceReport, Tally
 from skyweave.observe.rows import (
@@ -34,6 +34,7 @@ from skyweave.observe.rows import (
     taken,
     weights_at,
 )
+from skyweave.observe.twins import find_twins
 from skyweave.regrid import nearest
 from skyweave.units import conversion
 
@@ -82,20 +83,20 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         scaled[c] = only_representativeness(models[c], rep[c])
     variance = measured + sigma_rep**2
     match = state.times.matched(when, source.time_window, source.time, what)
+    named = Named(table, label, value.copy(), raw, own)
+    known = {p: table[c].to_numpy(float, na_value=np.nan).copy() for p, c in source.predictor_columns()}
     unknown = tally.drop(channel < 0, "unknown variable")
     tally.drop(~np.isfinite(raw) | np.isnan(lat) | np.isnan(lon) | np.isnan(when), "NaN")
     tally.drop(~match.inside, "outside time window")
-    tally.drop((np.abs(lat) > 90) | ~state.grid.contains(lat, lon), "outside domain")
-    tally.drop(out_of_range, "out of range")
+    nowhere = (np.abs(lat) > 90) | (np.abs(lon) > FARTHEST_LON) | ~state.grid.contains(lat, lon)
+    outside = tally.drop(nowhere, "outside domain")
+    beyond = tally.drop(out_of_range, "out of range")
     without = tally.drop((own <= 0) | ~np.isfinite(variance) | (variance <= 0), "non-positive error")
 
-    order = np.flatnonzero(tally.alive)
     place = (when, channel, np.round(lat, 6), np.round(lon % 360, 6))
-    order = order[canonical_order(*(k[order] for k in (*place, variance, value)))]
-    repeated = np.zeros(len(table), bool)
-    repeated[order] = duplicates(*(k[order] for k in place))
-    tally.drop(repeated, "duplicated")
-    order = order[tally.alive[order]]
+    twins = find_twins(np.flatnonzero(tally.alive), place, value, variance, measured, known)
+    tally.drop(twins.repeated, "duplicated")
+    order = twins.order
 
     weights = point_weights(
         source.interpolation, state.spec, state.grid, lat[order], lon[order], channel[order]
@@ -103,7 +104,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
     matrix = expand(weights, channel[order], taken(match, order), state)
     blocked = np.zeros(len(table), bool)
     blocked[order] = state.masked(matrix)
-    tally.drop(blocked, "masked cells")
+    tally.drop(twins.owned(blocked), "masked cells")
     kept = tally.alive[order]
     matrix, order = matrix[np.flatnonzero(kept)], order[kept]
 
@@ -121,7 +122,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
             chosen = thin_by_distance(group, position, variance[order], float(source.thin))
         thinned = np.zeros(len(table), bool)
         thinned[order] = ~chosen
-        tally.drop(thinned, "thinned")
+        tally.drop(twins.owned(thinned), "thinned")
         matrix, order, cell, position = (
             matrix[np.flatnonzero(chosen)],
             order[chosen],
@@ -129,7 +130,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
             position[chosen],
         )
     y, spread, of = value[order], variance[order], channel[order]
-    known = {p: table[c].to_numpy(float, na_value=np.nan)[order] for p, c in source.predictor_columns()}
+    known = {p: column[order] for p, column in known.items()}
     first, last = match.first[order], match.last[order]
     if source.superob and len(order):
         weights = superob(cell, spread)
@@ -148,7 +149,19 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         position, cell = weights @ position, new_cell
         position /= np.linalg.norm(position, axis=1, keepdims=True)
     R = covariance_of(spread, of, first, last, position, models)
-    notes = (*_unknown(label[unknown], state.spec.names), *bad_errors(own[without]), *sorted(assumed))
+    notes = (
+        *reader_notes(table),
+        *_unknown(label[unknown], state.spec.names),
+        *named.outside(outside),
+        *named.out_of_range(
+            beyond, state.spec.variables, [source.valid_range_of(v) for v in state.spec.names]
+        ),
+        *bad_errors(own[without]),
+        *named.bad_errors(without),
+        *_whose_errors(source, own[channel >= 0]),
+        *named.twins(twins.groups, twins.disagree, named.value),
+        *sorted(assumed),
+    )
     report = SourceReport(
         name, "points", source.interpolation + (" superobbed" if source.superob else ""), source.weight,
         len(table), int(tally.alive.sum()), len(y), tally.dropped, error_span(R, of, state), notes,
@@ -164,6 +177,18 @@ def _unknown(labels: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
     told = [f"{counts[v]} {v}{did_you_mean(v, tuple(names))}" for v in sorted(counts)[:MOST]]
     more = f", and {len(counts) - MOST} more" if len(counts) > MOST else ""
     return (f"variables that the state lacks: {', '.join(told)}{more}; it has {', '.join(names)}",)
+
+
+def _whose_errors(source: PointObservation, own: np.ndarray) -> tuple[str, ...]:
+    """A note where both the table and the source give errors: the table's win, row by row."""
+    given = int(np.isfinite(own).sum())
+    if source.error is None or not given:
+        return ()
+    rest = len(own) - given
+    return (
+        f"errors: {given} from the table's column 'error', which wins over the stated one"
+        + (f"; the stated one for {rest} without" if rest else "; the stated one is used for none"),
+    )
 
 
 def _point_times(source: PointObservation, state: Frame, what: str) -> np.ndarray:
