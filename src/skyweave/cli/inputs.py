@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from skyweave.cli.settings import ErrorSection, GridSource, PointSource, ReconstructConfig, SoundingSource
+from skyweave.io.members import ensemble_mean, find_members
 from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.tables import read_stations
 from skyweave.observe.errors import ErrorModel
@@ -118,11 +119,11 @@ def _points(source: PointSource, shared: dict[str, Any]) -> PointObservation:
 def _soundings(
     source: SoundingSource, settings: ReconstructConfig, like: xr.Dataset | None
 ) -> tuple[PointObservation, SoundingReport]:
-    from skyweave.io.igra import read_igra
+    from skyweave.io.bufr_soundings import read_soundings
     from skyweave.observe.soundings import QualityControl, sounding_observations
     from skyweave.prior.storage import open_prior
 
-    table = read_igra(source.soundings, stations=source.stations, period=_around(source, settings, like))
+    table = read_soundings(source.soundings, stations=source.stations, period=_around(source, settings, like))
     background = source.background
     first = source.soundings if isinstance(source.soundings, str) else source.soundings[0]
     keys = ("drift", "ascent_rate", "maximum_gap", "interpolation", "weight", "time", "time_window")
@@ -162,19 +163,36 @@ def _grid(source: GridSource, shared: dict[str, Any], cut: dict[str, Any]) -> Gr
     names = [source.variable, *([source.error_variable] if source.error_variable else [])]
     ds = open_fields(source.grid, names, **cut)
     check_not_empty(ds)
+    field = ds[source.variable]
+    members = find_members(field)
     if source.error_variable is not None:
         shared["error_field"] = ds[source.error_variable]
+    if members is not None:
+        field, shared = _mean_of_members(field, field.sizes[members], shared)
     for key in ("min_coverage", "min_filled"):
         if getattr(source, key) is not None:
             shared[key] = getattr(source, key)
     where = source.grid if isinstance(source.grid, str) else source.grid[0]
     shared.setdefault("name", f"{where}:{source.variable}")
     return GridObservation(
-        ds[source.variable],
+        field,
         variable=source.of or source.variable,
         operator=source.operator,
         **shared,
     )
+
+
+def _mean_of_members(
+    field: xr.DataArray, count: int, shared: dict[str, Any]
+) -> tuple[xr.DataArray, dict[str, Any]]:
+    """An ensemble as its mean, with the stated error, or without one with that of its spread."""
+    if "error" in shared or "error_field" in shared:
+        mean = field.mean(find_members(field), skipna=False, keep_attrs=True)
+        note = f"mean of {count} members with the stated error; their spread is not used"
+        return mean, shared | {"notes": (note,)}
+    mean, error = ensemble_mean(field)
+    note = f"mean of {count} members; its error is their standard deviation times sqrt(1 + 1/{count})"
+    return mean, shared | {"error_field": error, "notes": (note,)}
 
 
 def _error(section: ErrorSection) -> ErrorModel:

@@ -83,6 +83,7 @@ class GridObservation:
         bias: ``"estimate"``: estimate a constant bias from innovations, and remove it where it is significant.
         bias_predictors: let the bias vary linearly with these as well: ``"latitude"``, or coordinates of ``data``
             along time (a lead time), latitude or longitude.
+        notes: what was assumed in reading the data, for the report.
 
     Raises:
         SkyweaveError: for an unknown operator, a weight that is not positive, an error of zero.
@@ -103,6 +104,7 @@ class GridObservation:
     error_field: xr.DataArray | None = None
     bias: str | None = None
     bias_predictors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     model: ErrorModel = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
