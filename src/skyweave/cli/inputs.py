@@ -58,7 +58,7 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
                 replace(found, bias=source.bias, bias_predictors=tuple(source.bias_predictors))
             )
         else:
-            observations.append(_open(source, cut))
+            observations.append(_open(source, settings, cut))
     return Inputs(observations, like, mask, reports)
 
 
@@ -76,7 +76,9 @@ def input_paths(settings: ReconstructConfig) -> list[str]:
     return [str(path) for path in found if path is not None]
 
 
-def _open(source: GridSource | PointSource, cut: dict[str, Any]) -> GridObservation | PointObservation:
+def _open(
+    source: GridSource | PointSource, settings: ReconstructConfig, cut: dict[str, Any]
+) -> GridObservation | PointObservation:
     shared: dict[str, Any] = {
         key: getattr(source, key)
         for key in (
@@ -93,26 +95,54 @@ def _open(source: GridSource | PointSource, cut: dict[str, Any]) -> GridObservat
     }
     if source.error is not None:
         shared["error"] = _error(source.error)
-    return _points(source, shared) if isinstance(source, PointSource) else _grid(source, shared, cut)
+    if isinstance(source, PointSource):
+        return _points(source, settings, shared)
+    return _grid(source, shared, cut)
 
 
-def _points(source: PointSource, shared: dict[str, Any]) -> PointObservation:
+def _points(source: PointSource, settings: ReconstructConfig, shared: dict[str, Any]) -> PointObservation:
     if source.errors:
         shared["error"] = {name: _error(error) for name, error in source.errors.items()}
-    table = read_stations(
+    table = _reports(source)
+    notes = tuple(table.attrs.get("notes", ()))
+    notes += tuple(f"{n} {reason}" for reason, n in table.attrs.get("dropped", {}).items())
+    if "pressure" in table:
+        from skyweave.observe.flight_levels import at_state_levels
+        from skyweave.prior.storage import open_prior
+
+        table, told = at_state_levels(table, open_prior(settings.prior).spec, source.level_tolerance)
+        notes += told
+    if table["error"].isna().all():
+        # Without it the source says itself that it has no errors; with it every report would be dropped.
+        table = table.drop(columns="error")
+    shared.setdefault("name", source.points)
+    return PointObservation(
+        table,
+        interpolation=source.interpolation,
+        superob=source.superob,
+        thin=source.thin,
+        notes=notes,
+        **shared,
+    )
+
+
+def _reports(source: PointSource) -> pd.DataFrame:
+    """The table of a source of points, of whatever kind of file."""
+    from skyweave.io.bufr import read_bufr
+    from skyweave.io.bufr_messages import is_bufr
+    from skyweave.io.cells import cells_as_points, is_cells
+
+    if is_bufr(source.points):
+        return read_bufr(source.points)
+    if is_cells(source.points):
+        return cells_as_points(source.points)
+    return read_stations(
         source.points,
         columns=source.columns,
         constants=source.constants,
         missing=source.missing,
         time_format=source.time_format,
         keep=[name for name in source.bias_predictors if name != "latitude"],
-    )
-    if table["error"].isna().all():
-        # Without it the source says itself that it has no errors; with it every report would be dropped.
-        table = table.drop(columns="error")
-    shared.setdefault("name", source.points)
-    return PointObservation(
-        table, interpolation=source.interpolation, superob=source.superob, thin=source.thin, **shared
     )
 
 

@@ -115,7 +115,8 @@ class GridSource(SourceSection):
 class PointSource(SourceSection):
     """A table of reports; `columns`, `constants`, `missing` and `time_format` say how to read it.
 
-    `errors` has one error per variable where they differ, `units` may have one unit per variable.
+    `errors` has one error per variable where they differ, `units` may have one unit per variable. Reports of
+    aircraft are used within `level_tolerance` (a fraction of the pressure) of a level of the prior.
     """
 
     points: str
@@ -128,6 +129,7 @@ class PointSource(SourceSection):
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     superob: bool = False
     thin: Literal["cell"] | Positive | None = None
+    level_tolerance: Fraction = 0.02
 
 
 class QualitySection(Section):

@@ -97,7 +97,7 @@ def read_bufr(paths: Paths, variables: Sequence[str] | None = None) -> pd.DataFr
     asked = _asked(variables)
     reader = _Reader(asked)
     for path in files:
-        for message in read_messages(path, reader.keys, reader.dropped):
+        for message in read_messages(path, reader.keys, reader.dropped, attributes=reader.bare):
             reader.add(message)
     table = reader.table()
     told = ", ".join(f"{n} {reason}" for reason, n in reader.dropped.items()) or "no message"
@@ -249,10 +249,10 @@ def report_times(parts: Sequence[Floats]) -> np.ndarray:
     years = np.where((years >= 0) & (years < 100), np.where(years < 70, 2000, 1900) + years, years)
     whole = np.isfinite(years + months + days + hours) & (years >= 1678) & (years < 2262)
     whole &= (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31) & (hours >= 0) & (hours <= 24)
-    years, months, days, hours = (np.where(whole, p, 1).astype(np.int64) for p in (years, months, days, hours))
-    month = (years - 1970).astype("M8[Y]").astype("M8[M]") + (months - 1)
-    day = month.astype("M8[D]") + (days - 1)
-    since = hours * 3600 + minutes.astype(np.int64) * 60 + seconds.astype(np.int64)
+    y, m, d, h = (np.where(whole, p, 1).astype(np.int64) for p in (years, months, days, hours))
+    month = (y - 1970).astype("M8[Y]").astype("M8[M]") + (m - 1)
+    day = month.astype("M8[D]") + (d - 1)
+    since = h * 3600 + minutes.astype(np.int64) * 60 + seconds.astype(np.int64)
     whole &= day.astype("M8[M]") == month
     return np.where(whole, day.astype("M8[ns]") + since * np.timedelta64(1, "s"), np.datetime64("NaT", "ns"))
 

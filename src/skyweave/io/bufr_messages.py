@@ -142,7 +142,12 @@ class Message:
 
 
 def read_messages(
-    path: str, wanted: Sequence[str], dropped: Counter[str], *, single: bool = False
+    path: str,
+    wanted: Sequence[str],
+    dropped: Counter[str],
+    *,
+    single: bool = False,
+    attributes: bool = False,
 ) -> Iterator[Message]:
     """Messages that have any of the wanted keys, in order; each is valid until the next.
 
@@ -151,6 +156,7 @@ def read_messages(
         wanted: keys, without ranks; a message whose descriptors cannot give any is not unpacked.
         dropped: counts of what is passed over, added to.
         single: compressed reports one by one as well.
+        attributes: whether units can be asked for, which takes longer.
 
     Raises:
         SkyweaveError: the extra is not installed, or the file ends within a message or is damaged between them.
@@ -172,7 +178,7 @@ def read_messages(
                 end = start + size
                 count = int(eccodes.codes_get(handle, "numberOfSubsets"))
                 template = tuple(int(d) for d in eccodes.codes_get_array(handle, "unexpandedDescriptors"))
-                if template in useless or not _unpacked(eccodes, handle, count, dropped):
+                if template in useless or not _unpacked(eccodes, handle, count, dropped, attributes):
                     continue
                 if template not in lacking:
                     descriptors = eccodes.codes_get_array(handle, "expandedDescriptors")
@@ -190,10 +196,10 @@ def read_messages(
         check_between(path, raw, end, raw.tell())
 
 
-def _unpacked(eccodes: Any, handle: int, count: int, dropped: Counter[str]) -> bool:
+def _unpacked(eccodes: Any, handle: int, count: int, dropped: Counter[str], attributes: bool) -> bool:
     try:
-        # Attributes such as percentConfidence are not read, and take most of the time.
-        eccodes.codes_set(handle, "skipExtraKeyAttributes", 1)
+        # Attributes such as percentConfidence take most of the time.
+        eccodes.codes_set(handle, "skipExtraKeyAttributes", 0 if attributes else 1)
         eccodes.codes_set(handle, "unpack", 1)
     except eccodes.CodesInternalError:
         dropped[UNREADABLE] += count
@@ -216,7 +222,6 @@ def _reports(eccodes: Any, handle: int, count: int, single: bool) -> Iterator[Me
         eccodes.codes_set(handle, "doExtractSubsets", 1)
         one = eccodes.codes_new_from_message(eccodes.codes_get_message(handle))
         try:
-            eccodes.codes_set(one, "skipExtraKeyAttributes", 1)
             eccodes.codes_set(one, "unpack", 1)
             yield Message(eccodes, one, category, 1)
         finally:

@@ -1,7 +1,8 @@
-"""BUFR soundings (TEMP, PILOT, high-resolution ascents) as the table of levels that `skyweave.io.igra.read_igra` gives."""
+"""BUFR soundings (TEMP, PILOT, high resolution) as the table of levels that `skyweave.io.igra.read_igra` gives."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -48,13 +49,13 @@ def read_soundings(
     Raises:
         SkyweaveError: as these two; some files of either format.
     """
-    several = [paths] if isinstance(paths, str) or not hasattr(paths, "__iter__") else list(paths)
-    kinds = [is_bufr(str(path)) for path in several]
+    several = [str(paths)] if isinstance(paths, (str, os.PathLike)) else [str(path) for path in paths]
+    kinds = [is_bufr(path) for path in several]
     if any(kinds) and not all(kinds):
         raise SkyweaveError(f"{several[kinds.index(True)]}: is BUFR, others are not; give them as two sources")
     if any(kinds):
-        return read_bufr_soundings(paths, period=period)
-    return read_igra(paths, stations=stations, period=period)
+        return read_bufr_soundings(several, period=period)
+    return read_igra(several, stations=stations, period=period)
 
 
 def read_bufr_soundings(paths: Paths, *, period: tuple[Any, Any] | None = None) -> pd.DataFrame:

@@ -46,7 +46,8 @@ def library(module: str, extra: str, path: str) -> ModuleType:
 @functools.cache
 def _silence() -> None:
     eccodes = importlib.import_module("eccodes")
-    eccodes.codes_context_set_logging(open(os.devnull, "w"))
+    # Open for as long as the process lives: ecCodes keeps the file.
+    eccodes.codes_context_set_logging(open(os.devnull, "w"))  # noqa: SIM115
 
 
 @contextmanager

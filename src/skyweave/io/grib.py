@@ -11,7 +11,7 @@ import xarray as xr
 from skyweave.errors import SkyweaveError
 from skyweave.io.axes import find_time
 from skyweave.io.ecmwf import library, told_of
-from skyweave.io.grib_messages import Cube, Fields, cubes, scan
+from skyweave.io.grib_messages import Cube, Fields, cubes, join_grids, scan
 
 __all__ = ["is_grib", "open_grib"]
 
@@ -47,6 +47,7 @@ def open_grib(path: str, *, cells: bool = False) -> xr.Dataset:
     if not Path(path).is_file():
         raise SkyweaveError(f"{path}: GRIB is read from local files; download it, or give simplecache::{path}")
     headers = scan(path)
+    join_grids(path, headers)
     found = cubes(path, headers)
     _check_grids(path, headers, found, cells)
     with told_of(path):
@@ -84,8 +85,8 @@ def _check_grids(path: str, headers: dict[Any, dict[str, Any]], found: list[Cube
     if len(grids) > 1:
         told = "; ".join(f"{kind}: {', '.join(names[:6])}" for (kind, _), names in grids.items())
         raise SkyweaveError(
-            f"{path}: holds fields on {len(grids)} grids ({told}); split it with `grib_copy IN OUT_[gridType]_[Ni].grib`"
-            " or by name with `grib_copy -w shortName=t IN OUT`"
+            f"{path}: holds fields on {len(grids)} grids ({told}); split it with "
+            "`grib_copy IN OUT_[gridType]_[Ni].grib`, or by name with `grib_copy -w shortName=t IN OUT`"
         )
 
 
@@ -117,7 +118,8 @@ def _variable(path: str, cube: Cube) -> xr.Dataset:
         own["forecast_reference_time"] = "{:08d}T{:04d}".format(*runs[0])
     attrs = ds[cube.name].attrs
     # What cfgrib cannot name in CF is told by its absence, not by the word unknown.
-    attrs = {k: v for k, v in attrs.items() if v not in ("unknown", "undef")}
+    attrs = {k: v for k, v in attrs.items() if not (isinstance(v, str) and v in ("unknown", "undef"))}
+    attrs.pop("GRIB_pl", None)
     if attrs.get("units") in PURE_NUMBERS:
         attrs["units"] = "1"
     ds[cube.name].attrs = attrs | own

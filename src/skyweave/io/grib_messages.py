@@ -13,13 +13,19 @@ import numpy as np
 from skyweave.errors import SkyweaveError
 from skyweave.io.ecmwf import check_between, library, told_of
 
-__all__ = ["Cube", "Fields", "cubes", "scan"]
+__all__ = ["Cube", "Fields", "cubes", "join_grids", "scan"]
 
 KEYS = (
     "paramId", "shortName", "cfVarName", "typeOfLevel", "stepType", "gridType", "md5GridSection", "dataType",
     "number", "dataDate", "dataTime", "validityDate", "validityTime", "numberOfPoints",
 )  # fmt: skip
 TYPED = {"level": float, "endStep": int, "startStep": int, "stepUnits": int, "offset": int, "totalLength": int}
+
+SHAPE = ("Nx", "Ny", "N", "iScansNegatively", "jScansPositively", "jPointsAreConsecutive")
+CORNERS = (
+    "latitudeOfFirstGridPointInDegrees", "latitudeOfLastGridPointInDegrees",
+    "longitudeOfFirstGridPointInDegrees", "longitudeOfLastGridPointInDegrees",
+)  # fmt: skip
 
 # Statistics over the members are other quantities than the members: they never join them in one variable.
 STATISTICS = ("em", "es", "ep", "taem", "taes")
@@ -102,6 +108,25 @@ def scan(path: str) -> dict[Any, dict[str, Any]]:
     return headers
 
 
+def join_grids(path: str, headers: dict[Any, dict[str, Any]]) -> None:
+    """Give grids that editions 1 and 2 describe in other bytes one mark, ``md5GridSection``."""
+    firsts: dict[str, Any] = {}
+    for place, h in headers.items():
+        firsts.setdefault(h["md5GridSection"], place)
+    if len(firsts) == 1:
+        return
+    fields, marks = Fields(path, headers), {}
+    alike: dict[tuple[Any, ...], str] = {}
+    for mark, place in firsts.items():
+        message = fields[place]
+        corners = tuple(round(_get(message, key, float) or 0.0, 3) % 360 for key in CORNERS)
+        shape = tuple(_get(message, key) for key in ("gridType", *SHAPE))
+        regular = headers[place]["gridType"].startswith("regular")
+        marks[mark] = alike.setdefault((*shape, *corners) if regular else (mark,), mark)
+    for h in headers.values():
+        h["md5GridSection"] = marks[h["md5GridSection"]]
+
+
 def _get(message: Any, key: str, kind: type | None = None) -> Any:
     try:
         return message.message_get(key, kind, default=None)
@@ -122,6 +147,8 @@ def _checked(path: str, found: dict[str, Any], count: int) -> dict[str, Any]:
                 f"{what}: its date is {date} {time} (year month day, hour minute), which is none; set it with "
                 "`grib_set -s dataDate=YYYYMMDD IN OUT`"
             ) from None
+    # Edition 1 says that a field is of member 0 where edition 2 says nothing.
+    found["number"] = found["number"] or 0
     return found
 
 
@@ -204,8 +231,8 @@ def _once(path: str, name: str, fields: Fields) -> Cube:
         first = kept.setdefault(_position(h, dims), place)
         if first == place:
             continue
-        same = [np.asarray(fields[p]["values"]) for p in (first, place)]
-        if same[0].shape != same[1].shape or not np.array_equal(*same):
+        one, other = (np.asarray(fields[p]["values"]) for p in (first, place))
+        if one.shape != other.shape or not np.array_equal(one, other):
             raise SkyweaveError(
                 f"{path}: variable {name!r} comes twice for level {h['level']}, member {h['number']}, "
                 f"{h['validityDate']} {h['validityTime']:04d}, with other values, and nothing tells which is meant; "

@@ -15,7 +15,7 @@ MEMBER_NAMES = (
 
 
 def find_members(field: xr.DataArray | xr.Dataset) -> str | None:
-    """Name of the dimension of the members: by its standard name ``realization``, then by name; ``None`` without one."""
+    """Name of the dimension of the members, by its standard name ``realization``, then by name, or None."""
     for dim in field.dims:
         if dim in field.coords and field[dim].attrs.get("standard_name") == "realization":
             return str(dim)

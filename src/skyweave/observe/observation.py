@@ -176,6 +176,7 @@ class PointObservation:
         bias: ``"estimate"``: estimate a constant bias of each variable from innovations, and remove it where it is
             significant.
         bias_predictors: let it vary linearly with these as well: ``"latitude"``, or columns of numbers (a scan angle).
+        notes: what was assumed in reading the table, for the report.
 
     Raises:
         SkyweaveError: for missing columns, no error at all, or incompatible settings.
@@ -197,6 +198,7 @@ class PointObservation:
     variable: str | None = None
     bias: str | None = None
     bias_predictors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bias_predictors", tuple(self.bias_predictors))

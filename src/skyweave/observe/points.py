@@ -20,7 +20,7 @@ from skyweave.observe.match import (
     thin_by_distance,
 )
 from skyweave.observe.observation import PointObservation
-from skyweave.observe.report import SourceReport, Tally
+from skyweave.observe.report import BETWEEN_LEVELS, SourceReport, Tally
 from skyweave.observe.rows import (
     Frame,
     Rows,
@@ -82,6 +82,8 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         scaled[c] = only_representativeness(models[c], rep[c])
     variance = measured + sigma_rep**2
     match = state.times.matched(when, source.time_window, source.time, what)
+    if "reason" in table:
+        tally.drop((table["reason"] == BETWEEN_LEVELS).to_numpy(), BETWEEN_LEVELS)
     unknown = tally.drop(channel < 0, "unknown variable")
     tally.drop(~np.isfinite(raw) | np.isnan(lat) | np.isnan(lon) | np.isnan(when), "NaN")
     tally.drop(~match.inside, "outside time window")
@@ -148,7 +150,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         position, cell = weights @ position, new_cell
         position /= np.linalg.norm(position, axis=1, keepdims=True)
     R = covariance_of(spread, of, first, last, position, models)
-    notes = (*_unknown(label[unknown], state.spec.names), *bad_errors(own[without]), *sorted(assumed))
+    notes = (*source.notes, *_unknown(label[unknown], state.spec.names), *bad_errors(own[without]), *sorted(assumed))
     report = SourceReport(
         name, "points", source.interpolation + (" superobbed" if source.superob else ""), source.weight,
         len(table), int(tally.alive.sum()), len(y), tally.dropped, error_span(R, of, state), notes,
