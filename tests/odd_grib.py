@@ -225,7 +225,7 @@ def _(folder):
     return read_bufr(bufr(folder, SURFACE, DATE | WHERE | {"airTemperature": 281.0}, category=2))
 
 
-@odd("table", "BUFR: a sounding's geopotential, displacement and levels", {"height": [100.0, 1500.0], "away": [0.0, 0.5]})
+@odd("table", "BUFR: a sounding's geopotential and displacement", {"height": [100.0, 1500.0], "away": [0.0, 0.5]})
 def _(folder):
     levels = [106000, 31001, 7004, 10003, 5015, 6015, 12101, 12103]
     values = DATE | WHERE | {

@@ -50,7 +50,8 @@ def test_an_ascent_is_where_it_says_it_is(tmp_path):
 
 def test_soundings_of_either_format_are_told_by_content(tmp_path):
     table = read_soundings(str(ascent(tmp_path)))
-    assert table["level_kind"].tolist() == [1, 0, 0] and table["level_type"].tolist() == [2, 2, 1]
+    assert table["level_kind"].tolist() == [1, 0, 0]
+    assert table["level_type"].tolist() == [2, 2, 1]
     other = tmp_path / "igra.txt"
     other.write_text("#")
     with pytest.raises(SkyweaveError, match="is BUFR, others are not"):
@@ -60,7 +61,8 @@ def test_soundings_of_either_format_are_told_by_content(tmp_path):
 def test_a_flight_level_is_the_pressure_whose_standard_height_it_is():
     heights = np.linspace(-100, 40000, 200)
     np.testing.assert_allclose(standard_height(standard_pressure(heights)), heights, atol=1e-6)
-    assert standard_pressure(0.0) == pytest.approx(1013.25) and np.isnan(standard_pressure(np.nan))
+    assert standard_pressure(0.0) == pytest.approx(1013.25)
+    assert np.isnan(standard_pressure(np.nan))
 
 
 def test_reports_near_a_level_are_taken_at_it_and_the_others_are_dropped_as_between():

@@ -25,9 +25,9 @@ class Flags:
     grid
         Gridded source PATH:VARIABLE[=ERROR], as in obs.nc:t2m=0.5; may be given again.
     points
-        Table of points PATH[=ERROR], as in stations.csv; may be given again.
+        Table of points PATH[=ERROR], as in stations.csv, or BUFR; may be given again.
     soundings
-        IGRA radiosonde files PATH, or a folder of them; may be given again.
+        Radiosondes, IGRA or BUFR: files PATH, or a folder of IGRA files; may be given again.
     like
         File whose grid, and times if it has them, the fields take; the first gridded source by default.
     out

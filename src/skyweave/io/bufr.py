@@ -105,7 +105,9 @@ def read_bufr(paths: Paths, variables: Sequence[str] | None = None) -> pd.DataFr
         raise SkyweaveError(f"{where}: holds soundings; give it with `--soundings {where}`, not --points")
     if table.empty:
         wanted = ", ".join(name for name, _, _ in asked)
-        raise SkyweaveError(f"{where}: no value of {wanted} ({told}); other keys of its messages may be asked for by name")
+        raise SkyweaveError(
+            f"{where}: no value of {wanted} ({told}); in Python read_bufr(FILE, [KEY]) takes other keys of ecCodes"
+        )
     table.attrs = {"dropped": dict(reader.dropped), "notes": reader.notes(), "source": where}
     return table
 
@@ -272,7 +274,7 @@ def _precipitation(message: Message, key: str, hours: int) -> Floats | None:
     if message.numbers(AMOUNT) is None:
         return found
     period, rank = "", 0
-    for name in message.keys():
+    for name in message.names():
         bare = name.rpartition("#")[2]
         if bare == "timePeriod":
             period = name

@@ -71,7 +71,7 @@ class Message:
     lacking: set[str] = field(default_factory=set, repr=False)
 
     def numbers(self, key: str) -> Floats | None:
-        """The first value of a key in every report, NaN where missing; shape ``(subsets,)``; ``None`` without the key."""
+        """The first value of a key in every report, NaN where missing, ``(subsets,)``; ``None`` without the key."""
         if not self.has(key):
             return None
         name = f"#1#{key}"
@@ -105,7 +105,7 @@ class Message:
         found = ["" if not t.isprintable() or set(t) <= {"\xff"} else t for t in found]
         return found * self.subsets if len(found) == 1 else found
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names of its values in order, with their rank: ``#2#airTemperature``."""
         eccodes = self.eccodes
         iterator = eccodes.codes_bufr_keys_iterator_new(self.handle)
