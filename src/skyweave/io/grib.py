@@ -22,6 +22,8 @@ PURE_NUMBERS = ("Numeric", "numeric", "Dimensionless", "dimensionless", "Proport
 
 def is_grib(head: bytes) -> bool:
     """Whether the first bytes of a file are those of GRIB 1 or 2, perhaps behind a bulletin's heading."""
+    if head.startswith(b"GRIB"):
+        return True
     at = head.find(b"GRIB")
     return at >= 0 and len(head) > at + 7 and head[at + 7] in (1, 2)
 

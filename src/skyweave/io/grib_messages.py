@@ -50,6 +50,30 @@ DISTINCT = {
 MOST_POINTS = 2 * 10**8
 
 
+class Field(Mapping):
+    """One message, whose errors, of decoding too, are ours."""
+
+    def __init__(self, path: str, message: Any) -> None:
+        self.path, self.message = path, message
+
+    def __getitem__(self, key: str) -> Any:
+        with told_of(self.path):
+            found = self.message_get(key, default=None) if ":" not in key else self.message[key]
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def message_get(self, key: str, kind: type | None = None, default: Any = None) -> Any:
+        """A value of a stated type, or the default."""
+        return self.message.message_get(key, kind, default=default)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.message)
+
+    def __len__(self) -> int:
+        return len(self.message)
+
+
 class Fields(Mapping):
     """Messages by their place in the file, as cfgrib takes them: headers as they were scanned, values from the file."""
 
@@ -58,7 +82,8 @@ class Fields(Mapping):
 
     def __getitem__(self, place: Any) -> Any:
         with told_of(self.path):
-            return library("cfgrib.messages", "grib", self.path).FileStream(self.path, errors="raise")[place]
+            stream = library("cfgrib.messages", "grib", self.path).FileStream(self.path, errors="raise")
+            return Field(self.path, stream[place])
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.headers)
