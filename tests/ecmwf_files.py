@@ -58,7 +58,11 @@ def bufr(
 ) -> Path:
     """A file of one BUFR message of edition 4."""
     handle = eccodes.codes_bufr_new_from_samples("BUFR4")
-    for key, value in (("dataCategory", category), ("masterTablesVersionNumber", 28), ("compressedData", compressed)):
+    for key, value in (
+        ("dataCategory", category),
+        ("masterTablesVersionNumber", 28),
+        ("compressedData", compressed),
+    ):
         eccodes.codes_set(handle, key, value)
     eccodes.codes_set(handle, "numberOfSubsets", subsets)
     if replication is not None:
@@ -87,4 +91,6 @@ def unrotated(lat: float, lon: float, south_lat: float, south_lon: float) -> tup
     la, lo, turn = np.deg2rad([lat, lon, 90 + south_lat])
     x, y, z = np.cos(la) * np.cos(lo), np.cos(la) * np.sin(lo), np.sin(la)
     x, z = np.cos(turn) * x - np.sin(turn) * z, np.sin(turn) * x + np.cos(turn) * z
-    return float(np.rad2deg(np.arcsin(z))), float((np.rad2deg(np.arctan2(y, x)) + south_lon + 180) % 360 - 180)
+    return float(np.rad2deg(np.arcsin(z))), float(
+        (np.rad2deg(np.arctan2(y, x)) + south_lon + 180) % 360 - 180
+    )

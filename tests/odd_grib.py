@@ -22,7 +22,11 @@ def first(path, name):
     return open_fields(path, name)[name].values.ravel()[:1].astype(float).tolist()
 
 
-@odd("file", "GRIB: a forecast is placed at its valid time, not at that of its run", ["2020-01-02T06", "2020-01-02T12"])
+@odd(
+    "file",
+    "GRIB: a forecast is placed at its valid time, not at that of its run",
+    ["2020-01-02T06", "2020-01-02T12"],
+)
 def _(folder):
     path = grib(folder, *[message(280 + s, **T, step=s) for s in (30, 36)])
     return np.datetime_as_string(open_fields(path)["valid_time"].values, "h").tolist()
@@ -62,7 +66,10 @@ def _(folder):
     }
     field = open_fields(grib(folder, message(RAMP, **T, **turned)))["t"]
     # The values run from 30 E to 0 E, so that the last of the first row lies at 0 E.
-    return {"west": float(field.sel(longitude=0, latitude=20).values.item()), "lon": field.longitude.values.tolist()}
+    return {
+        "west": float(field.sel(longitude=0, latitude=20).values.item()),
+        "lon": field.longitude.values.tolist(),
+    }
 
 
 @odd("file", "GRIB: scanned from south to north", [0.0, 8.0])
@@ -119,7 +126,11 @@ def _(folder):
     return open_fields(path)
 
 
-@odd("file", "GRIB: a message whose first bytes are damaged is not passed over", Refused("belong to no message"))
+@odd(
+    "file",
+    "GRIB: a message whose first bytes are damaged is not passed over",
+    Refused("belong to no message"),
+)
 def _(folder):
     broken = b"XXXX" + message(2, **T, dataTime=600)[4:]
     return open_fields(grib(folder, message(1, **T), broken, message(3, **T, dataTime=1200)))
@@ -156,7 +167,11 @@ def _(folder):
     return open_fields(grib(folder, message(1, **T), message(2, sample="regular_gg_pl_grib2")))
 
 
-@odd("file", "GRIB: a rotated grid gives its cells as reports, where they are on Earth", unrotated(60, 0, -40, 10))
+@odd(
+    "file",
+    "GRIB: a rotated grid gives its cells as reports, where they are on Earth",
+    unrotated(60, 0, -40, 10),
+)
 def _(folder):
     pole = {"latitudeOfSouthernPoleInDegrees": -40.0, "longitudeOfSouthernPoleInDegrees": 10.0}
     table = cells_as_points(grib(folder, message(1, sample="rotated_ll_sfc_grib2", shortName="t", **pole)))
@@ -168,7 +183,8 @@ def _(folder):
     from skyweave.io.members import ensemble_mean
 
     members = [
-        message(v, productDefinitionTemplateNumber=1, **T, perturbationNumber=k) for k, v in ((1, 1.0), (2, 3.0))
+        message(v, productDefinitionTemplateNumber=1, **T, perturbationNumber=k)
+        for k, v in ((1, 1.0), (2, 3.0))
     ]
     mean, error = ensemble_mean(open_fields(grib(folder, *members))["t"])
     return [float(mean.values.flat[0]), float(error.values.flat[0])]
@@ -177,7 +193,11 @@ def _(folder):
 SURFACE = [*PLACE, 12101, 11001, 11002]
 
 
-@odd("table", "BUFR: a wind from the east at 2 m/s, and a temperature that is missing", {"u10": -2.0, "v10": 0.0})
+@odd(
+    "table",
+    "BUFR: a wind from the east at 2 m/s, and a temperature that is missing",
+    {"u10": -2.0, "v10": 0.0},
+)
 def _(folder):
     values = DATE | WHERE | {"blockNumber": 1, "stationNumber": 2, "windDirection": 90, "windSpeed": 2.0}
     table = read_bufr(bufr(folder, SURFACE, values))
@@ -187,7 +207,11 @@ def _(folder):
 
 @odd("table", "BUFR: compressed subsets, one of them without a place", [281.0, 283.0])
 def _(folder):
-    values = DATE | {"latitude": [10.0, -1e100, 12.0], "longitude": 20.0, "airTemperature": [281.0, 282.0, 283.0]}
+    values = DATE | {
+        "latitude": [10.0, -1e100, 12.0],
+        "longitude": 20.0,
+        "airTemperature": [281.0, 282.0, 283.0],
+    }
     table = read_bufr(bufr(folder, SURFACE, values, subsets=3, compressed=1), ["t2m"])
     assert table.attrs["dropped"] == {"report without a position": 1}
     return table["value"].tolist()
@@ -225,7 +249,11 @@ def _(folder):
     return read_bufr(bufr(folder, SURFACE, DATE | WHERE | {"airTemperature": 281.0}, category=2))
 
 
-@odd("table", "BUFR: a sounding's geopotential and displacement", {"height": [100.0, 1500.0], "away": [0.0, 0.5]})
+@odd(
+    "table",
+    "BUFR: a sounding's geopotential and displacement",
+    {"height": [100.0, 1500.0], "away": [0.0, 0.5]},
+)
 def _(folder):
     levels = [106000, 31001, 7004, 10003, 5015, 6015, 12101, 12103]
     values = DATE | WHERE | {

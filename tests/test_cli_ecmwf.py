@@ -29,7 +29,11 @@ def ensemble(tmp_path):
 @pytest.fixture
 def like(tmp_path):
     """Nine by nine degrees around 10 N, 20 E at noon."""
-    axes = {"time": [np.datetime64("2020-01-01T12", "ns")], "lat": np.arange(14.0, 5, -1), "lon": np.arange(16.0, 25)}
+    axes = {
+        "time": [np.datetime64("2020-01-01T12", "ns")],
+        "lat": np.arange(14.0, 5, -1),
+        "lon": np.arange(16.0, 25),
+    }
     ds = xr.Dataset({"t2m": (tuple(axes), np.full((1, 9, 9), 280.0, np.float32), {"units": "K"})}, axes)
     ds.to_netcdf(tmp_path / "like.nc")
     return str(tmp_path / "like.nc")
@@ -74,7 +78,13 @@ def test_check_tells_what_became_of_reports_in_bufr(tmp_path, like, capsys):
 
 
 def test_cells_of_a_reduced_grid_are_reports(tmp_path, like, capsys):
-    keys = {"shortName": "2t", "typeOfLevel": "heightAboveGround", "level": 2, "dataDate": 20200101, "dataTime": 1200}
+    keys = {
+        "shortName": "2t",
+        "typeOfLevel": "heightAboveGround",
+        "level": 2,
+        "dataDate": 20200101,
+        "dataTime": 1200,
+    }
     path = grib(tmp_path, message(281.0, sample="reduced_gg_sfc_grib2", **keys))
     assert main(["check", "--prior", "era5", "--points", f"{path}=1.0", "--like", like]) == 0
     told = capsys.readouterr().out

@@ -26,7 +26,9 @@ HOURS = range(0, 24, 3)
 def record(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.normal(280, 10, (len(HOURS), 12))
-    return grib(tmp_path, *[message(v, **T, dataTime=100 * h) for v, h in zip(values, HOURS, strict=True)]), values
+    return grib(
+        tmp_path, *[message(v, **T, dataTime=100 * h) for v, h in zip(values, HOURS, strict=True)]
+    ), values
 
 
 def test_a_record_is_read_lazily_in_threads_and_leaves_nothing_behind(record):
@@ -46,7 +48,9 @@ def test_a_record_is_read_lazily_in_threads_and_leaves_nothing_behind(record):
 
 
 def test_a_period_and_a_region_cut_it(record):
-    cut = open_fields(record[0], "t", region={"lat": (5, 25), "lon": (0, 10)}, time=("2020-01-01T03", "2020-01-01T09"))
+    cut = open_fields(
+        record[0], "t", region={"lat": (5, 25), "lon": (0, 10)}, time=("2020-01-01T03", "2020-01-01T09")
+    )
     assert dict(cut["t"].sizes) == {"valid_time": 3, "latitude": 2, "longitude": 2}
 
 
@@ -75,7 +79,9 @@ def test_variables_of_other_times_share_one_axis_and_are_missing_where_they_are_
 
 
 def test_variables_of_other_levels_have_axes_of_their_own(tmp_path):
-    path = grib(tmp_path, message(1, **T), message(2, **T | {"level": 850}), message(3, shortName="q", **LEVEL))
+    path = grib(
+        tmp_path, message(1, **T), message(2, **T | {"level": 850}), message(3, shortName="q", **LEVEL)
+    )
     assert open_fields(path, ["t@850", "q@500"])["t@850"].values.flat[0] == 2
     with pytest.raises(SkyweaveError, match="no level 850"):
         open_fields(path, "q@850")
@@ -126,7 +132,9 @@ def test_a_regular_grid_is_not_taken_as_points(record):
         cells_as_points(record[0])
 
 
-@pytest.mark.parametrize("sample", ["rotated_ll_sfc_grib2", "lambert_bf_grib2", "polar_stereographic_sfc_grib2"])
+@pytest.mark.parametrize(
+    "sample", ["rotated_ll_sfc_grib2", "lambert_bf_grib2", "polar_stereographic_sfc_grib2"]
+)
 def test_other_grids_are_refused_by_name(tmp_path, sample):
     path = grib(tmp_path, message(1, sample=sample))
     with pytest.raises(SkyweaveError, match=sample.split("_sfc")[0].split("_grib2")[0]):

@@ -67,11 +67,14 @@ def test_what_is_no_grid_or_has_no_date_is_refused(file, word):
 def test_fields_of_one_name_have_names_of_their_own():
     names = set(open_fields(SAMPLES / "optical-cams.grib").data_vars)
     assert names == {f"aod_{kind}_{nm}nm" for kind in ("aer_total", "aer_sm") for nm in (550, 800)}
-    assert set(open_fields(SAMPLES / "chem-cams.grib").data_vars) == {f"mass_mixrat_{c}" for c in ("CO", "HCHO", "O3")}
+    assert set(open_fields(SAMPLES / "chem-cams.grib").data_vars) == {
+        f"mass_mixrat_{c}" for c in ("CO", "HCHO", "O3")
+    }
 
 
 @pytest.mark.parametrize(
-    ("file", "cells"), [("O32_global.grib2", 5248), ("healpix_H8.grib2", 3072), ("rotated_N32_subarea.grib", 225)]
+    ("file", "cells"),
+    [("O32_global.grib2", 5248), ("healpix_H8.grib2", 3072), ("rotated_N32_subarea.grib", 225)],
 )
 def test_cells_of_other_grids_are_reports(file, cells):
     assert len(cells_as_points(SAMPLES / file)) == cells

@@ -142,7 +142,8 @@ class _Reader:
         self.sums = [key for _, own, key in asked if own is not None and AMOUNT in own.keys]
         winds = DIRECTION if any(own is not None and SPEED[1] in own.keys for _, own, _ in asked) else ()
         self.columns: dict[str, list[Floats]] = {
-            k: [] for k in dict.fromkeys((*DATES, *PLACES, *ALTITUDES, *winds, *self.keys, *self.sums, CATEGORY))
+            k: []
+            for k in dict.fromkeys((*DATES, *PLACES, *ALTITUDES, *winds, *self.keys, *self.sums, CATEGORY))
         }
         self.stations: list[str] = []
         self.units: dict[str, str] = {}
@@ -283,7 +284,9 @@ def _precipitation(message: Message, key: str, hours: int) -> Floats | None:
             span = message.levels(period) if period else np.zeros(0)
             amount = message.levels(f"#{rank}#{AMOUNT}")
             # Periods before the report are negative, in hours for amounts.
-            told = np.where(np.abs(span) == hours, amount, np.nan) if len(span) and len(amount) else np.zeros(0)
+            told = (
+                np.where(np.abs(span) == hours, amount, np.nan) if len(span) and len(amount) else np.zeros(0)
+            )
             if np.isfinite(told).any():
                 told = np.broadcast_to(told, message.subsets)
                 found = told if found is None else np.where(np.isnan(found), told, found)
@@ -296,7 +299,8 @@ def station_names(message: Message) -> list[str]:
     found = [""] * message.subsets
     if block is not None and number is not None:
         found = [
-            f"{int(b):02d}{int(n):03d}" if np.isfinite(b + n) else "" for b, n in zip(block, number, strict=True)
+            f"{int(b):02d}{int(n):03d}" if np.isfinite(b + n) else ""
+            for b, n in zip(block, number, strict=True)
         ]
     for key in IDENTIFIERS:
         if not all(found) and message.has(key):
@@ -304,5 +308,7 @@ def station_names(message: Message) -> list[str]:
     for key in BUOYS:
         numbers = None if all(found) else message.numbers(key)
         if numbers is not None:
-            found = [own or (f"{n:.0f}" if np.isfinite(n) else "") for own, n in zip(found, numbers, strict=True)]
+            found = [
+                own or (f"{n:.0f}" if np.isfinite(n) else "") for own, n in zip(found, numbers, strict=True)
+            ]
     return found

@@ -79,7 +79,9 @@ class Message:
             one = self.eccodes.codes_get_double(self.handle, name)
             return np.full(1, np.nan if one in (MISSING_REAL, MISSING_INTEGER) else one)
         found = self._array(name)
-        return found if len(found) == self.subsets else np.full(self.subsets, found[0] if len(found) else np.nan)
+        return (
+            found if len(found) == self.subsets else np.full(self.subsets, found[0] if len(found) else np.nan)
+        )
 
     def has(self, key: str) -> bool:
         """Whether the message has a key, with a value or without."""
@@ -189,7 +191,11 @@ def read_messages(
                     if not varies:
                         lacking[template] = set()
                 for message in _reports(eccodes, handle, count, single):
-                    yield replace(message, fixed=True, lacking=lacking[template]) if template in lacking else message
+                    yield (
+                        replace(message, fixed=True, lacking=lacking[template])
+                        if template in lacking
+                        else message
+                    )
             finally:
                 eccodes.codes_release(handle)
         raw.seek(0, 2)

@@ -12,6 +12,7 @@ import pandas as pd
 from skyweave.errors import SkyweaveError
 from skyweave.io.bufr import DATES, SOUNDING, report_times, station_names
 from skyweave.io.bufr_messages import Floats, Message, Paths, bufr_files, is_bufr, read_messages
+from skyweave.io.formats import expand
 from skyweave.io.igra import UNITS, read_igra, without_duplicates
 from skyweave.thermodynamics import (
     GRAVITY,
@@ -31,7 +32,10 @@ LEVELS = (
 WANTED = ("airTemperature", "windSpeed")
 
 # Bits of the flag tables 0 08 001 and 0 08 042: surface, standard level, tropopause.
-FLAGS = {"verticalSoundingSignificance": (64, 32, 16), "extendedVerticalSoundingSignificance": (2**17, 2**16, 2**15)}
+FLAGS = {
+    "verticalSoundingSignificance": (64, 32, 16),
+    "extendedVerticalSoundingSignificance": (2**17, 2**16, 2**15),
+}
 LAUNCH = 18
 """timeSignificance (0 08 021) of the launch."""
 
@@ -49,10 +53,14 @@ def read_soundings(
     Raises:
         SkyweaveError: as these two; some files of either format.
     """
-    several = [str(paths)] if isinstance(paths, (str, os.PathLike)) else [str(path) for path in paths]
+    given = [str(paths)] if isinstance(paths, (str, os.PathLike)) else [str(path) for path in paths]
+    # A pattern is resolved, so that the files it means can be told by content; folders are left to IGRA's reader.
+    several = [path for entry in given for path in (expand(entry) if set(entry) & set("*?[") else [entry])]
     kinds = [is_bufr(path) for path in several]
     if any(kinds) and not all(kinds):
-        raise SkyweaveError(f"{several[kinds.index(True)]}: is BUFR, others are not; give them as two sources")
+        raise SkyweaveError(
+            f"{several[kinds.index(True)]}: is BUFR, others are not; give them as two sources"
+        )
     if any(kinds):
         return read_bufr_soundings(several, period=period)
     return read_igra(several, stations=stations, period=period)
@@ -171,7 +179,9 @@ def _columns(message: Message, counts: Counter[str]) -> pd.DataFrame | None:
             "temperature_flag": "",
         }
     )
-    some = table[["height", "temperature", "u"]].notna().any(axis=1) & table[["pressure", "height"]].notna().any(axis=1)
+    some = table[["height", "temperature", "u"]].notna().any(axis=1) & table[
+        ["pressure", "height"]
+    ].notna().any(axis=1)
     counts["levels without a value"] += int((~some).sum())
     return table[some]
 

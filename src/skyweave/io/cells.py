@@ -40,9 +40,7 @@ def is_cells(path: str | os.PathLike[str]) -> bool:
     return is_grib(head) or head.startswith(HDF5) or head[:4] in (b"CDF\x01", b"CDF\x02")
 
 
-def cells_as_points(
-    path: str | os.PathLike[str], variables: Sequence[str] | None = None
-) -> pd.DataFrame:
+def cells_as_points(path: str | os.PathLike[str], variables: Sequence[str] | None = None) -> pd.DataFrame:
     """Cells of a curvilinear, rotated, projected, reduced or unstructured grid, or of a swath, a row each.
 
     Latitude and longitude are two-dimensional, or lie along one dimension of cells. Cells without a value or a place
@@ -73,7 +71,9 @@ def cells_as_points(
                 f"{where}: its {lat.name} and {lon.name} are the axes of a regular grid; give it with "
                 f"`--grid {where}:VARIABLE=ERROR`"
             )
-        raise SkyweaveError(f"{where}: {lat.name} {lat.dims} and {lon.name} {lon.dims} do not lie on the same cells")
+        raise SkyweaveError(
+            f"{where}: {lat.name} {lat.dims} and {lon.name} {lon.dims} do not lie on the same cells"
+        )
     own = [
         str(n) for n, v in ds.data_vars.items()
         if set(plane) <= set(v.dims) and v.dtype.kind in "fiu" and n not in (lat.name, lon.name)

@@ -47,7 +47,9 @@ def open_grib(path: str, *, cells: bool = False) -> xr.Dataset:
             longitudes, or fields cannot be told apart.
     """
     if not Path(path).is_file():
-        raise SkyweaveError(f"{path}: GRIB is read from local files; download it, or give simplecache::{path}")
+        raise SkyweaveError(
+            f"{path}: GRIB is read from local files; download it, or give simplecache::{path}"
+        )
     headers = scan(path)
     join_grids(path, headers)
     found = cubes(path, headers)
@@ -175,7 +177,9 @@ def _placed(path: str, ds: xr.Dataset, first: Any) -> xr.Dataset:
         message = Fields(path, {first: {}})[first]
         shape = ds.sizes["latitude"], ds.sizes["longitude"]
         lat, lon = (np.asarray(message[k], float).reshape(shape) for k in ("latitudes", "longitudes"))
-        other = bool(message.get("alternativeRowScanning", 0)) or bool(message.get("jPointsAreConsecutive", 0))
+        other = bool(message.get("alternativeRowScanning", 0)) or bool(
+            message.get("jPointsAreConsecutive", 0)
+        )
     mesh = np.ptp(lat, axis=1).max() < 1e-6 and np.ptp(lon, axis=0).max() < 1e-6
     if other or not mesh:
         raise SkyweaveError(

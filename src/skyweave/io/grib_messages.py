@@ -19,7 +19,14 @@ KEYS = (
     "paramId", "shortName", "cfVarName", "typeOfLevel", "stepType", "gridType", "md5GridSection", "dataType",
     "number", "dataDate", "dataTime", "validityDate", "validityTime", "numberOfPoints",
 )  # fmt: skip
-TYPED = {"level": float, "endStep": int, "startStep": int, "stepUnits": int, "offset": int, "totalLength": int}
+TYPED = {
+    "level": float,
+    "endStep": int,
+    "startStep": int,
+    "stepUnits": int,
+    "offset": int,
+    "totalLength": int,
+}
 
 SHAPE = ("Nx", "Ny", "N", "iScansNegatively", "jScansPositively", "jPointsAreConsecutive")
 CORNERS = (

@@ -36,7 +36,11 @@ def at_state_levels(
     if "pressure" not in table:
         return table, ()
     label = table["variable"].astype(object).to_numpy().copy()
-    reason = table["reason"].astype(object).to_numpy().copy() if "reason" in table else np.full(len(table), "", object)
+    reason = (
+        table["reason"].astype(object).to_numpy().copy()
+        if "reason" in table
+        else np.full(len(table), "", object)
+    )
     pressure = table["pressure"].to_numpy(float)
     moved = 0
     for quantity, own in QUANTITIES.items():
