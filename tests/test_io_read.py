@@ -264,7 +264,7 @@ def damaged(tmp_path):
     for name, content, match in [
         ("empty.nc", b"", "is empty"),
         ("login.nc", b"<!DOCTYPE html><html>", "a web page"),
-        ("a.grib", b"GRIB\x00\x00", "GRIB; convert"),
+        ("a.grib", b"GRIB\x00\x00", "truncated or damaged"),
         ("old.hdf", b"\x0e\x03\x13\x01abc", "HDF 4"),
         ("noise.nc", b"\x01\x02\x03\x04\x05", "not a recognised format"),
         ("big.nc", b"CDF\x05\x00", "CDF-5"),

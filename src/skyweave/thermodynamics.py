@@ -151,6 +151,27 @@ def standard_temperature(pressure: ArrayLike) -> Floats:
     return _standard(pressure)[1]
 
 
+def standard_pressure(height: ArrayLike) -> Floats:
+    """Pressure (hPa) at a geopotential height (m) in the U.S. Standard Atmosphere of 1976, up to 51 km.
+
+    A pressure altitude, such as a flight level, is the height that an altimeter finds by this relation.
+    """
+    z = np.asarray(height, np.float64)
+    found, base = np.full(z.shape, np.nan), _SURFACE
+    for k, (z0, t0, lapse) in enumerate(_LAYERS):
+        exponent = GRAVITY / DRY_GAS_CONSTANT
+
+        def ratio(rise: Floats, t0: float = t0, lapse: float = lapse, exponent: float = exponent) -> Floats:
+            if lapse == 0:
+                return np.exp(-exponent * rise / t0)
+            return np.maximum(1 + lapse * rise / t0, 1e-9) ** (-exponent / lapse)
+
+        found = np.where((z >= z0) | (k == 0), base * ratio(z - z0), found)
+        if k + 1 < len(_LAYERS):
+            base *= float(ratio(np.asarray(_LAYERS[k + 1][0] - z0)))
+    return np.where(np.isnan(z), np.nan, found)
+
+
 def _standard(pressure: ArrayLike) -> tuple[Floats, Floats]:
     p = np.asarray(pressure, np.float64)
     height, temperature = np.full(p.shape, np.nan), np.full(p.shape, np.nan)

@@ -27,9 +27,9 @@ class Flags:
         file; may be given again.
     points
         Reports PATH[=ERROR], as in stations.csv=0.5, or stations.csv:t2m=T2=0.5,msl=P=100 to take columns by other
-        names: a table, .xlsx, AERONET, BUFR or NetCDF of stations; may be given again.
+        names: a table, .xlsx, AERONET, BUFR, NetCDF of stations, or cells of a file; may be given again.
     soundings
-        IGRA radiosonde files PATH, or a folder of them; may be given again.
+        Radiosondes, IGRA or BUFR: files PATH, or a folder of IGRA files; may be given again.
     like
         File whose grid, and times if it has them, the fields take; the first gridded source by default.
     out

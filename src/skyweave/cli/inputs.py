@@ -49,7 +49,7 @@ def open_inputs(settings: ReconstructConfig) -> Inputs:
         mask = open_fields(field.path, [field.variable])[field.variable]
     observations: list[GridObservation | PointObservation] = []
     reports = {}
-    place = Place(like, settings.region)
+    place = Place(like, settings.region, settings.prior)
     for number, source in enumerate(settings.observations):
         if isinstance(source, SoundingSource):
             found, reports[number] = _soundings(source, settings, like)
@@ -79,11 +79,11 @@ def input_paths(settings: ReconstructConfig) -> list[str]:
 def _soundings(
     source: SoundingSource, settings: ReconstructConfig, like: xr.Dataset | None
 ) -> tuple[PointObservation, SoundingReport]:
-    from skyweave.io.igra import read_igra
+    from skyweave.io.bufr_soundings import read_soundings
     from skyweave.observe.soundings import QualityControl, sounding_observations
     from skyweave.prior.storage import open_prior
 
-    table = read_igra(source.soundings, stations=source.stations, period=_around(source, settings, like))
+    table = read_soundings(source.soundings, stations=source.stations, period=_around(source, settings, like))
     background = source.background
     first = source.soundings if isinstance(source.soundings, str) else source.soundings[0]
     keys = ("drift", "ascent_rate", "maximum_gap", "interpolation", "weight", "time", "time_window")

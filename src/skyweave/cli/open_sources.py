@@ -22,6 +22,7 @@ from skyweave.cli.source_settings import (
 from skyweave.config import RegionSection
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.io.members import ensemble_mean, find_members
 from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.reports import read_reports
 from skyweave.observe.errors import ErrorModel
@@ -38,9 +39,11 @@ class Place:
     Args:
         like: the target, if a file gives it.
         region: that the settings name.
+        prior: path of the prior, whose levels take reports aloft.
     """
 
-    def __init__(self, like: xr.Dataset | None, region: RegionSection | None) -> None:
+    def __init__(self, like: xr.Dataset | None, region: RegionSection | None, prior: str) -> None:
+        self.prior = prior
         self.grid = None if like is None else Grid.from_dataset(like)
         self.region = None if region is None else region.model_dump(exclude_none=True)
 
@@ -83,15 +86,17 @@ def open_source(
     if source.error is not None:
         shared["error"] = _error(source.error)
     if isinstance(source, PointSource | AeronetSource):
-        return _points(source, shared)
+        return _points(source, shared, place)
     if isinstance(source, GoesSource | SwathSource):
         return _pixels(source, shared, place)
     assert isinstance(source, GridSource)
     return _grid(source, shared, cut)
 
 
-def _points(source: PointSource | AeronetSource, shared: dict[str, Any]) -> PointObservation:
-    table = _aeronet(source) if isinstance(source, AeronetSource) else _reports(source)
+def _points(
+    source: PointSource | AeronetSource, shared: dict[str, Any], place: Place
+) -> PointObservation:
+    table = _aeronet(source) if isinstance(source, AeronetSource) else _reports(source, place)
     if source.errors:
         rest = {name: shared["error"] for name in table["variable"].dropna().unique() if "error" in shared}
         shared["error"] = rest | {name: _error(error) for name, error in source.errors.items()}
@@ -106,8 +111,8 @@ def _points(source: PointSource | AeronetSource, shared: dict[str, Any]) -> Poin
     )
 
 
-def _reports(source: PointSource) -> pd.DataFrame:
-    return read_reports(
+def _reports(source: PointSource, place: Place) -> pd.DataFrame:
+    table = read_reports(
         source.points,
         variables=source.variables,
         columns=source.columns,
@@ -118,6 +123,15 @@ def _reports(source: PointSource) -> pd.DataFrame:
         decimal=source.decimal,
         keep=[name for name in source.bias_predictors if name != "latitude"],
     )
+    if "pressure" not in table:
+        return table
+    from skyweave.observe.flight_levels import at_state_levels
+    from skyweave.prior.storage import open_prior
+
+    attrs = table.attrs
+    table, told = at_state_levels(table, open_prior(place.prior).spec, source.level_tolerance)
+    table.attrs = {**attrs, "notes": (*attrs.get("notes", ()), *told)}
+    return table
 
 
 def _aeronet(source: AeronetSource) -> pd.DataFrame:
@@ -143,8 +157,25 @@ def _grid(source: GridSource, shared: dict[str, Any], cut: dict[str, Any]) -> Gr
     check_not_empty(ds)
     if source.error_variable is not None:
         shared["error_field"] = ds[source.error_variable]
+    field = ds[source.variable]
+    members = find_members(field)
+    if members is not None:
+        field, shared = _mean_of_members(field, field.sizes[members], shared)
     shared.setdefault("name", f"{_first(source.grid)}:{source.variable}")
-    return _gridded(source, ds[source.variable], source.of or source.variable, shared)
+    return _gridded(source, field, source.of or source.variable, shared)
+
+
+def _mean_of_members(
+    field: xr.DataArray, count: int, shared: dict[str, Any]
+) -> tuple[xr.DataArray, dict[str, Any]]:
+    """An ensemble as its mean, with the stated error, or without one with that of its spread."""
+    if "error" in shared or "error_field" in shared:
+        mean = field.mean(find_members(field), skipna=False, keep_attrs=True)
+        note = f"mean of {count} members with the stated error; their spread is not used"
+        return mean, shared | {"notes": (note,)}
+    mean, error = ensemble_mean(field)
+    note = f"mean of {count} members; its error is their standard deviation times sqrt(1 + 1/{count})"
+    return mean, shared | {"error_field": error, "notes": (note,)}
 
 
 def _gridded(

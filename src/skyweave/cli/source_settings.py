@@ -131,7 +131,8 @@ class PointSource(TableSection):
 
     `variables` has the names that are taken, or `{t2m: T2}`: the prior's name, and that of the file. `columns`,
     `constants`, `missing`, `time_format`, `time_zone` and `decimal` say how to read a table. `errors` has one error per
-    variable where they differ, `units` may have one unit per variable.
+    variable where they differ, `units` may have one unit per variable. Reports of aircraft are used within
+    `level_tolerance` (a fraction of the pressure) of a level of the prior.
     """
 
     points: str | list[str]
@@ -142,6 +143,7 @@ class PointSource(TableSection):
     time_format: str | None = None
     time_zone: str | None = None
     decimal: Literal[".", ","] | None = None
+    level_tolerance: Fraction = 0.02
 
     @field_validator("time_zone", mode="before")
     @classmethod

@@ -17,15 +17,17 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.io.decode import open_decoded
+from skyweave.io.grib import is_grib, open_grib
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
+CACHES = ("simplecache::", "filecache::")
 HDF5 = b"\x89HDF\r\n\x1a\n"
-READABLE = "NetCDF 3, NetCDF 4 (HDF5) and Zarr 2 or 3 can be read"
+READABLE = "NetCDF 3, NetCDF 4 (HDF5), Zarr 2 or 3 and GRIB can be read"
 
 # What people really hand over when it is not NetCDF, by first bytes.
 FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"CDF\x05", "NetCDF 3 in its 64-bit data form (CDF-5); convert it with `nccopy -k nc4 IN OUT`"),
-    (b"GRIB", "GRIB; convert it with `grib_to_netcdf` or `cdo -f nc4 copy IN OUT`"),
+    (b"BUFR", "BUFR, reports; give it with --points, or with --soundings if it holds soundings"),
     (b"\x0e\x03\x13\x01", "HDF 4; convert it to NetCDF 4 with `h4tonccf_nc4`"),
     (b"\x1f\x8b", "compressed by gzip; decompress it with `gunzip`"),
     (b"PK\x03\x04", "a zip archive; unpack it, or give `zip::FILE` as URL"),
@@ -101,7 +103,7 @@ def open_one(path: str) -> xr.Dataset:
         SkyweaveError: the file is missing, empty, truncated, or of a format that cannot be read.
     """
     engine, source = _identify(path)
-    return open_decoded(source, engine, path)
+    return open_grib(source) if engine == "grib" else open_decoded(source, engine, path)
 
 
 def _first_line(exc: BaseException) -> str:
@@ -129,6 +131,8 @@ def _identify(path: str) -> tuple[str, Any]:
         raise SkyweaveError(f"{path}: no such file or store") from exc
     except Exception as exc:
         raise SkyweaveError(f"{path}: cannot be opened ({type(exc).__name__}: {_first_line(exc)})") from exc
+    if is_grib(head):
+        return "grib", fsspec.open_local(path) if path.startswith(CACHES) else path
     handed = fsspec.open(path, "rb").open() if is_url(path) else path
     if hdf5:
         return "h5netcdf", handed

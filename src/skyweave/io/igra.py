@@ -35,7 +35,7 @@ from skyweave.thermodynamics import (
     wind_components,
 )
 
-__all__ = ["UNITS", "read_igra", "read_station_list"]
+__all__ = ["UNITS", "read_igra", "read_station_list", "without_duplicates"]
 
 UNITS = {
     "elapsed": "s",
@@ -104,7 +104,7 @@ def read_igra(
         told = "".join(f"; {n} {what}" for what, n in counts.items() if n)
         when = f" between {period[0]} and {period[1]}{_span(dated)}" if period else ""
         raise SkyweaveError(f"{where}: no sounding with a time and a position{when}{told}")
-    table = _without_duplicates(pd.concat(parts, ignore_index=True), counts)
+    table = without_duplicates(pd.concat(parts, ignore_index=True), counts)
     counts["soundings"] = int(table["sounding"].iloc[-1]) + 1
     counts["levels"] = len(table)
     found = {what: n for what, n in counts.items() if n}
@@ -274,8 +274,13 @@ def _levels(
     return table
 
 
-def _without_duplicates(table: pd.DataFrame, counts: Counter[str]) -> pd.DataFrame:
-    """Of soundings of one station and time, the one with the most values; numbered anew in order of time."""
+def without_duplicates(table: pd.DataFrame, counts: Counter[str]) -> pd.DataFrame:
+    """Of soundings of one station and time, the one with the most values; numbered anew in order of time.
+
+    Args:
+        table: levels as of `read_igra`.
+        counts: told how many were left out.
+    """
     values = ["pressure", "height", "temperature", "dew_point", "u"]
     full = table[values].notna().sum(axis=1).groupby(table["sounding"]).sum()
     launch = table.drop_duplicates("sounding")[["sounding", "station", "time"]].assign(full=full.to_numpy())

@@ -237,9 +237,8 @@ def _renamed(
         raise SkyweaveError(f"{path}: no column {lacking[0]!r}; it has: {', '.join(map(str, table.columns))}")
     if "error" not in table:
         table = table.assign(error=float("nan"))
-    extra = [
-        c for c in dict.fromkeys(("station", "elevation", "units", *keep)) if c in table and c not in COLUMNS
-    ]
+    further = dict.fromkeys(("station", "elevation", "units", "pressure", *keep))
+    extra = [c for c in further if c in table and c not in COLUMNS]
     out = table[[*COLUMNS, *extra]].reset_index(drop=True)
     out.attrs = attrs
     return out

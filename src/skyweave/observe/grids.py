@@ -136,7 +136,7 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     R = covariance_of(
         spread, channels, step, step, unit_vectors(lat[place], lon[place]), [source.model] * (channel + 1)
     )
-    notes = () if text else (f"{variable} taken to be in {meant.units}",)
+    notes = source.notes if text else (*source.notes, f"{variable} taken to be in {meant.units}")
     if own is not None:
         notes = (*bad_errors(own.ravel()[without]), *notes)
     report = SourceReport(

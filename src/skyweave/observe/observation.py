@@ -84,6 +84,7 @@ class GridObservation:
         bias: ``"estimate"``: estimate a constant bias from innovations, and remove it where it is significant.
         bias_predictors: let the bias vary linearly with these as well: ``"latitude"``, or coordinates of ``data``
             along time (a lead time), latitude or longitude.
+        notes: what was assumed in reading the data, for the report.
 
     Raises:
         SkyweaveError: for an unknown operator, a weight that is not positive, an error of zero.
@@ -104,6 +105,7 @@ class GridObservation:
     error_field: xr.DataArray | None = None
     bias: str | None = None
     bias_predictors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     model: ErrorModel = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -180,6 +182,7 @@ class PointObservation:
         bias: ``"estimate"``: estimate a constant bias of each variable from innovations, and remove it where it is
             significant.
         bias_predictors: let it vary linearly with these as well: ``"latitude"``, or columns of numbers (a scan angle).
+        notes: what was assumed in reading the table, for the report.
 
     Raises:
         SkyweaveError: for missing columns, no error at all, or incompatible settings.
@@ -201,6 +204,7 @@ class PointObservation:
     variable: str | None = None
     bias: str | None = None
     bias_predictors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bias_predictors", tuple(self.bias_predictors))

@@ -20,7 +20,7 @@ from skyweave.observe.match import (
 )
 from skyweave.observe.named import FARTHEST_LON, Named
 from skyweave.observe.observation import PointObservation
-from skyweave.observe.report import SourceReport, Tally
+from skyweave.observe.report import BETWEEN_LEVELS, SourceReport, Tally
 from skyweave.observe.rows import (
     Frame,
     Rows,
@@ -85,6 +85,8 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
     match = state.times.matched(when, source.time_window, source.time, what)
     named = Named(table, label, value.copy(), raw, own)
     known = {p: table[c].to_numpy(float, na_value=np.nan).copy() for p, c in source.predictor_columns()}
+    if "reason" in table:
+        tally.drop((table["reason"] == BETWEEN_LEVELS).to_numpy(), BETWEEN_LEVELS)
     unknown = tally.drop(channel < 0, "unknown variable")
     tally.drop(~np.isfinite(raw) | np.isnan(lat) | np.isnan(lon) | np.isnan(when), "NaN")
     tally.drop(~match.inside, "outside time window")
@@ -150,6 +152,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         position /= np.linalg.norm(position, axis=1, keepdims=True)
     R = covariance_of(spread, of, first, last, position, models)
     notes = (
+        *source.notes,
         *reader_notes(table),
         *_unknown(label[unknown], state.spec.names),
         *named.outside(outside),

@@ -174,7 +174,9 @@ def drift(levels: pd.DataFrame, ascent_rate: float = ASCENT_RATE) -> pd.DataFram
     .. math:: \mathbf r_{k+1} = \mathbf r_k
               + \tfrac12 (\mathbf v_k + \mathbf v_{k+1}) (t_{k+1} - t_k),
 
-    each step along a great circle. Longitudes go on across the date line without a jump.
+    each step along a great circle. Longitudes go on across the date line without a jump. Where a sounding reports
+    how far its balloon is from the launch (columns drift_lat, drift_lon, degrees), that is taken instead, linear in
+    log pressure.
 
     Args:
         levels: completed profiles with columns u, v, elapsed.
@@ -203,7 +205,12 @@ def drift(levels: pd.DataFrame, ascent_rate: float = ASCENT_RATE) -> pd.DataFram
         lat[here] = np.arcsin(np.clip(sine, -1, 1))
         ahead = np.cos(before) * np.cos(angle) - np.sin(before) * np.sin(angle) * np.cos(bearing)
         lon[here] = lon[here - 1] + np.arctan2(np.sin(bearing) * np.sin(angle), ahead)
-    return levels.assign(since=since, at_lat=np.rad2deg(lat), at_lon=np.rad2deg(lon))
+    places = {"at_lat": np.rad2deg(lat), "at_lon": np.rad2deg(lon)}
+    for name, start, away in (("at_lat", "lat", "drift_lat"), ("at_lon", "lon", "drift_lon")):
+        if away in levels:
+            known = interpolate(levels, levels[away].to_numpy(), hold=True)
+            places[name] = np.where(np.isnan(known), places[name], levels[start].to_numpy() + known)
+    return levels.assign(since=since, **places)
 
 
 def _first(levels: pd.DataFrame) -> NDArray[np.int64]:

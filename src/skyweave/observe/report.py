@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["REASONS", "Report", "SourceReport", "Tally"]
+__all__ = ["BETWEEN_LEVELS", "REASONS", "Report", "SourceReport", "Tally"]
+
+BETWEEN_LEVELS = "between levels"
 
 REASONS = (
     "unknown variable",
+    BETWEEN_LEVELS,
     "outside time window",
     "outside domain",
     "footprint partly outside",

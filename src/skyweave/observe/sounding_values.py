@@ -33,6 +33,8 @@ NUMBERS = (
     "specific_humidity",
     "u",
     "v",
+    "drift_lat",
+    "drift_lon",
 )
 VALUES = ("height", "temperature", "dew_point", "relative_humidity", "specific_humidity", "u", "v")
 

@@ -57,7 +57,7 @@ def sounding_observations(
     sounding's own heights and pressures.
 
     Args:
-        soundings: table as of `skyweave.io.read_igra`, or the paths that it reads.
+        soundings: table as of `skyweave.io.read_igra`, or paths of IGRA or BUFR files.
         spec: the state; levels in hPa.
         variables: which to observe: names, or the quantity of each (a CF standard name). By default every one with a
             level that soundings report. A variable without a level, if named, takes the surface level's value.
@@ -85,9 +85,9 @@ def sounding_observations(
             the counts).
     """
     if not isinstance(soundings, pd.DataFrame):
-        from skyweave.io.igra import read_igra
+        from skyweave.io.bufr_soundings import read_soundings
 
-        soundings = read_igra(soundings)
+        soundings = read_soundings(soundings)
     if not maximum_gap >= 1:
         raise SkyweaveError(f"{name}: maximum_gap is {maximum_gap}, a ratio of pressures of 1 or more")
     if not ascent_rate > 0:
