@@ -61,6 +61,7 @@ def regrid(
     from skyweave.io.read import open_fields
     from skyweave.io.regridded import regrid_fields, regular_grid, write_in_blocks
     from skyweave.io.store import check_output
+    from skyweave.limits import check_counts
     from skyweave.observe.quantities import WIND_COMPONENTS, quantity_of
     from skyweave.state import Variable
 
@@ -68,8 +69,7 @@ def regrid(
         raise SkyweaveError("give either --resolution, in degrees, or --like, a file with the grid wanted")
     if resolution is not None and len(resolution) > 2:
         raise SkyweaveError(f"--resolution {resolution}: one number, or two for latitude and longitude")
-    if every < 1:
-        raise SkyweaveError(f"--every {every}: at least 1")
+    check_counts(label="--every", every=every)
     if "://" not in str(out):
         check_output(out, overwrite)
     region = {axis: bounds for axis, bounds in (("lat", lat), ("lon", lon)) if bounds is not None}

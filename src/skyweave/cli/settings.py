@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from skyweave.config import RegionSection, Section, parse_config, read_yaml
 from skyweave.dates import Moment, Period
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.limits import MOST
 
 if TYPE_CHECKING:
     from skyweave.cli.flags import Flags
@@ -129,6 +132,18 @@ class PointSource(SourceSection):
     superob: bool = False
     thin: Literal["cell"] | Positive | None = None
 
+    @field_validator("time_format")
+    @classmethod
+    def _known_format(cls, text: str | None) -> str | None:
+        try:
+            datetime.strptime("", text or "")
+        except ValueError as error:
+            if "directive" in str(error) or "format" in str(error).partition("does not match")[0]:
+                raise ValueError(f"no format of dates: {error}") from None
+        except re.error as error:
+            raise ValueError(f"no format of dates: {error}") from None
+        return text
+
 
 class QualitySection(Section):
     """Checks of soundings, see `skyweave.observe.sounding_checks.QualityControl`; null leaves one out."""
@@ -172,7 +187,7 @@ class SoundingSource(BiasSection):
 
 
 def _kind(value: Any) -> str:
-    keys = value if isinstance(value, dict) else vars(value)
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", ())
     if "soundings" in keys:
         return "soundings"
     return "a table of points" if "points" in keys else "a grid"
@@ -193,7 +208,7 @@ class FieldSection(Section):
     variable: str
 
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MOST["frames"])]
 
 
 class InnovationSection(Section):
@@ -203,9 +218,9 @@ class InnovationSection(Section):
     times: Count | None = None
     enough: Count | None = None
     leave: Literal["rows", "sources"] | None = None
-    folds: Annotated[int, Field(ge=2)] | None = None
-    members: Annotated[int, Field(ge=4)] | None = None
-    steps: Annotated[int, Field(ge=4)] | None = None
+    folds: Annotated[int, Field(ge=2, le=MOST["batch"])] | None = None
+    members: Annotated[int, Field(ge=4, le=MOST["members"])] | None = None
+    steps: Annotated[int, Field(ge=4, le=MOST["steps"])] | None = None
     iterations: Count | None = None
     trust: Annotated[float, Field(gt=1)] | None = None
 
@@ -225,12 +240,12 @@ class ReconstructConfig(Section):
     period: Period | None = None
     times: list[Moment] | None = None
     domain_mask: FieldSection | None = None
-    members: int = Field(16, ge=1)
-    seed: int = Field(0, ge=0)
+    members: int = Field(16, ge=1, le=MOST["members"])
+    seed: int = Field(0, ge=0, le=MOST["seed"])
     method: str = "covariance"
     sampler: str | None = None
-    steps: int | None = Field(None, ge=2)
-    batch: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=2, le=MOST["steps"])
+    batch: int | None = Field(None, ge=1, le=MOST["batch"])
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=[0.05, 0.5, 0.95])
     recalibrate: bool = False
     options: dict[str, Any] = Field(default={})
