@@ -21,7 +21,7 @@ from skyweave.errors import SkyweaveError
 
 __all__ = ["Odd", "Refused", "all_cases", "odd", "outcome"]
 
-MODULES = ("odd_files", "odd_tables", "odd_units", "odd_scenes")
+MODULES = ("odd_files", "odd_tables", "odd_units", "odd_scenes", "odd_hostile")
 CASES: list[Odd] = []
 
 

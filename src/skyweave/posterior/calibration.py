@@ -65,6 +65,7 @@ def calibrate(
     """
     tell = report or (lambda text: None)
     data = [_numbered(validation, k) for k in range(batches)]
+    _check_data(data, prior.spec.names)
 
     def denoise(x: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
         if x.ndim == 5:
@@ -83,6 +84,7 @@ def calibrate(
     # What is read back later, so that the scores are those of the stored numbers.
     stored = model.to_tensors()
     prior = replace(prior, attachments=prior.attachments | stored)
+    error_covariance(prior)  # refused before it is stored
     scores = _score(prior, data, validation.whole_circle, cases, members, method or Method(), tell)
     return replace(prior, metadata=prior.metadata | {"calibration": scores})
 
@@ -117,6 +119,27 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
     done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report, **fewer)
     save_prior(done, path, overwrite=True)
     return done
+
+
+def _check_data(data: list[tuple[Tensor, Tensor]], names: tuple[str, ...]) -> None:
+    """Refuse validation patches that a covariance would be estimated from without values of every variable.
+
+    Raises:
+        SkyweaveError: infinite values, or a variable that is missing everywhere.
+    """
+    fields = torch.cat([f.movedim(-3, 0).flatten(1) for f, _ in data], dim=1)
+    conditioning = torch.cat([c.flatten() for _, c in data])
+    for name, values in zip(names, fields, strict=True):
+        if bool(values.isinf().any()):
+            raise SkyweaveError(
+                f"{name}: {int(values.isinf().sum())} values of the validation data are infinite; mark them as missing"
+            )
+        if bool(values.isnan().all()):
+            raise SkyweaveError(
+                f"{name}: missing at all places and times of the validation patches; choose another split.validate"
+            )
+    if not bool(conditioning.isfinite().all()):
+        raise SkyweaveError("the conditioning of the validation patches is not finite; check data.static")
 
 
 def _numbered(sampler: PatchSampler, index: int) -> tuple[Tensor, Tensor]:

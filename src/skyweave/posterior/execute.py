@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
+from skyweave.finite import NotFiniteError
 from skyweave.io.store import create_store, done_units, finish_store, mark_done, partial_store, write_region
 from skyweave.posterior.output import summarise
 from skyweave.posterior.plan import Plan, Unit
@@ -31,7 +32,11 @@ def run_plan(
     quantiles: Sequence[float],
     progress: bool = True,
 ) -> None:
-    """Run the units that are not done yet, then the summary of each segment whose members are complete."""
+    """Run the units that are not done yet, then the summary of each segment whose members are complete.
+
+    Raises:
+        NotFiniteError: values that are not finite, with the members and times of the unit; it is not marked as done.
+    """
     segments = sorted({(u.t0, u.t1) for u in plan.units})
     with Progress(len(plan.units), plan.evaluations, progress) as bar:
         for t0, t1 in segments:
@@ -44,7 +49,14 @@ def run_plan(
                 if unit.name in sink.done:
                     bar.skip(1)
                     continue
-                sink.put_members(unit, names, work(unit, bar.step))
+                try:
+                    values = work(unit, bar.step)
+                except NotFiniteError as error:
+                    raise NotFiniteError(
+                        f"members {unit.m0} to {unit.m1 - 1}, times {unit.t0} to {unit.t1 - 1}: {error}; nothing of "
+                        "this unit was written"
+                    ) from None
+                sink.put_members(unit, names, values)
                 sink.mark(unit.name)
                 bar.unit()
             for c, name in enumerate(names):

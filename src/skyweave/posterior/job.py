@@ -18,6 +18,7 @@ from scipy.ndimage import distance_transform_edt
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.limits import check_counts
 from skyweave.observe.assemble import ObservationSet, assemble, no_observations
 from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background, bind, error_covariance
@@ -80,13 +81,9 @@ class Settings:
             raise SkyweaveError(
                 f"weights = {self.weights!r}{did_you_mean(self.weights, WEIGHTS)}; there are {', '.join(WEIGHTS)}"
             )
-        if self.members < 1:
-            raise SkyweaveError(f"members = {self.members}: at least one is needed")
-        if self.seed < 0:
-            raise SkyweaveError(f"seed = {self.seed}: zero or greater")
+        check_counts(members=self.members, batch=self.batch, stride=self.stride)
+        check_counts(0, seed=self.seed)
         object.__setattr__(self, "device", str(usable_device(self.device)))
-        if self.stride < 1:
-            raise SkyweaveError(f"stride = {self.stride}: at least one frame")
         estimation(self.innovations)
 
 
