@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.io.damage import reading
 from skyweave.units import conversion
 
 __all__ = [
@@ -212,7 +213,8 @@ def _channel(ds: xr.Dataset, variable: Variable, grid: Grid) -> np.ndarray:
     data = data.squeeze(others, drop=True)
     data = data.expand_dims("time") if time is None else data
     scale, offset = conversion(str(data.attrs.get("units", "")), variable.units, what)
-    values = data.transpose(time or "time", lat, lon).values.astype(np.float64)
+    with reading(what):
+        values = data.transpose(time or "time", lat, lon).values.astype(np.float64)
     values = values if (scale, offset) == (1.0, 0.0) else values * scale + offset
     return np.where(np.isfinite(values), values, np.nan).astype(np.float32)
 

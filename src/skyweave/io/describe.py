@@ -12,6 +12,7 @@ import xarray as xr
 
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates
+from skyweave.io.damage import reading
 
 # Numbers that stand for "missing" so often that they are worth a question when the file does not say so.
 USUAL_FILLS = (
@@ -146,7 +147,8 @@ def describe(ds: xr.Dataset, *, maps: int = 8) -> FieldsReport:
         lon_name=grid.lon_name,
     )
     fields = {str(n): v for n, v in ds.data_vars.items() if set(plane) <= set(v.dims)}
-    samples = dask.compute({name: [m.data for m in _sample(v, plane, maps)] for name, v in fields.items()})[0]
+    with reading(str(ds.encoding.get("source", "dataset"))):
+        samples = dask.compute({name: [m.data for m in _sample(v, plane, maps)] for name, v in fields.items()})[0]
     variables = tuple(_variable(name, v, np.stack(samples[name])) for name, v in fields.items())
     # A single variable taken out of a dataset still knows its file.
     sources = [ds.encoding.get("source"), *(v.encoding.get("source") for v in fields.values())]

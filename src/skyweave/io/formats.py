@@ -18,6 +18,9 @@ import numpy as np
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.io.attributes import plain_attributes
+from skyweave.io.hdf5_heap import check_heaps
+from skyweave.io.netcdf3_header import check_netcdf3
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -119,7 +122,7 @@ def open_one(path: str) -> xr.Dataset:
             f"{_first_line(exc)})"
         ) from exc
     ds.encoding["source"] = path
-    return _unpack_limits(ds)
+    return _unpack_limits(plain_attributes(ds, path))
 
 
 def _first_line(exc: BaseException) -> str:
@@ -162,8 +165,12 @@ def _identify(path: str) -> tuple[str, Any]:
         raise SkyweaveError(f"{path}: cannot be opened ({type(exc).__name__}: {_first_line(exc)})") from exc
     handed = fsspec.open(path, "rb").open() if is_url(path) else path
     if hdf5:
+        if not is_url(path):
+            check_heaps(path)
         return "h5netcdf", handed
     if head[:4] in (b"CDF\x01", b"CDF\x02"):
+        if not is_url(path):
+            check_netcdf3(path)
         return "scipy", handed
     if not head:
         raise SkyweaveError(f"{path}: is empty (0 bytes); {READABLE}")
