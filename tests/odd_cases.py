@@ -21,7 +21,7 @@ from skyweave.errors import SkyweaveError
 
 __all__ = ["Odd", "Refused", "all_cases", "odd", "outcome"]
 
-MODULES = ("odd_files", "odd_axes", "odd_grib", "odd_tables", "odd_units", "odd_scenes")
+MODULES = ("odd_files", "odd_axes", "odd_grib", "odd_tables", "odd_units", "odd_scenes", "odd_hostile")
 CASES: list[Odd] = []
 
 
@@ -106,11 +106,12 @@ def same(got: Any, right: Any) -> bool:
 
 
 if __name__ == "__main__":
-    wrong = 0
-    for case in all_cases():
+    wrong, cases = 0, all_cases()
+    judge = sys.modules["odd_cases"].outcome  # this file is there twice now, and so is `Refused`
+    for case in cases:
         with tempfile.TemporaryDirectory() as folder:
-            right, told = outcome(case, Path(folder))
+            right, told = judge(case, Path(folder))
         wrong += not right
         print(f"{'ok   ' if right else 'WRONG'} | {case.kind} | {case.what} | {told[:300]}")
-    print(f"{len(all_cases())} odd inputs, {wrong} wrong")
+    print(f"{len(cases)} odd inputs, {wrong} wrong")
     sys.exit(wrong > 0)

@@ -9,22 +9,17 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.yaml_file import read_yaml
+
+__all__ = ["RegionSection", "Section", "explain", "load_config", "parse_config", "read_yaml"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose dates stay the strings that were written, with quotes or without."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+SHOWN = 200
+"""Characters of a wrong value that a message repeats."""
 
 
 class Section(BaseModel):
@@ -49,23 +44,6 @@ def load_config(path: str | Path, model: type[Model]) -> Model:
     return parse_config(read_yaml(path), model, source=str(path))
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The keys of a YAML file.
-
-    Raises:
-        SkyweaveError: the file is missing, not YAML, or something else than keys.
-    """
-    try:
-        values = yaml.load(Path(path).read_text(), _Loader)
-    except OSError as error:
-        raise SkyweaveError(f"{path}: cannot read this configuration ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SkyweaveError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise SkyweaveError(f"{path}: expected a mapping of keys, found {type(values).__name__}")
-    return values
-
-
 def parse_config(values: Any, model: type[Model], source: str = "configuration") -> Model:
     """Check a mapping against `model`; strings may hold environment variables.
 
@@ -82,7 +60,7 @@ def parse_config(values: Any, model: type[Model], source: str = "configuration")
     try:
         result = model.model_validate(values)
     except ValidationError as error:
-        lines += [f"  {line}" for line in _explain(error, model)]
+        lines += [f"  {line}" for line in explain(error, model)]
     if lines:
         count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
         raise SkyweaveError(f"{source}: {count}\n" + "\n".join(lines))
@@ -107,11 +85,12 @@ def _expand(value: Any, missing: list[str]) -> Any:
     return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", replace, value)
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+def explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    """Each error of a validation in a line: the key, what is wrong with it, and what was found."""
     told: set[str] = set()
     # Of the branches of a union, one that wanted keys where there is a value says the least.
     for item in sorted(error.errors(), key=lambda e: e["type"] in ("dict_type", "model_type")):
-        where = ".".join(_keys(item["loc"])) or "(top)"
+        where = f"{'.'.join(_keys(item['loc'])) or '(top)':.{SHOWN}}"
         if where in told and item["type"] in ("dict_type", "model_type"):
             continue
         told.add(where)
@@ -125,11 +104,11 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
             yield f"{where}: missing"
         elif item["type"] == "model_type":
             known = _known_keys(model, item["loc"])
-            yield f"{where}: expected a mapping of keys ({', '.join(known)}), found {item['input']!r}"
+            yield f"{where}: expected a mapping of keys ({', '.join(known)}), found {item['input']!r:.{SHOWN}}"
         else:
             message = item["msg"].removeprefix("Value error, ")
             found = item["input"]
-            shown = "" if isinstance(found, dict) else f" (found {found!r})"
+            shown = "" if isinstance(found, dict) else f" (found {found!r:.{SHOWN}})"
             yield f"{where}: {message}{shown}"
 
 

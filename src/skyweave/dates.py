@@ -6,12 +6,13 @@ import re
 from datetime import datetime
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BeforeValidator
 
 from skyweave.errors import SkyweaveError
 
-__all__ = ["Moment", "Period", "check_date", "check_period"]
+__all__ = ["Moment", "Period", "check_date", "check_period", "equal_steps"]
 
 WRITTEN = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d(\.\d+)?)?)?Z?)?)?)?")
 
@@ -46,6 +47,27 @@ def check_period(period: tuple[str, str], what: str = "") -> tuple[str, str]:
         label = f"{what}: " if what else ""
         raise SkyweaveError(f"{label}the first date, {first}, is after the last, {last}")
     return period
+
+
+def equal_steps(start: str, count: int, step: float) -> np.ndarray:
+    """Times at equal steps, datetime64[ns] ``(count,)``.
+
+    Args:
+        start: first time, ISO 8601.
+        count: of times.
+        step: seconds.
+
+    Raises:
+        SkyweaveError: no date, or times beyond the years 1678 to 2261, which nanoseconds do not reach.
+    """
+    try:
+        first = np.datetime64(start, "s")
+    except ValueError:
+        raise SkyweaveError(f"start {start!r}: a date such as 2000-01-01 or 2000-01-01T06:00") from None
+    last = first + np.timedelta64(round((count - 1) * step), "s")
+    if np.isnat(first) or first < np.datetime64("1678-01-01") or last >= np.datetime64("2262-01-01"):
+        raise SkyweaveError(f"start {start!r}, {count} frames to {last}: years from 1678 to 2261 are possible")
+    return (first + np.arange(count) * np.timedelta64(round(step), "s")).astype("datetime64[ns]")
 
 
 def _valid(period: tuple[str, str]) -> tuple[str, str]:

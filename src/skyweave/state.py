@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from skyweave.damage import reading
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.time_axes import find_time, has_dates
@@ -214,7 +215,8 @@ def _channel(ds: xr.Dataset, variable: Variable, grid: Grid) -> np.ndarray:
     data = data.squeeze(others, drop=True)
     data = data.expand_dims("time") if time is None else data
     scale, offset = conversion(str(data.attrs.get("units", "")), variable.units, what)
-    values = data.transpose(time or "time", lat, lon).values.astype(np.float64)
+    with reading(what):
+        values = data.transpose(time or "time", lat, lon).values.astype(np.float64)
     values = values if (scale, offset) == (1.0, 0.0) else values * scale + offset
     return np.where(np.isfinite(values), values, np.nan).astype(np.float32)
 

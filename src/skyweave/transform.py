@@ -117,6 +117,7 @@ class Standardise(Transform):
 
     def __post_init__(self) -> None:
         _check_scale(self.std, "std", self.kind)
+        _check_number(self.mean, "mean", self.kind)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
@@ -159,6 +160,7 @@ class Log10Standardise(Transform):
     def __post_init__(self) -> None:
         _check_scale(self.std, "std", self.kind)
         _check_scale(self.floor, "floor", self.kind)
+        _check_number(self.mean, "mean", self.kind)
 
     def forward(self, x: Tensor) -> Tensor:
         return (torch.log10(x.clamp(min=self.floor)) - self.mean) / self.std
@@ -208,6 +210,7 @@ class Log1pQuantile(Transform):
 
     def __post_init__(self) -> None:
         _check_scale(self.q99 - self.q01, "q99 - q01", self.kind)
+        _check_number(self.q01, "q01", self.kind)
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * (torch.log1p(x.clamp(min=-0.999)) - self.q01) / (self.q99 - self.q01) - 1
@@ -359,3 +362,8 @@ def _check_scale(value: float, name: str, kind: str) -> None:
             f"transform {kind!r}: {name} must be positive and finite, got {value}; do the "
             "training values vary?"
         )
+
+
+def _check_number(value: float, name: str, kind: str) -> None:
+    if not math.isfinite(value):
+        raise SkyweaveError(f"transform {kind!r}: {name} must be finite, got {value}.")

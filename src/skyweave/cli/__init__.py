@@ -11,6 +11,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from skyweave.cli.words import plain
 from skyweave.errors import SkyweaveError, SkyweaveWarning
 
 __all__ = ["COMMANDS", "build_app", "main"]
@@ -28,7 +29,7 @@ def build_app() -> App:
         help="Complete atmospheric fields, with honest uncertainty, from whatever was observed.",
         version_flags=[],
         help_format="markdown",
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), converter=plain),
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
@@ -69,13 +70,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SkyweaveError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        # A name too long, a folder without permission, a full disk: the file and the reason say it all.
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output left, as `head` does; Python must not complain again when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        if error.filename is None or error.errno is None:
+            raise
+        print(f"error: {error.filename!s:.200}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; what keeps its state goes on with the same command", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output left, as `head` does; Python must not complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     return result if isinstance(result, int) else 0
 
 

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from skyweave.cli.settings import Error, Positive, Source
 from skyweave.config import RegionSection, Section
 from skyweave.dates import Moment, Period
-from skyweave.errors import SkyweaveError
+from skyweave.limits import MOST
+from skyweave.options import checked_options
 
 if TYPE_CHECKING:
     from skyweave.emulate.forecaster import Forecaster
@@ -58,9 +59,9 @@ class CycleConfig(Section):
     period: Period | None = None
     times: list[Moment] | None = None
     initial: str | None = None
-    members: int = Field(32, ge=3)
-    seed: int = Field(0, ge=0)
-    steps: int = Field(32, ge=4)
+    members: int = Field(32, ge=3, le=MOST["members"])
+    seed: int = Field(0, ge=0, le=MOST["seed"])
+    steps: int = Field(32, ge=4, le=MOST["steps"])
     sampler: str = "dpm++2m-sde"
     information: Literal["ensemble", "stated"] = "ensemble"
     reach: Share = 0.5
@@ -68,11 +69,11 @@ class CycleConfig(Section):
     update: Literal["refined", "afresh"] = "refined"
     localisation_km: Positive | None = None
     refine_from: Positive = 1.0
-    refine_steps: int = Field(10, ge=4)
+    refine_steps: int = Field(10, ge=4, le=MOST["steps"])
     inflation: Positive = 1.0
     adaptive: bool = True
     model_error: dict[str, Error] = Field(default_factory=dict)
-    batch: int = Field(64, ge=1)
+    batch: int = Field(64, ge=1, le=MOST["batch"])
     autocast: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     out: Path
@@ -98,8 +99,5 @@ def open_model(section: ModelSection, prior: LearntPrior) -> Forecaster:
         return fit_forecaster(chosen.name, data.load(), prior.spec, **chosen.options)
     from skyweave.nature_runs.shallow_water import ShallowWater, ShallowWaterConfig
 
-    try:
-        constants = ShallowWaterConfig(**(section.shallow_water or {}))
-    except TypeError as error:
-        raise SkyweaveError(f"model.shallow_water: {error}") from None
-    return ShallowWater(constants, prior.spec.names)
+    given = checked_options(ShallowWaterConfig, section.shallow_water or {}, "model.shallow_water")
+    return ShallowWater(ShallowWaterConfig(**given), prior.spec.names)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from skyweave.cli.words import plain
+
 if TYPE_CHECKING:
     from skyweave.downscale.config import DownscaleConfig
 
@@ -42,7 +44,7 @@ downscale = App(
     name="downscale",
     help="Extend a long coarse record to fine resolution, with models trained on a short overlap.",
     help_format="markdown",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), converter=plain),
     result_action="return_value",
 )
 
@@ -64,6 +66,9 @@ def fit(config: Path, /, *, models: Several = None, jobs: int = 1, overwrite: bo
     overwrite
         Train anew what was made with other settings or data.
     """
+    from skyweave.limits import check_counts
+
+    check_counts(label="--jobs", jobs=jobs)
     settings = _settings(config)
 
     from skyweave.downscale.fitting import fit as run
@@ -177,9 +182,11 @@ def evaluate(
     most
         Days of each area and season at most, evenly chosen.
     """
-    settings = _settings(config)
     from skyweave.errors import SkyweaveError
+    from skyweave.limits import check_counts
 
+    check_counts(label="--most", lead_times=most)
+    settings = _settings(config)
     chosen = _days(days)
     if not isinstance(chosen, str):
         raise SkyweaveError(
@@ -205,6 +212,13 @@ def described(header: dict[str, Any], weights: int) -> list[str]:
     from skyweave.grid import Grid
 
     metadata = header["metadata"]
+    needed = ("variables", "area", "season", "grid", "training_days", "training")
+    if header["kind"] == "downscaler" and (
+        any(key not in metadata for key in needed) or "epochs" not in metadata["training"]
+    ):
+        return [f"downscaler {header['name']}, {weights:,} weights with its encoder; nothing is told of its training"]
+    if header["kind"] == "transfer encoder" and "epochs" not in metadata:
+        return [f"transfer encoder {header['encoder']['kind']}, {weights:,} weights; nothing is told of its training"]
     if header["kind"] == "transfer encoder":
         training, scores = metadata, metadata.get("scores", {})
         lines = [

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from skyweave.cli.words import plain
+
 if TYPE_CHECKING:
     from skyweave.emulate.emulator import Emulator
 
@@ -14,7 +16,7 @@ emulate = App(
     name="emulate",
     help="Train forecast emulators, run forecasts, and score them.",
     help_format="markdown",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), converter=plain),
     result_action="return_value",
 )
 
@@ -98,8 +100,11 @@ def forecast(
     from skyweave.emulate.rollout import forecast as run
     from skyweave.io.read import open_fields
     from skyweave.io.write import check_output
+    from skyweave.limits import check_counts
 
     check_output(out, overwrite)
+    check_counts(members=members, every=every)
+    check_counts(label="--steps", lead_times=steps)
     model = open_emulator(emulator)
     model = model.stochastic(noise, seed) if stochastic else model.stochastic(0.0, seed)
     fields = open_fields(initial, [*model.spec.names], time=time)
@@ -154,10 +159,15 @@ def score(
     from skyweave.emulate.emulator import open_emulator
     from skyweave.emulate.scores import score_forecasts, score_table
     from skyweave.io.read import open_fields
+    from skyweave.io.store import NETCDF_ENDINGS
     from skyweave.io.write import check_output, write
+    from skyweave.limits import check_counts
 
     if out is not None:
-        check_output(out, overwrite)
+        check_output(out, overwrite, NETCDF_ENDINGS)
+    check_counts(starts=starts)
+    check_counts(label="--steps", lead_times=steps)
+    check_counts(label="--leads", lead_times=leads)
     model = open_emulator(emulator)
     fields = open_fields(data, [*model.spec.names], time=period)
     scores = score_forecasts(model, fields, steps=steps, starts=starts, name="emulator")

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from skyweave.cli.settings import Source
 from skyweave.config import RegionSection, Section
 from skyweave.dates import Moment, Period
+from skyweave.limits import MOST
 
 __all__ = ["ForecastSection", "FuseConfig", "PastSection"]
 
@@ -40,7 +41,7 @@ class PastSection(Section):
     emulator: str | None = None
     truth: str | list[str]
     period: Period | None = None
-    starts: int = Field(60, ge=4)
+    starts: int = Field(60, ge=4, le=MOST["starts"])
 
     @model_validator(mode="after")
     def _one(self) -> PastSection:
@@ -61,11 +62,11 @@ class FuseConfig(Section):
     observations: list[Source] = Field(default_factory=list)
     like: str | None = None
     region: RegionSection | None = None
-    members: int = Field(16, ge=2)
-    seed: int = Field(0, ge=0)
+    members: int = Field(16, ge=2, le=MOST["members"])
+    seed: int = Field(0, ge=0, le=MOST["seed"])
     sampler: str | None = None
-    steps: int | None = Field(None, ge=4)
-    batch: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=4, le=MOST["steps"])
+    batch: int | None = Field(None, ge=1, le=MOST["batch"])
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=lambda: [0.05, 0.5, 0.95])
     autocast: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"

@@ -23,12 +23,14 @@ def info(file: Path, /) -> None:
     if file.suffix == ".safetensors":
         from skyweave import open_prior
         from skyweave.cli.describe import describe_prior
-        from skyweave.prior.storage import read_tensors
+        from skyweave.prior.tensor_file import read_tensors
 
         header, tensors = read_tensors(file, "a prior, an emulator or a downscaler")
         if header.get("kind") in ("downscaler", "transfer encoder"):
             from skyweave.cli.downscale import described as told
+            from skyweave.downscale.storage import check_header
 
+            check_header(header, tensors, file)
             weights = sum(t.numel() for t in tensors.values())
             print("\n".join([str(file), *told(header, weights)]))
             return

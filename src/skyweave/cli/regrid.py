@@ -75,13 +75,13 @@ def regrid(
     from skyweave.io.regridded import write_in_blocks
     from skyweave.io.store import check_output
     from skyweave.io.undeclared import without_fills
+    from skyweave.limits import check_counts
 
     if (resolution is None) == (like is None):
         raise SkyweaveError("give either --resolution, in degrees, or --like, a file with the grid wanted")
     if resolution is not None and len(resolution) > 2:
         raise SkyweaveError(f"--resolution {resolution}: one number, or two for latitude and longitude")
-    if every < 1:
-        raise SkyweaveError(f"--every {every}: at least 1")
+    check_counts(label="--every", every=every)
     if "://" not in str(out):
         check_output(out, overwrite)
     size = None if resolution is None else (resolution[0], resolution[-1])

@@ -56,30 +56,29 @@ def sample(
     overwrite
         Replace an output that exists.
     """
-    import numpy as np
-
     from skyweave import open_prior
     from skyweave import sample as run
     from skyweave.cli.settings import SAMPLERS
+    from skyweave.dates import equal_steps
     from skyweave.errors import SkyweaveError, did_you_mean
     from skyweave.io.read import open_fields
+    from skyweave.io.store import PICTURES, check_output
+    from skyweave.limits import check_counts
 
     known = [name for name in SAMPLERS if name != "dps"]
     if sampler is not None and sampler not in known:
         raise SkyweaveError(
             f"no sampler {sampler!r}{did_you_mean(sampler, known)}; there are {', '.join(known)}"
         )
+    check_counts(members=members, frames=frames, stride=stride)
+    check_counts(4, steps=steps)
+    check_output(out, overwrite)
+    if figure is not None:
+        check_output(figure, True, PICTURES)
     opened, target = open_prior(prior), open_fields(like)
     times = None
     if frames is not None:
-        if frames < 1:
-            raise SkyweaveError(f"frames = {frames}: at least one")
-        try:
-            first = np.datetime64(start, "s")
-        except ValueError:
-            raise SkyweaveError(f"start {start!r}: a date such as 2000-01-01 or 2000-01-01T06:00") from None
-        times = first + np.arange(frames) * np.timedelta64(round(opened.spec.time_step or 86400), "s")
-        times = times.astype("datetime64[ns]")
+        times = equal_steps(start, frames, opened.spec.time_step or 86400.0)
     chosen = {"members": members, "seed": seed, "stride": stride, "autocast": autocast, "device": device}
     chosen |= {key: value for key, value in (("sampler", sampler), ("steps", steps)) if value is not None}
     made = run(opened, target, times=times, out=out, overwrite=overwrite, **chosen)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from skyweave.cli.source_settings import (
 )
 from skyweave.config import RegionSection, Section, parse_config, read_yaml
 from skyweave.dates import Moment, Period
+from skyweave.limits import MOST
 
 if TYPE_CHECKING:
     from skyweave.cli.flags import Flags
@@ -55,7 +56,7 @@ class FieldSection(Section):
     variable: str
 
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MOST["frames"])]
 
 
 class InnovationSection(Section):
@@ -65,9 +66,9 @@ class InnovationSection(Section):
     times: Count | None = None
     enough: Count | None = None
     leave: Literal["rows", "sources"] | None = None
-    folds: Annotated[int, Field(ge=2)] | None = None
-    members: Annotated[int, Field(ge=4)] | None = None
-    steps: Annotated[int, Field(ge=4)] | None = None
+    folds: Annotated[int, Field(ge=2, le=MOST["batch"])] | None = None
+    members: Annotated[int, Field(ge=4, le=MOST["members"])] | None = None
+    steps: Annotated[int, Field(ge=4, le=MOST["steps"])] | None = None
     iterations: Count | None = None
     trust: Annotated[float, Field(gt=1)] | None = None
 
@@ -88,12 +89,12 @@ class ReconstructConfig(Section):
     period: Period | None = None
     times: list[Moment] | None = None
     domain_mask: FieldSection | None = None
-    members: int = Field(16, ge=1)
-    seed: int = Field(0, ge=0)
+    members: int = Field(16, ge=1, le=MOST["members"])
+    seed: int = Field(0, ge=0, le=MOST["seed"])
     method: str = "covariance"
     sampler: str | None = None
-    steps: int | None = Field(None, ge=2)
-    batch: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=2, le=MOST["steps"])
+    batch: int | None = Field(None, ge=1, le=MOST["batch"])
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=[0.05, 0.5, 0.95])
     recalibrate: bool = False
     options: dict[str, Any] = Field(default={})

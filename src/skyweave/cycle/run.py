@@ -17,6 +17,7 @@ from skyweave.cycle.ensemble import ensemble_covariance, tapered
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedSolver
 from skyweave.cycle.transform import Domain, letkf_analysis
+from skyweave.finite import NotFiniteError, check_channels
 from skyweave.observe.assemble import ObservationSet, SegmentObservations
 from skyweave.observe.operator import to_torch_csr
 from skyweave.posterior.background import Background
@@ -180,18 +181,29 @@ class Cycler:
             start: members of the analysis before it, physical, ``(M, C, H, W)``; ``None`` to begin with an analysis of
                 the observations alone.
             inflation: that of the cycle before it, where a run is continued.
+
+        Raises:
+            NotFiniteError: a forecast or an analysis with NaN or infinite values, with its time.
         """
         members, factor = start, self.settings.inflation if inflation is None else inflation
         for k in range(first, len(self.identities)):
             forecast = None if members is None else self.forecast(members, k)
+            if forecast is not None:
+                check_channels(forecast, self.spec.names, "the forecast", where=f"at {self._moment(k)}")
             seen = None if forecast is None or self.down is not None else self._predicted(forecast, k)
             if seen is not None and self.settings.adaptive:
                 factor = adapted(factor, seen.departure, seen.anomalies, seen.error)
             # Where nothing is observed the forecast is kept as it is, not inflated once more.
-            members = self.analysis(forecast, k, factor if self.observed.segment(k, k + 1).n else 1.0)
+            try:
+                members = self.analysis(forecast, k, factor if self.observed.segment(k, k + 1).n else 1.0)
+            except NotFiniteError as error:
+                raise NotFiniteError(f"analysis at {self._moment(k)}: {error}") from None
             yield Cycle(
                 k, forecast, members, {} if seen is None else self._innovation(k, factor, seen), factor
             )
+
+    def _moment(self, k: int) -> str:
+        return f"{self.times[k]!s:.19}" if k < len(self.times) else f"frame {k}"
 
     def forecast(self, analysis: Tensor, k: int) -> Tensor:
         """Members one step on, at frame ``k``, with the model's own error added; physical, on the model's grid."""

@@ -23,6 +23,7 @@ from skyweave.downscale.records import Record
 from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.storage import TrainedDownscaler, open_downscaler
 from skyweave.errors import SkyweaveError
+from skyweave.finite import check_channels
 from skyweave.grid import Grid
 from skyweave.posterior.noise import NoiseStream
 from skyweave.prior.processes import usable_device
@@ -158,6 +159,9 @@ class AreaModels:
 
         Returns:
             ``(M, C, H, W)``, physical units.
+
+        Raises:
+            SkyweaveError: no model of the day's season, or values that are not finite, with day and variable.
         """
         season, device = self.season(index), usable_device(settings.device)
         if season not in self.trained:
@@ -175,7 +179,12 @@ class AreaModels:
             wide = {k: v.expand(count, *v.shape[1:]) for k, v in vars(one).items()}
             sample = replace(one, **(wide | {"lags": scaled})).to(device)
             drawn = predict_fields(trained.model, sample, MemberNoise(noise), settings, trained.patch)[:, 0]
-        return samples.scaler.inverse(drawn.cpu()).numpy()
+        fields = samples.scaler.inverse(drawn.cpu())
+        check_channels(
+            fields, self.record.fine.names, f"the day that the downscaler of area {self.area!r}, {season}, predicts",
+            where=f"on {self.record.days[index]!s:.16}",
+        )  # fmt: skip
+        return fields.numpy()
 
 
 def settings_with(config: DownscaleConfig, changes: dict[str, Any]) -> InferenceSection:

@@ -20,7 +20,8 @@ from skyweave.downscale.settings import (
 )
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.io.daily import step_length
-from skyweave.prior.config import Names, Pair
+from skyweave.limits import MOST
+from skyweave.prior.config import LEAST_PATCH, Names, Pair
 from skyweave.transform import TRANSFORMS
 
 __all__ = [
@@ -69,12 +70,14 @@ class SplitConfig(Section):
 
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     train_validation: float = Field(default=0.2, gt=0, lt=1)
-    block: int = Field(default=8, ge=1)
-    buffer_days: int = Field(default=45, ge=0)
-    least_days: int = Field(default=20, ge=4, description="target days that a season needs")
+    block: int = Field(default=8, ge=1, le=MOST["lead_times"])
+    buffer_days: int = Field(default=45, ge=0, le=MOST["lead_times"])
+    least_days: int = Field(
+        default=20, ge=4, le=MOST["lead_times"], description="target days that a season needs"
+    )
     gaps: Literal["skip", "fill"] = "skip"
-    fill_days: int = Field(default=3, ge=1)
-    seed: int = Field(default=0, ge=0)
+    fill_days: int = Field(default=3, ge=1, le=MOST["lead_times"])
+    seed: int = Field(default=0, ge=0, le=MOST["seed"])
 
     @field_validator("fractions")
     @classmethod
@@ -110,13 +113,13 @@ class DownscaleConfig(Section):
     pretrain: Period | None = None
     shared: dict[str, str] = Field(default={})
     step: str = "1D"
-    lags: int = Field(default=5, ge=1, description="T_lag, days")
+    lags: int = Field(default=5, ge=1, le=MOST["steps"], description="T_lag, days")
     transform: str | dict[str, str] = "log10"
     floor: float | dict[str, float] | None = None
     years_beyond: Literal["hold", "continue"] = "hold"
     split: SplitConfig = SplitConfig()
     patch: Pair = (16, 16)
-    stride: int = Field(default=8, ge=1)
+    stride: int = Field(default=8, ge=1, le=MOST["stride"])
     memory_gb: float = Field(default=2.0, gt=0)
     model: str = "ddpm"
     preset: PresetName = "default"
@@ -182,6 +185,8 @@ class DownscaleConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> DownscaleConfig:
+        if min(self.patch) < LEAST_PATCH:
+            raise ValueError(f"patch {self.patch}: at least {LEAST_PATCH} x {LEAST_PATCH} cells")
         if self.stride > min(self.patch):
             raise ValueError(f"a stride of {self.stride} leaves gaps between patches of {self.patch} cells")
         known = [*self.coarse.variables, *self.fine.variables]

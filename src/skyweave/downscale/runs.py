@@ -10,7 +10,7 @@ from skyweave.downscale.settings import TrainingSection
 from skyweave.downscale.train import Progress
 from skyweave.errors import SkyweaveError
 from skyweave.io.made_with import told_apart
-from skyweave.prior.storage import read_tensors
+from skyweave.prior.tensor_file import read_tensors
 
 __all__ = ["checkpoint_of", "clear_other", "essential", "facts_of", "refuse"]
 

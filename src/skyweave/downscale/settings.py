@@ -7,7 +7,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from skyweave.config import Section
-from skyweave.prior.network import Architecture
+from skyweave.limits import MOST
+from skyweave.prior.config import Multipliers
+from skyweave.prior.network import LIMITS, Architecture
 
 __all__ = [
     "PRESETS", "EncoderSection", "InferenceSection", "ModelSection", "NetworkSection", "TrainingSection", "preset",
@@ -20,9 +22,9 @@ Device = Literal["cpu", "cuda", "auto"]
 class NetworkSection(Section):
     """Size of a U-Net: channels at the finest level, multiples of them per level, residual blocks per level."""
 
-    base: int = Field(default=16, ge=4)
-    multipliers: tuple[int, ...] = (1, 2, 2)
-    blocks: int = Field(default=1, ge=1)
+    base: int = Field(default=16, ge=4, le=LIMITS["base"][1])
+    multipliers: Multipliers = (1, 2, 2)
+    blocks: int = Field(default=1, ge=1, le=LIMITS["blocks"][1])
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     def architecture(self) -> Architecture:
@@ -42,9 +44,9 @@ class TrainingSection(Section):
     """
 
     lr: float = Field(default=2e-3, gt=0)
-    epochs: int = Field(default=60, ge=1)
-    steps_per_epoch: int | None = Field(default=100, ge=1)
-    batch: int = Field(default=32, ge=1)
+    epochs: int = Field(default=60, ge=1, le=MOST["training_steps"])
+    steps_per_epoch: int | None = Field(default=100, ge=1, le=MOST["training_steps"])
+    batch: int = Field(default=32, ge=1, le=MOST["training_steps"])
     weight_decay: float = Field(default=1e-6, ge=0)
     plateau: int = Field(default=8, ge=1)
     factor: float = Field(default=0.5, gt=0, lt=1)
@@ -53,9 +55,9 @@ class TrainingSection(Section):
     anneal: bool = True
     clip: float | None = Field(default=1.0, gt=0)
     ema_half_life: float | None = Field(default=150.0, gt=0, description="steps")
-    validation_patches: int = Field(default=256, ge=1)
+    validation_patches: int = Field(default=256, ge=1, le=MOST["training_steps"])
     max_minutes: float | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MOST["seed"])
     device: Device = "cpu"
 
 
@@ -80,17 +82,17 @@ class ModelSection(Section):
     network: NetworkSection = NetworkSection()
     features: Literal["transferred", "scratch", "lags", "none"] = "transferred"
     coarse_lags: bool = False
-    projection: int = Field(default=16, ge=1, description="channels that the features are reduced to")
+    projection: int = Field(default=16, ge=1, le=4096, description="channels that the features are reduced to")
     target: Literal["departure", "standard", "unit"] = "departure"
     output: Literal["linear", "sigmoid"] = "linear"
     loss: Literal["mse", "mae"] = "mse"
     formulation: Literal["edm", "ddpm"] = "edm"
-    timesteps: int = Field(default=1000, ge=2, description="of the squared-cosine schedule")
+    timesteps: int = Field(default=1000, ge=2, le=MOST["lead_times"], description="of the squared-cosine schedule")
     p_mean: float = -0.4
     p_std: float = Field(default=1.5, gt=0)
     sigma_max: float = Field(default=80.0, gt=0)
     sigma_min: float = Field(default=0.02, gt=0)
-    latent: int = Field(default=4, ge=1, description="channels of a variational model's latent field")
+    latent: int = Field(default=4, ge=1, le=1024, description="channels of a variational model's latent field")
     kl_weight: float = Field(default=1.0, gt=0)
     training: TrainingSection = TrainingSection()
 
@@ -104,15 +106,17 @@ class InferenceSection(Section):
     border of the image filled by its own half window.
     """
 
-    stride: int = Field(default=8, ge=1)
-    halo: int = Field(default=2, ge=0)
+    stride: int = Field(default=8, ge=1, le=MOST["stride"])
+    halo: int = Field(default=2, ge=0, le=MOST["stride"])
     window: Literal["hann", "paper", "flat", "nearest"] = "hann"
     blend: Literal["steps", "shared", "patches"] = "steps"
-    members: int = Field(default=16, ge=1)
-    seed: int = Field(default=0, ge=0)
+    members: int = Field(default=16, ge=1, le=MOST["members"])
+    seed: int = Field(default=0, ge=0, le=MOST["seed"])
     sampler: Literal["dpm++2m", "dpm++2m-sde", "ddim", "ddpm", "heun"] = "dpm++2m-sde"
-    steps: int = Field(default=16, ge=2)
-    batch: int = Field(default=1024, ge=1, description="patches that pass the network at once")
+    steps: int = Field(default=16, ge=2, le=MOST["steps"])
+    batch: int = Field(
+        default=1024, ge=1, le=MOST["training_steps"], description="patches that pass the network at once"
+    )
     device: Device = "cpu"
 
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
 
 from skyweave.downscale.downscaler import Downscaler
 from skyweave.downscale.encoder import TransferEncoder, build_encoder
+from skyweave.downscale.headers import DownscalerHeader, EncoderFileHeader
 from skyweave.downscale.models import build_downscaler
 from skyweave.downscale.settings import ModelSection
 from skyweave.downscale.target import Channels
 from skyweave.errors import SkyweaveError
 from skyweave.prior.network import Architecture
-from skyweave.prior.storage import read_tensors, write_tensors
+from skyweave.prior.tensor_file import (
+    check_kind,
+    check_shapes,
+    damaged,
+    parse_header,
+    read_tensors,
+    write_tensors,
+)
 
-__all__ = ["TrainedDownscaler", "open_downscaler", "open_encoder", "save_downscaler", "save_encoder"]
+__all__ = ["TrainedDownscaler", "check_header", "open_downscaler", "open_encoder", "save_downscaler", "save_encoder"]
 
 SCHEMA_VERSION = 1
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(eq=False)
@@ -79,13 +92,13 @@ def open_encoder(path: str | Path) -> tuple[TransferEncoder, dict[str, Any]]:
     Raises:
         SkyweaveError: the file is missing, damaged or something else.
     """
-    header, tensors = _read(Path(path), "transfer encoder")
-    try:
-        encoder = _encoder_like(header["encoder"])
-        encoder.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _damaged(Path(path), error) from None
-    return encoder.freeze(), header["metadata"]
+    path = Path(path)
+    header, tensors = _read(path, "transfer encoder")
+
+    def build() -> TransferEncoder:
+        return _encoder_like(header["encoder"])
+
+    return _loaded(build, tensors, path, "this encoder").freeze(), header["metadata"]
 
 
 def save_downscaler(trained: TrainedDownscaler, path: Path) -> None:
@@ -112,17 +125,30 @@ def open_downscaler(path: str | Path) -> TrainedDownscaler:
     """
     path = Path(path)
     header, tensors = _read(path, "downscaler")
-    try:
+
+    def build() -> Downscaler:
         encoder = None if header["encoder"] is None else _encoder_like(header["encoder"])
         config = ModelSection.model_validate(header["model"])
-        model = build_downscaler(header["name"], Channels.from_dict(header["channels"]), config, encoder)
-        model.load_state_dict(tensors)
-        patch = (int(header["patch"][0]), int(header["patch"][1]))
-        metadata = header["metadata"]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _damaged(path, error) from None
+        return build_downscaler(header["name"], Channels.from_dict(header["channels"]), config, encoder)
+
+    model = _loaded(build, tensors, path, "this downscaler")
+    if not bool((model.target_form.scale > 0).all()):
+        raise SkyweaveError(f"{path}: this downscaler is damaged: the scale of its target is not positive")
     model.eval().requires_grad_(False)
-    return TrainedDownscaler(model, patch, metadata)
+    return TrainedDownscaler(model, (header["patch"][0], header["patch"][1]), header["metadata"])
+
+
+def _loaded(build: Callable[[], Network], tensors: dict[str, Tensor], path: Path, what: str) -> Network:
+    """The network that a header describes with the weights of its file, compared before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            described = build()
+        check_shapes(tensors, described.state_dict(), path, what)
+        model = build()
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, OverflowError) as error:
+        raise damaged(path, what, error) from None
+    return model
 
 
 def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -131,15 +157,24 @@ def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     header, tensors = read_tensors(path, f"a {kind}")
-    if header.get("kind") != kind:
-        raise SkyweaveError(f"{path}: not a {kind} (kind {header.get('kind')!r})")
-    if header.get("schema_version", 0) > SCHEMA_VERSION:
-        raise SkyweaveError(
-            f"{path}: schema version {header['schema_version']} is newer than this skyweave reads ({SCHEMA_VERSION})"
-        )
+    check_kind(header, kind, SCHEMA_VERSION, path, f"a {kind}")
+    check_header(header, tensors, path)
     return header, tensors
 
 
-def _damaged(path: Path, error: Exception) -> SkyweaveError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return SkyweaveError(f"{path}: incomplete or damaged ({type(error).__name__}: {reason})")
+def check_header(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse the header of an encoder or a downscaler that no network can be built of.
+
+    Raises:
+        SkyweaveError: with the keys that are wrong.
+    """
+    kind = header["kind"]
+    model: type[BaseModel] = EncoderFileHeader if kind == "transfer encoder" else DownscalerHeader
+    parse_header(header, model, path, f"this {kind}")
+    layers = [header["encoder"]["architecture"]] if header["encoder"] is not None else []
+    for architecture in [*layers, header.get("model", {}).get("network", {})]:
+        blocks = architecture.get("blocks", 1) * len(architecture.get("multipliers", ()))
+        if blocks > len(tensors):
+            raise SkyweaveError(
+                f"{path}: this {kind} is incomplete or damaged: {len(tensors)} tensors cannot make {blocks} blocks"
+            )

@@ -14,13 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skyweave.downscale.headers import CheckpointHeader
 from skyweave.downscale.settings import TrainingSection
 from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder
 from skyweave.io.made_with import digest_of, told_apart
-from skyweave.prior.checkpoint import Average
+from skyweave.prior.checkpoint import Average, restore_optimiser
 from skyweave.prior.processes import interruptible, usable_device
-from skyweave.prior.storage import read_tensors, write_tensors
+from skyweave.prior.tensor_file import (
+    check_kind,
+    check_shapes,
+    damaged,
+    parse_header,
+    read_tensors,
+    write_tensors,
+)
 from skyweave.prior.train import step_seed
 
 __all__ = ["Examples", "Progress", "train_network"]
@@ -209,8 +217,8 @@ class _Run:
 
     def _restore(self) -> None:
         header, tensors = read_tensors(self.checkpoint, "a checkpoint of a downscaling run")
-        if header.get("kind") != KIND:
-            raise SkyweaveError(f"{self.checkpoint}: not a downscaling checkpoint ({header.get('kind')!r})")
+        check_kind(header, KIND, 0, self.checkpoint, "a checkpoint of a downscaling run")
+        parse_header(header, CheckpointHeader, self.checkpoint, "this checkpoint")
         if header["digest"] != self.digest:
             raise SkyweaveError(
                 f"{self.checkpoint}: made with other settings or data"
@@ -222,16 +230,18 @@ class _Run:
             return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
 
         self.progress = Progress(**header["progress"])
-        self.module.load_state_dict(part("weights"))
         self.best = part("best")
+        wanted = self.module.state_dict()
+        saved = [part("weights"), *([self.best] if self.best else [])]
+        for weights in saved + ([] if self.average is None else [part("averaged")]):
+            check_shapes(weights, wanted, self.checkpoint, "this checkpoint")
+        try:
+            restore_optimiser(self.optimiser, part("optimiser"))
+        except ValueError as error:
+            raise damaged(self.checkpoint, "this checkpoint", error) from None
+        self.module.load_state_dict(saved[0])
         if self.average is not None:
             self.average.weights = {k: v.to(self.device) for k, v in part("averaged").items()}
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimiser").items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         self.tell(f"continuing after epoch {self.progress.epoch}")
 
 

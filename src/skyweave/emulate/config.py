@@ -7,8 +7,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from skyweave.errors import did_you_mean
-from skyweave.prior.config import DataConfig, OptimiserConfig, Section, SplitConfig, TrainConfig
+from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.limits import MOST
+from skyweave.prior.config import (
+    LEAST_PATCH,
+    DataConfig,
+    Multipliers,
+    OptimiserConfig,
+    Section,
+    SplitConfig,
+    TrainConfig,
+    check_transforms,
+)
 
 __all__ = ["EmulatorConfig", "HindcastConfig", "LossConfig", "NetworkConfig"]
 
@@ -21,13 +31,13 @@ class NetworkConfig(Section):
     """
 
     kind: Literal["auto", "sfno", "unet"] = "auto"
-    width: int = Field(default=32, ge=4)
-    layers: int = Field(default=4, ge=1)
-    ratio: float = Field(default=2.0, gt=0)
-    degrees: int | None = Field(default=None, ge=2)
+    width: int = Field(default=32, ge=4, le=4096)
+    layers: int = Field(default=4, ge=1, le=256)
+    ratio: float = Field(default=2.0, gt=0, le=64)
+    degrees: int | None = Field(default=None, ge=2, le=8192)
     local: bool = True
-    multipliers: tuple[int, ...] = (1, 2, 2)
-    blocks: int = Field(default=1, ge=1)
+    multipliers: Multipliers = (1, 2, 2)
+    blocks: int = Field(default=1, ge=1, le=64)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -41,7 +51,7 @@ class LossConfig(Section):
     https://arxiv.org/abs/2002.09405).
     """
 
-    rollout: int = Field(default=1, ge=1)
+    rollout: int = Field(default=1, ge=1, le=MOST["steps"])
     rollout_after: float = Field(default=0.6, ge=0, le=1)
     spectral: float = Field(default=0.1, ge=0)
     spectral_from: float = Field(default=0.5, ge=0, lt=1)
@@ -51,8 +61,8 @@ class LossConfig(Section):
 class HindcastConfig(Section):
     """Forecasts of the validation period from which the emulator's error by lead time is estimated."""
 
-    steps: int = Field(default=20, ge=1)
-    starts: int = Field(default=40, ge=2)
+    steps: int = Field(default=20, ge=1, le=MOST["training_steps"])
+    starts: int = Field(default=40, ge=2, le=MOST["starts"])
 
 
 class EmulatorConfig(Section):
@@ -71,21 +81,21 @@ class EmulatorConfig(Section):
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
     hindcast: HindcastConfig = HindcastConfig()
-    residuals: int = Field(default=32, ge=0)
+    residuals: int = Field(default=32, ge=0, le=MOST["members"])
     limit: float | None = Field(default=0.99, gt=0, le=1)
     optimiser: OptimiserConfig = OptimiserConfig(name="adamw", lr=3e-3, betas=(0.9, 0.95), weight_decay=1e-4)
     ema_half_life: float = Field(default=100.0, gt=0, description="steps")
-    batch: int = Field(default=4, ge=1)
-    steps: int = Field(default=20000, ge=1)
+    batch: int = Field(default=4, ge=1, le=MOST["batch"])
+    steps: int = Field(default=20000, ge=1, le=MOST["training_steps"])
     max_minutes: float | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0)
-    log_every: int = Field(default=50, ge=1)
-    checkpoint_every: int = Field(default=500, ge=1)
-    validate_every: int = Field(default=250, ge=1)
-    validation_starts: int = Field(default=32, ge=1)
+    seed: int = Field(default=0, ge=0, le=MOST["seed"])
+    log_every: int = Field(default=50, ge=1, le=MOST["training_steps"])
+    checkpoint_every: int = Field(default=500, ge=1, le=MOST["training_steps"])
+    validate_every: int = Field(default=250, ge=1, le=MOST["training_steps"])
+    validation_starts: int = Field(default=32, ge=1, le=MOST["starts"])
     keep: Literal["last", "best"] = "best"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MOST["threads"])
 
     @model_validator(mode="after")
     def _consistent(self) -> EmulatorConfig:
@@ -95,6 +105,7 @@ class EmulatorConfig(Section):
                     raise ValueError(
                         f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"
                     )
+        check_transforms(self.transform)
         return self
 
     @property
@@ -103,7 +114,16 @@ class EmulatorConfig(Section):
         return 2 * ((self.loss.rollout + 1) // 2) + 1
 
     def reading(self, shape: tuple[int, int]) -> TrainConfig:
-        """The settings by which a prior's training would read windows of whole fields of `shape`."""
+        """The settings by which a prior's training would read windows of whole fields of `shape`.
+
+        Raises:
+            SkyweaveError: a grid of very few rows or columns.
+        """
+        if min(shape) < LEAST_PATCH or max(shape) > MOST["patch"]:
+            raise SkyweaveError(
+                f"a grid of {shape[0]} x {shape[1]} cells: an emulator takes {LEAST_PATCH} to {MOST['patch']} rows and "
+                "columns"
+            )
         return TrainConfig(
             data=self.data,
             split=self.split,

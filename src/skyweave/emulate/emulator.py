@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,20 +12,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from skyweave.emulate.config import NetworkConfig
 from skyweave.emulate.forecaster import check_calendar, check_state, seconds_of
+from skyweave.emulate.headers import EmulatorHeader, check_fields
 from skyweave.emulate.hindcast import Hindcast
 from skyweave.emulate.limit import PowerLimit
-from skyweave.emulate.networks import Integrator, build_integrator
+from skyweave.emulate.networks import Integrator, build_integrator, network_kind
 from skyweave.emulate.simple import Climatology
 from skyweave.errors import SkyweaveError
+from skyweave.finite import check_channels
 from skyweave.grid import Grid
 from skyweave.posterior.noise import NoiseStream
-from skyweave.prior.conditioning import Conditioning, StaticField
-from skyweave.prior.storage import CHUNK_CELLS, read_tensors, write_tensors
+from skyweave.prior.conditioning import Conditioning
+from skyweave.prior.storage import CHUNK_CELLS
+from skyweave.prior.tensor_file import (
+    check_kind,
+    check_shapes,
+    damaged,
+    parse_header,
+    read_tensors,
+    static_fields,
+    write_tensors,
+)
 from skyweave.state import StateSpec, apply_bounds
 from skyweave.transform import StateTransform
 
@@ -74,7 +85,8 @@ class Emulator:
         """The state one time step later; see `Forecaster`. Values are kept within the bounds of `spec`.
 
         Raises:
-            SkyweaveError: another shape, or the forcing depends on time and `time` is None or of another calendar.
+            SkyweaveError: another shape, the forcing depends on time and `time` is None or of another calendar, or the
+                network gives values that are not finite.
         """
         check_state(state, self.spec, self.grid, "this emulator")
         if self.conditioning.needs_time:
@@ -87,6 +99,10 @@ class Emulator:
             for part in (z[first : first + size] for first in range(0, len(z), size))
         ]
         after = torch.cat(stepped)
+        check_channels(
+            after, self.spec.names, f"the output of the emulator {self.path or ''}".strip(),
+            missing=z.isnan(), where="" if time is None else f"one step after {time}",
+        )  # fmt: skip
         if self.noise:
             after = after + self.noise * self.draw(time, _labels(members, len(state))).to(after)
         if self.limit is not None:
@@ -113,7 +129,13 @@ class Emulator:
         return fields * self.integrator.deviation[:, None, None].to(fields)
 
     def stochastic(self, noise: float = 1.0, seed: int = 0) -> Emulator:
-        """The same emulator with a draw of its one-step error added at every step."""
+        """The same emulator with a draw of its one-step error added at every step.
+
+        Raises:
+            SkyweaveError: no residuals are stored, or `noise` is negative or no number.
+        """
+        if not (math.isfinite(noise) and noise >= 0):
+            raise SkyweaveError(f"noise = {noise}: a share of the one-step error, zero or more")
         if noise and not len(self.residuals):
             self.draw(None, [0])
         return replace(self, noise=noise, seed=seed)
@@ -217,32 +239,19 @@ def open_emulator(path: str | Path) -> Emulator:
     """
     path = Path(path)
     header, tensors = read_tensors(path, "an emulator")
-    if header.get("kind") != "emulator":
-        raise SkyweaveError(f"{path}: not an emulator (kind {header.get('kind')!r})")
-    if header.get("schema_version", 0) > SCHEMA_VERSION:
-        raise SkyweaveError(
-            f"{path}: schema version {header['schema_version']} is newer than this skyweave reads ({SCHEMA_VERSION})"
-        )
+    check_kind(header, "emulator", SCHEMA_VERSION, path, "an emulator")
+    parse_header(header, EmulatorHeader, path, "this emulator")
     try:
         spec, grid = StateSpec.from_dict(header["spec"]), Grid.from_dict(header["grid"])
-        static = {
-            name: StaticField(Grid.from_dict(own), tensors[f"static.{name}"].numpy())
-            for name, own in header["conditioning"]["static"].items()
-        }
+        static = static_fields(header["conditioning"]["static"], tensors)
         conditioning = Conditioning(tuple(header["conditioning"]["names"]), static)
         settings = NetworkConfig.model_validate(header["network"])
-        weights = {
-            k.removeprefix("integrator."): v for k, v in tensors.items() if k.startswith("integrator.")
-        }
-        count = len(spec.variables)
-        integrator = build_integrator(
-            grid, count, conditioning.count, settings, (weights["mean"], weights["deviation"])
-        )
-        integrator.load_state_dict(weights)
+        harmonics = (int(header["climatology"][0]), int(header["climatology"][1]))
+        check_fields(tensors, (len(spec.variables), *grid.shape), harmonics, grid.periodic)
+        integrator = _integrator(grid, spec, conditioning, settings, tensors, path)
         time_step = float(header["time_step"])
-        days, hours = header["climatology"]
         climatology = Climatology(
-            spec, grid, time_step, (int(days), int(hours)), tensors["climatology"], header.get("calendar")
+            spec, grid, time_step, harmonics, tensors["climatology"], header.get("calendar")
         )
         transform = StateTransform.from_dict(header["transform"])
         residuals, metadata = tensors["residuals"].float(), header["metadata"]
@@ -250,11 +259,8 @@ def open_emulator(path: str | Path) -> Emulator:
         if "limit.zonal" in tensors:
             sides = tensors["limit.zonal"], tensors["limit.meridional"]
             limit = PowerLimit(*sides, grid.shape[1], grid.periodic)
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, ValidationError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SkyweaveError(
-            f"{path}: this emulator is incomplete or damaged ({type(error).__name__}: {reason})"
-        ) from None
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, OverflowError) as error:
+        raise damaged(path, "this emulator", error) from None
     integrator.eval().requires_grad_(False)
     return Emulator(
         spec,
@@ -270,3 +276,30 @@ def open_emulator(path: str | Path) -> Emulator:
         limit=limit,
         path=str(path),
     )
+
+
+def _integrator(
+    grid: Grid,
+    spec: StateSpec,
+    conditioning: Conditioning,
+    settings: NetworkConfig,
+    tensors: dict[str, Tensor],
+    path: Path,
+) -> Integrator:
+    """The network of a file; its weights are compared with those of the header before memory is taken for it."""
+    weights = {k.removeprefix("integrator."): v for k, v in tensors.items() if k.startswith("integrator.")}
+    spherical = network_kind(grid, settings) == "sfno"
+    if (settings.layers if spherical else settings.blocks * len(settings.multipliers)) > len(weights):
+        raise ValueError(f"{len(weights)} tensors of weights cannot make so many layers or blocks")
+    count = len(spec.variables)
+    means = (weights["mean"], weights["deviation"])
+    if any(tuple(m.shape) != (count,) or not m.is_floating_point() for m in means):
+        raise ValueError(f"mean and deviation of the increments should hold {count} numbers each")
+    if not bool((means[1] > 0).all()):
+        raise ValueError("the deviation of the increments is not positive")
+    with torch.device("meta"):
+        described = build_integrator(grid, count, conditioning.count, settings, means)
+    check_shapes(weights, described.state_dict(), path, "this emulator")
+    integrator = build_integrator(grid, count, conditioning.count, settings, means)
+    integrator.load_state_dict(weights)
+    return integrator

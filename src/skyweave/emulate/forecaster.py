@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.options import checked_options
 from skyweave.state import StateSpec
 
 __all__ = [
@@ -80,7 +81,7 @@ def fit_forecaster(name: str, data: xr.Dataset, spec: StateSpec, **options: Any)
         spec: variables and units of the states.
 
     Raises:
-        SkyweaveError: an unknown name, or data it cannot be fitted to.
+        SkyweaveError: an unknown name or option, or data it cannot be fitted to.
     """
     import skyweave.emulate.linear
     import skyweave.emulate.simple  # noqa: F401  (both enter what they have)
@@ -90,7 +91,7 @@ def fit_forecaster(name: str, data: xr.Dataset, spec: StateSpec, **options: Any)
         raise SkyweaveError(
             f"no forecaster {name!r}{did_you_mean(name, list(FORECASTERS))}; there are {known}"
         )
-    return FORECASTERS[name](data, spec, **options)
+    return FORECASTERS[name](data, spec, **checked_options(FORECASTERS[name], options, name, ("data", "spec")))
 
 
 def later(time: Any, seconds: float) -> Any:

@@ -11,7 +11,7 @@ from skyweave.emulate.spherical import is_global
 from skyweave.grid import Grid
 from skyweave.prior.network import Architecture, UNet
 
-__all__ = ["NETWORKS", "Integrator", "build_integrator"]
+__all__ = ["NETWORKS", "Integrator", "build_integrator", "network_kind"]
 
 
 class _RegionalUNet(nn.Module):
@@ -87,6 +87,11 @@ class Integrator(nn.Module):
         return z + (self.mean[:, None, None] + self.deviation[:, None, None] * increment)
 
 
+def network_kind(grid: Grid, config: NetworkConfig) -> str:
+    """The name in `NETWORKS` of the network that a configuration means on a grid."""
+    return config.kind if config.kind != "auto" else ("sfno" if is_global(grid) else "unet")
+
+
 def build_integrator(
     grid: Grid, channels: int, forcing: int, config: NetworkConfig, increments: tuple[Tensor, Tensor]
 ) -> Integrator:
@@ -102,5 +107,6 @@ def build_integrator(
     Raises:
         SkyweaveError: a spherical network on a region.
     """
-    kind = config.kind if config.kind != "auto" else ("sfno" if is_global(grid) else "unet")
-    return Integrator(NETWORKS[kind](grid, channels + forcing, channels, config), *increments)
+    return Integrator(
+        NETWORKS[network_kind(grid, config)](grid, channels + forcing, channels, config), *increments
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,7 @@ from skyweave.io.write import (
     write,
     write_region,
 )
+from skyweave.limits import check_counts
 from skyweave.state import StateSpec, attributes, time_dim, to_tensor
 
 __all__ = ["forecast", "forecast_states"]
@@ -104,6 +106,10 @@ def forecast(
     """
     if steps < 1 or every < 1 or members < 1:
         raise SkyweaveError(f"{steps} steps, every {every}, {members} members: each must be 1 or more")
+    check_counts(every=every, members=members)
+    check_counts(label="steps", lead_times=steps)
+    if not (math.isfinite(perturb) and perturb >= 0):
+        raise SkyweaveError(f"perturb = {perturb}: a number of one-step errors, zero or more")
     states, times, labels = _initial(forecaster, initial, members, perturb)
     leads = np.arange(0, steps + 1, every)
     template = _template(forecaster, initial, times, leads, labels)

@@ -75,7 +75,7 @@ class _Block(nn.Module):
 
     def __init__(self, transform: SphericalTransform, channels: int, ratio: float, local: bool) -> None:
         super().__init__()
-        hidden = int(channels * ratio)
+        hidden = max(1, int(channels * ratio))
         self.norm0, self.norm1 = CellNorm(channels), CellNorm(channels)
         self.filter = SpectralFilter(transform, channels)
         self.skip = _Dense(channels, channels)

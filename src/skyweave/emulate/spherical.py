@@ -14,6 +14,9 @@ __all__ = ["SphericalTransform", "is_global", "legendre"]
 
 Floats = NDArray[np.float64]
 
+MOST_FUNCTIONS = 2**30
+"""Values of the harmonics on the rows of a grid, 8 GB: those of 1,400 rows."""
+
 
 def is_global(grid: Grid) -> bool:
     """Whether a grid goes round the globe, at equal steps, and from pole to pole but for a cell or so."""
@@ -71,7 +74,7 @@ class SphericalTransform(nn.Module):
         degrees: ``L``, at most two thirds of the rows by default; ``M = L``, if there are columns enough.
 
     Raises:
-        SkyweaveError: the grid is not global, or has too few rows for so many degrees.
+        SkyweaveError: the grid is not global, has too few rows for so many degrees, or is too large.
     """
 
     synthesis: Tensor
@@ -90,6 +93,11 @@ class SphericalTransform(nn.Module):
         if self.degrees > rows:
             raise SkyweaveError(
                 f"{self.degrees} degrees of spherical harmonics need as many rows; there are {rows}"
+            )
+        if rows * self.degrees * self.orders > MOST_FUNCTIONS:
+            raise SkyweaveError(
+                f"{self.degrees} degrees and {self.orders} orders on {rows} rows are more than memory holds; "
+                "choose fewer network.degrees"
             )
         functions = legendre(grid.lat, self.degrees, self.orders)
         weights = _row_weights(grid)

@@ -17,6 +17,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from skyweave.errors import SkyweaveError
+from skyweave.io.attributes import plain_attributes
 from skyweave.io.missing import USUAL_FILLS, Decoding, decoding_of
 from skyweave.io.time_units import decode_times, refuse_missing_dates
 
@@ -58,7 +59,7 @@ def open_decoded(source: Any, engine: str, where: str) -> xr.Dataset:
                 create_default_indexes=False,  # they would load coordinates before their size is checked
                 cache=False,  # a memory cache would load a whole variable behind the first chunk asked for
             )
-            ds = decoded(raw, where, engine)
+            ds = decoded(plain_attributes(raw, where), where, engine)
             # Only now does a lazily read header meet the data behind it: a short file shows here.
             for name in ds.coords:
                 ds[name].load()

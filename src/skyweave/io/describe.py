@@ -9,6 +9,7 @@ import dask
 import numpy as np
 import xarray as xr
 
+from skyweave.damage import reading
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates
 from skyweave.io.missing import NEVER_WRITTEN, OUT_OF_RANGE, USUAL_FILLS, reasons
@@ -148,9 +149,9 @@ def describe(ds: xr.Dataset, *, maps: int = 8) -> FieldsReport:
         lon_name=grid.lon_name,
     )
     fields = {str(n): v for n, v in ds.data_vars.items() if set(plane) <= set(v.dims)}
-    samples = dask.compute(
-        {name: [m.data for m in sample_maps(v, plane, maps)] for name, v in fields.items()}
-    )[0]
+    lazy = {name: [m.data for m in sample_maps(v, plane, maps)] for name, v in fields.items()}
+    with reading(str(ds.encoding.get("source", "dataset"))):
+        samples = dask.compute(lazy)[0]
     variables = tuple(_variable(name, v, np.stack(samples[name])) for name, v in fields.items())
     # A single variable taken out of a dataset still knows its file.
     sources = [ds.encoding.get("source"), *(v.encoding.get("source") for v in fields.values())]

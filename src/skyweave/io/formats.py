@@ -18,6 +18,8 @@ import xarray as xr
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.io.decode import open_decoded
 from skyweave.io.grib import is_grib, open_grib
+from skyweave.io.hdf5_heap import check_heaps
+from skyweave.io.netcdf3_header import check_netcdf3
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
 CACHES = ("simplecache::", "filecache::")
@@ -135,8 +137,12 @@ def _identify(path: str) -> tuple[str, Any]:
         return "grib", fsspec.open_local(path) if path.startswith(CACHES) else path
     handed = fsspec.open(path, "rb").open() if is_url(path) else path
     if hdf5:
+        if not is_url(path):
+            check_heaps(path)
         return "h5netcdf", handed
     if head[:4] in (b"CDF\x01", b"CDF\x02"):
+        if not is_url(path):
+            check_netcdf3(path)
         return "scipy", handed
     if not head:
         raise SkyweaveError(f"{path}: is empty (0 bytes); {READABLE}")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from skyweave.damage import reading
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.formats import expand, open_one
@@ -28,6 +29,14 @@ PROJECTION = (
     "semi_minor_axis",
     "longitude_of_projection_origin",
 )
+
+PLAUSIBLE = {
+    "perspective_point_height": (3.4e7, 3.8e7),
+    "semi_major_axis": (6.3e6, 6.4e6),
+    "semi_minor_axis": (6.3e6, 6.4e6),
+    "longitude_of_projection_origin": (-360.0, 360.0),
+}
+"""Least and greatest of each: m, and degrees east."""
 
 
 def read_goes_aod(
@@ -90,7 +99,8 @@ def read_goes_aod(
                 seen[key] = PixelCells.find(lat, lon, grid)
                 if seen[key].inside.size == 0:
                     raise SkyweaveError(no_pixel(path, lat, lon, grid))
-            values = _screened(granule, quality)
+            with reading(path):
+                values = _screened(granule, quality)
             mean, count = seen[key].mean(values, minimum_share)
             platforms.append(str(granule.attrs.get("platform_ID", "")))
         maps[time] = (mean.astype(np.float32), count.astype(np.int32))
@@ -188,6 +198,8 @@ def _check(granule: xr.Dataset, path: str) -> None:
         raise SkyweaveError(
             f"{path}: AOD {granule['AOD'].dims} and DQF {granule['DQF'].dims} should both lie on ('y', 'x')"
         )
+    if any(granule[name].size == 0 or granule[name].dims != (name,) for name in ("x", "y")):
+        raise SkyweaveError(f"{path}: x and y should be axes with scan angles; found {dict(granule.sizes)}")
     attrs = granule["goes_imager_projection"].attrs
     lacking = [name for name in PROJECTION if name not in attrs]
     if lacking:
@@ -195,6 +207,7 @@ def _check(granule: xr.Dataset, path: str) -> None:
             f"{path}: goes_imager_projection lacks {', '.join(lacking)}; it has: {', '.join(attrs) or 'nothing'}. "
             "Without them the pixels have no position; fetch the granule again"
         )
+    _check_projection(attrs, path)
     if attrs.get("sweep_angle_axis", "x") != "x":
         raise SkyweaveError(
             f"{path}: sweep_angle_axis is {attrs['sweep_angle_axis']!r}, that of another satellite; GOES-R sweeps "
@@ -202,11 +215,29 @@ def _check(granule: xr.Dataset, path: str) -> None:
         )
 
 
+def _check_projection(attrs: Mapping[str, Any], path: str) -> None:
+    for name in PROJECTION:
+        low, high = PLAUSIBLE[name]
+        try:
+            value = float(np.asarray(attrs[name]).item())
+        except (ValueError, TypeError):
+            value = np.nan
+        if not low <= value <= high:
+            raise SkyweaveError(
+                f"{path}: {name} of goes_imager_projection is {attrs[name]!r:.60}; expected a number from {low:g} to "
+                f"{high:g}. Fetch the granule again"
+            )
+
+
 def _key(granule: xr.Dataset) -> tuple[Any, ...]:
     """What decides where the pixels lie: granules of one sector share it."""
     attrs = granule["goes_imager_projection"].attrs
     axes = [(granule[n].size, float(granule[n][0]), float(granule[n][-1])) for n in ("x", "y")]
-    return (*(float(attrs[name]) for name in PROJECTION), *axes)
+    return (*(_number(attrs[name]) for name in PROJECTION), *axes)
+
+
+def _number(value: Any) -> float:
+    return float(np.asarray(value).item())
 
 
 def _positions(granule: xr.Dataset, path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +248,7 @@ def _positions(granule: xr.Dataset, path: str) -> tuple[np.ndarray, np.ndarray]:
             "radians below 0.16. Were their scale_factor and add_offset lost?"
         )
     attrs = granule["goes_imager_projection"].attrs
-    height, major, minor, longitude = (float(attrs[name]) for name in PROJECTION)
+    height, major, minor, longitude = (_number(attrs[name]) for name in PROJECTION)
     lat, lon = np.empty((y.size, x.size)), np.empty((y.size, x.size))
     for start in range(0, y.size, ROWS):
         rows = slice(start, start + ROWS)

@@ -29,6 +29,7 @@ from skyweave.io.store import (
 )
 from skyweave.io.swath import grid_coordinates
 from skyweave.io.write import write
+from skyweave.limits import MOST
 
 __all__ = ["METHODS", "regrid_fields", "regular_grid", "write_in_blocks"]
 
@@ -54,6 +55,11 @@ def regular_grid(resolution: float | tuple[float, float], like: Grid) -> Grid:
     if not (np.isfinite(step).all() and (step > 0).all()):
         raise SkyweaveError(f"resolution {resolution}: a positive number of degrees, or two")
     south, north = np.sort(like.lat_bounds[[0, -1]])
+    cells = float((north - south) / step[0]) * float(np.ptp(like.lon_bounds) / step[1])
+    if cells > MOST["cells"]:
+        raise SkyweaveError(
+            f"resolution {resolution}: {cells:.1e} cells over {like.describe()}; at most {MOST['cells']:.1e}"
+        )
     whole = like.periodic and north - south > 180 - 1.5 * like.resolution[0]
     if whole:
         rows, columns = (_divisions(span, float(s)) for span, s in ((180, step[0]), (360, step[1])))

@@ -26,9 +26,19 @@ from skyweave.io.encoding import encodings, prepared
 from skyweave.io.made_with import told_apart
 
 __all__ = [
-    "create_store", "discard_partial", "done_units", "finish_store", "mark_done", "partial_store",
+    "NETCDF_ENDINGS", "OUTPUTS", "PICTURES", "check_output", "create_store", "discard_partial",
+    "done_units", "finish_store", "mark_done", "partial_store",
     "write_region",
 ]  # fmt: skip
+
+
+OUTPUTS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
+NETCDF_ENDINGS = OUTPUTS[:-1]
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
+"""Endings of outputs, of those that are one file, and of pictures."""
+
+LONGEST_NAME, LONGEST_PATH = 255, 3800
+"""Bytes of a name and of a path that file systems take; a path with room for what lies inside a store."""
 
 
 def partial_store(path: str | os.PathLike[str]) -> Path:
@@ -272,18 +282,27 @@ def finish_store(
     return path
 
 
-def check_output(path: Path, overwrite: bool) -> None:
+def check_output(path: Path, overwrite: bool, endings: tuple[str, ...] = OUTPUTS) -> None:
     """Refuse an output before anything is computed for it.
 
+    Args:
+        path: of the output.
+        overwrite: whether what is there may be replaced.
+        endings: that tell the format.
+
     Raises:
-        SkyweaveError: it exists and ``overwrite`` is not set, is something that no overwriting should remove,
-            or its folder does not exist or cannot be written to.
+        SkyweaveError: its name has none of the endings, or is too long for the file system; it exists and ``overwrite``
+            is not set, is something that no overwriting should remove, or a symbolic link; or its folder does not
+            exist or cannot be written to.
     """
+    _check_name(path, endings)
     parent = path.absolute().parent
     if not parent.is_dir():
         raise SkyweaveError(f"{path}: its folder {parent} does not exist; make it first")
     if not os.access(parent, os.W_OK):
         raise SkyweaveError(f"{path}: its folder {parent} cannot be written to")
+    if path.is_symlink():
+        raise SkyweaveError(f"{path}: is a symbolic link; give the path that it stands for, {path.resolve()}")
     if not path.exists():
         return
     if not overwrite:
@@ -299,6 +318,24 @@ def check_output(path: Path, overwrite: bool) -> None:
         and not any((path / m).exists() for m in ("zarr.json", ".zgroup", ".zmetadata"))
     ):
         raise SkyweaveError(f"{path}: is a folder that holds no Zarr store; it will not be removed")
+
+
+def _check_name(path: Path, endings: tuple[str, ...]) -> None:
+    if "\0" in str(path):
+        raise SkyweaveError(f"{str(path)!r}: holds a NUL character, which no name has")
+    if not path.name.endswith(endings):
+        meant = next((e for e in endings if path.name.lower().endswith(e)), None)
+        hint = f"; write {meant} in small letters" if meant else ""
+        raise SkyweaveError(
+            f"{path}: cannot tell the format from this name; end it in {', '.join(endings)}{hint}"
+        )
+    # What is not complete yet lies beside it under a longer name.
+    most = LONGEST_NAME - len(f".{path.name}.old-12345678") + len(path.name)
+    if len(os.fsencode(path.name)) > most or len(os.fsencode(path.absolute())) > LONGEST_PATH:
+        size = len(os.fsencode(path.name))
+        raise SkyweaveError(
+            f"{path.name:.40}...: a name of {size} bytes; at most {most} fit, and {LONGEST_PATH} in a whole path"
+        )
 
 
 def swap(new: Path, path: Path) -> None:

@@ -16,6 +16,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.io.encoding import encodings, prepared
 from skyweave.io.formats import is_url
 from skyweave.io.store import (
+    NETCDF_ENDINGS,
     check_output,
     consolidate,
     create_store,
@@ -33,7 +34,6 @@ __all__ = [
     "partial_store", "write", "write_region",
 ]  # fmt: skip
 
-NETCDF = (".nc", ".nc4", ".cdf", ".netcdf")
 
 
 def write(
@@ -64,7 +64,7 @@ def write(
     """
     text = os.fspath(path)
     zarr_out = text.rstrip("/").endswith(".zarr")
-    if not zarr_out and not text.endswith(NETCDF):
+    if not zarr_out and not text.endswith(NETCDF_ENDINGS):
         raise SkyweaveError(
             f"{text}: cannot tell the format from this name; end it in .nc (NetCDF 4) or .zarr (Zarr 3)"
         )

@@ -71,9 +71,9 @@ class ShallowWaterConfig:
         object.__setattr__(self, "shape", (int(self.shape[0]), int(self.shape[1])))
         object.__setattr__(self, "eddy_degrees", tuple(self.eddy_degrees))
         rows, columns = self.shape
-        if rows < 8 or columns != 2 * rows:
+        if rows < 8 or rows > 2048 or columns != 2 * rows:
             raise SkyweaveError(
-                f"shallow water on {rows} x {columns} cells: give twice as many columns as rows, 8 x 16 or more"
+                f"shallow water on {rows} x {columns} cells: give twice as many columns as rows, 8 x 16 to 2048 x 4096"
             )
         for name in (
             "time_step", "mean_height", "jet_width", "relaxation", "growth", "drag_length", "diffusion",

@@ -73,6 +73,7 @@ def calibrate(
     """
     tell = report or (lambda text: None)
     data = [_numbered(validation, k) for k in range(batches)]
+    _check_data(data, prior.spec.names)
 
     def denoise(x: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
         if x.ndim == 5:
@@ -91,6 +92,7 @@ def calibrate(
     # What is read back later, so that the scores are those of the stored numbers.
     stored = model.to_tensors()
     prior = replace(prior, attachments=prior.attachments | stored)
+    error_covariance(prior)  # refused before it is stored
     scores = _score(prior, data, validation.whole_circle, cases, members, method or Method(), tell)
     prior = replace(prior, metadata=prior.metadata | {"calibration": scores})
     return _with_innovations(prior, data, validation.whole_circle, tell)
@@ -206,6 +208,27 @@ def _patches(
     missing = fields.isnan().flatten(1).sum(1)
     order = missing.argsort(stable=True).tolist()
     return [(fields[k][None], known[k]) for k in order if missing[k] < fields[k].numel() / 2]
+
+
+def _check_data(data: list[tuple[Tensor, Tensor]], names: tuple[str, ...]) -> None:
+    """Refuse validation patches that a covariance would be estimated from without values of every variable.
+
+    Raises:
+        SkyweaveError: infinite values, or a variable that is missing everywhere.
+    """
+    fields = torch.cat([f.movedim(-3, 0).flatten(1) for f, _ in data], dim=1)
+    conditioning = torch.cat([c.flatten() for _, c in data])
+    for name, values in zip(names, fields, strict=True):
+        if bool(values.isinf().any()):
+            raise SkyweaveError(
+                f"{name}: {int(values.isinf().sum())} values of the validation data are infinite; mark them as missing"
+            )
+        if bool(values.isnan().all()):
+            raise SkyweaveError(
+                f"{name}: missing at all places and times of the validation patches; choose another split.validate"
+            )
+    if not bool(conditioning.isfinite().all()):
+        raise SkyweaveError("the conditioning of the validation patches is not finite; check data.static")
 
 
 def _numbered(sampler: PatchSampler, index: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import xarray as xr
 
+from skyweave.finite import NotFiniteError
 from skyweave.io.store import (
     create_store,
     done_units,
@@ -66,7 +67,11 @@ def run_plan(
     quantiles: Sequence[float],
     progress: bool = True,
 ) -> None:
-    """Run the units that are not done yet, then the summary of each segment whose members are complete."""
+    """Run the units that are not done yet, then the summary of each segment whose members are complete.
+
+    Raises:
+        NotFiniteError: values that are not finite, with the members and times of the unit; it is not marked as done.
+    """
     segments = sorted({(u.t0, u.t1) for u in plan.units})
     with Progress(len(plan.units), plan.evaluations, progress) as bar:
         for t0, t1 in segments:
@@ -79,7 +84,14 @@ def run_plan(
                 if unit.name in sink.done:
                     bar.skip(1)
                     continue
-                sink.put_members(unit, names, job.work(unit, bar.step))
+                try:
+                    values = job.work(unit, bar.step)
+                except NotFiniteError as error:
+                    raise NotFiniteError(
+                        f"members {unit.m0} to {unit.m1 - 1}, times {unit.t0} to {unit.t1 - 1}: {error}; nothing of "
+                        "this unit was written"
+                    ) from None
+                sink.put_members(unit, names, values)
                 sink.mark(unit.name, job.note(unit))
                 bar.unit()
             verdict = job.verdict(t0, t1)

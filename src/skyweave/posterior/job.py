@@ -16,6 +16,7 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.limits import check_counts
 from skyweave.observe.assemble import ObservationSet, assemble, no_observations
 from skyweave.observe.observation import GridObservation, Observation
 from skyweave.posterior.background import Background, bind, error_covariance
@@ -87,13 +88,9 @@ class Settings:
                 f"on_conflict = {self.on_conflict!r}{did_you_mean(self.on_conflict, ON_CONFLICT)}; there are "
                 f"{', '.join(ON_CONFLICT)}"
             )
-        if self.members < 1:
-            raise SkyweaveError(f"members = {self.members}: at least one is needed")
-        if self.seed < 0:
-            raise SkyweaveError(f"seed = {self.seed}: zero or greater")
+        check_counts(members=self.members, batch=self.batch, stride=self.stride)
+        check_counts(0, seed=self.seed)
         object.__setattr__(self, "device", str(usable_device(self.device)))
-        if self.stride < 1:
-            raise SkyweaveError(f"stride = {self.stride}: at least one frame")
         estimation(self.innovations)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.options import checked_options, option_names
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.sample import Method
 from skyweave.posterior.samplers import SAMPLERS, STEPS
@@ -63,9 +63,12 @@ def with_options(method: Method, options: Mapping[str, Any]) -> Method:
                 f"option {name!r} is unknown to {method.guidance} with {method.sampler}"
                 f"{did_you_mean(name, known)}; known are {', '.join(known)}"
             )
-    own = {k: v for k, v in options.items() if k in guidance}
-    theirs = {k: v for k, v in options.items() if k in sampler and k not in guidance}
-    rest = {k: v for k, v in options.items() if k in SCHEDULE}
+    given = {k: v for k, v in options.items() if k in guidance}
+    own = checked_options(GUIDANCE[method.guidance], given, method.guidance, INTERNAL)
+    given = {k: v for k, v in options.items() if k in sampler and k not in guidance}
+    theirs = checked_options(SAMPLERS[method.sampler], given, method.sampler, INTERNAL)
+    given = {k: v for k, v in options.items() if k in SCHEDULE}
+    rest = checked_options(Method, given, "the noise schedule")
     return replace(
         method,
         guidance_options={**method.guidance_options, **own},
@@ -75,7 +78,7 @@ def with_options(method: Method, options: Mapping[str, Any]) -> Method:
 
 
 def _names(factory: Any) -> tuple[str, ...]:
-    return tuple(name for name in inspect.signature(factory).parameters if name not in INTERNAL)
+    return option_names(factory, INTERNAL)
 
 
 def method_of(

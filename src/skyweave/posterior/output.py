@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from skyweave.finite import check_channels
 from skyweave.posterior.target import Target
 from skyweave.state import StateSpec, apply_bounds, attributes
 from skyweave.transform import ToPhysical
@@ -23,8 +24,15 @@ PROVENANCE = ("left_missing", "observed", "filled", "extrapolated", "conflict")
 def to_physical(
     x: torch.Tensor, transform: ToPhysical, spec: StateSpec
 ) -> tuple[torch.Tensor, dict[str, int]]:
-    """Normalised states in physical units within the variables' bounds, and how many values were clipped."""
-    return apply_bounds(transform.inverse(x), spec)
+    """Normalised states in physical units within the variables' bounds, and how many values were clipped.
+
+    Raises:
+        NotFiniteError: NaN or infinite values, which bounds would hide; with the variables.
+    """
+    check_channels(x, spec.names, "the state, in normalised units,")
+    physical = transform.inverse(x)
+    check_channels(physical, spec.names, "the state in physical units")
+    return apply_bounds(physical, spec)
 
 
 def template(

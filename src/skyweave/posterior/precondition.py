@@ -11,6 +11,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skyweave.errors import SkyweaveError
+from skyweave.finite import check_tensor
 from skyweave.observe.operator import to_torch_csr
 from skyweave.prior.covariance import StateCovariance
 
@@ -26,6 +28,8 @@ FOOTPRINT = 9
 """Cells that stand for an observation, at most: a wider mean is replaced by the mean of some of its cells."""
 CELLS = 512
 """Cells between which a covariance is tabulated at once; smaller blocks where each observation weighs many."""
+MOST_JITTER = 9
+"""Times that the jitter of a factorisation grows tenfold: to ten times the mean variance, beyond any rounding."""
 PAIRS = 2**22
 """Pairs of cells tabulated in one go."""
 
@@ -244,12 +248,26 @@ def tabulated(J: sp.csr_array, V: StateCovariance) -> Tensor | None:
 
 
 def cholesky(matrix: Tensor) -> Tensor:
-    """Cholesky factors ``(..., n, n)`` of matrices that rounding may have made slightly indefinite, float64."""
+    """Cholesky factors ``(..., n, n)`` of matrices that rounding may have made slightly indefinite, float64.
+
+    Raises:
+        SkyweaveError: numbers that are not finite, or a matrix that is far from a covariance.
+    """
     factor, failed = torch.linalg.cholesky_ex(matrix)
+    if bool(torch.isfinite(factor).all()) and not bool(failed.any()):
+        return factor
+    check_tensor(
+        matrix, "the covariance of the innovations (that of the prior and of the observations' errors)"
+    )
     jitter = 1e-7 * matrix.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
-    while bool(failed.any()):
+    for _ in range(MOST_JITTER):
         factor, failed = torch.linalg.cholesky_ex(
             matrix + jitter * torch.eye(matrix.shape[-1], dtype=matrix.dtype)
         )
+        if not bool(failed.any()):
+            return factor
         jitter = jitter * 10
-    return factor
+    raise SkyweaveError(
+        "the covariance of the innovations is not positive definite: the covariance stored with the prior is damaged, "
+        "or that of the observations' errors is none"
+    )

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, SkyweaveWarning
 from skyweave.grid import Grid
 from skyweave.io.store import check_output
 from skyweave.io.write import write
 from skyweave.observe.observation import Observation
-from skyweave.posterior.execute import MemorySink, StoreSink, run_plan
+from skyweave.posterior.execute import MemorySink, StoreSink, available_memory, run_plan
 from skyweave.posterior.job import Job, Settings, prepare
 from skyweave.posterior.output import template
 from skyweave.posterior.plan import Plan
@@ -136,7 +136,7 @@ def face_scene(job: Job, progress: bool = True) -> None:
     if progress:
         print(told, flush=True)
     else:
-        warnings.warn(told, stacklevel=3)
+        warnings.warn(told, SkyweaveWarning, stacklevel=3)
 
 
 def run_job(
@@ -231,6 +231,20 @@ def sample(
     return _run(job, empty, out, overwrite, progress, "sample")
 
 
+def _check_memory(empty: xr.Dataset) -> None:
+    """Refuse a result that is held in memory and does not fit there.
+
+    Raises:
+        SkyweaveError: with its size and that of the free memory.
+    """
+    size, free = sum(field.nbytes for field in empty.data_vars.values()), 2 * available_memory()
+    if size > free:
+        raise SkyweaveError(
+            f"the result has {size / 1e9:.3g} GB, {free / 1e9:.3g} GB of memory are free; write it into a .zarr store, "
+            "which takes one unit at a time, or ask for fewer members or times"
+        )
+
+
 def _run(
     job: Job,
     empty: xr.Dataset,
@@ -246,6 +260,7 @@ def _run(
     if is_store:
         sink = StoreSink(empty, Path(str(out)), job.plan, overwrite, job.target.dims, message=verb)
     else:
+        _check_memory(empty)
         sink = MemorySink(empty)
     run_plan(job.plan, job, sink, names, quantiles, progress)
     result = sink.finish(job.found)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.limits import check_counts
 from skyweave.posterior.given import Given
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.guidance.base import CovarianceSource
@@ -21,6 +22,9 @@ from skyweave.prior.denoiser import Denoiser
 from skyweave.prior.schedule import NoiseSchedule
 
 __all__ = ["Method", "sample_posterior"]
+
+LARGEST_SIGMA = 1e5
+"""Noise beyond which nothing of a state is left in single precision."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Method:
         guidance_options, sampler_options: passed to their classes.
 
     Raises:
-        SkyweaveError: a name is unknown, or there are too few steps.
+        SkyweaveError: a name is unknown, there are too few steps or too many, or noise levels that are none.
     """
 
     guidance: str = "covariance"
@@ -61,6 +65,15 @@ class Method:
                 )
         if self.steps < 4:
             raise SkyweaveError(f"steps = {self.steps}: a sampler needs at least 4 network evaluations")
+        check_counts(4, steps=self.steps)
+        for name in ("sigma_max", "sigma_min"):
+            if not 0 < getattr(self, name) <= LARGEST_SIGMA:
+                raise SkyweaveError(f"{name} = {getattr(self, name)}: above zero, at most {LARGEST_SIGMA:g}")
+        if not self.sigma_min < self.sigma_max or not self.rho > 0:
+            raise SkyweaveError(
+                f"sigma_min = {self.sigma_min}, sigma_max = {self.sigma_max}, rho = {self.rho}: the first must be "
+                "below the second, rho above zero"
+            )
 
     def schedule(self) -> NoiseSchedule:
         """Noise levels that use at most ``steps`` evaluations with the start."""

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from skyweave.errors import SkyweaveError
-from skyweave.prior.storage import read_tensors, write_tensors
+from skyweave.prior.headers import Part
+from skyweave.prior.tensor_file import (
+    check_kind,
+    check_shapes,
+    damaged,
+    parse_header,
+    read_tensors,
+    write_tensors,
+)
 
 
 @dataclass
@@ -45,6 +54,25 @@ def save_checkpoint(
     write_tensors(tensors, header, path)
 
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class _ProgressHeader(Part):
+    step: Count
+    elapsed: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    loss_sum: float
+    loss_count: Count
+    best_score: float | None
+    best_step: Count
+
+
+class _CheckpointHeader(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    progress: _ProgressHeader
+    config: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint read back."""
@@ -52,17 +80,50 @@ class Checkpoint:
     progress: Progress
     config: dict[str, Any]
     tensors: dict[str, Tensor]
+    path: Path | None = None
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Tensors saved under "weights", "averaged", "best" or "optimiser"."""
         return {k.removeprefix(f"{name}."): v for k, v in self.tensors.items() if k.startswith(f"{name}.")}
 
-    def restore_optimiser(self, optimiser: torch.optim.Optimizer) -> None:
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in self.part("optimiser").items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    def restore(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """Weights and the state of the optimiser as they were.
+
+        Raises:
+            SkyweaveError: the file was damaged, or is that of another network.
+        """
+        try:
+            check_shapes(self.part("weights"), module.state_dict(), self.path or "", "this checkpoint")
+            check_shapes(self.part("averaged"), module.state_dict(), self.path or "", "this checkpoint")
+            if best := self.part("best"):
+                check_shapes(best, module.state_dict(), self.path or "", "this checkpoint")
+            module.load_state_dict(self.part("weights"))
+            restore_optimiser(optimiser, self.part("optimiser"))
+        except (ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
+            raise damaged(self.path or "", "this checkpoint", error) from None
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
+    """Give an optimiser the state whose tensors are saved as "INDEX.NAME".
+
+    Raises:
+        ValueError: a tensor that belongs to no parameter, or has another shape than it.
+    """
+    groups = optimiser.state_dict()["param_groups"]
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in saved.items():
+        index, _, name = key.partition(".")
+        known = index.isascii() and index.isdecimal() and len(index) < 10 and int(index) < len(parameters)
+        if not known or name not in ("step", "exp_avg", "exp_avg_sq"):
+            raise ValueError(f"optimiser.{key:.60} belongs to no parameter")
+        wanted = torch.Size([]) if name == "step" else parameters[int(index)].shape
+        if value.shape != wanted:
+            raise ValueError(f"optimiser.{key:.60} has shape {tuple(value.shape)}, not {tuple(wanted)}")
+        state.setdefault(int(index), {})[name] = value
+    if any(len(part) != 3 for part in state.values()):
+        raise ValueError("the state of the optimiser is incomplete")
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -72,9 +133,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         SkyweaveError: the file is damaged or is something else.
     """
     header, tensors = read_tensors(path, "a training checkpoint")
-    if header.get("kind") != "training checkpoint":
-        raise SkyweaveError(f"{path}: not a training checkpoint (kind {header.get('kind')!r})")
-    return Checkpoint(Progress(**header["progress"]), header["config"], tensors)
+    check_kind(header, "training checkpoint", 0, path, "a training checkpoint")
+    parse_header(header, _CheckpointHeader, path, "this checkpoint")
+    return Checkpoint(Progress(**header["progress"]), header["config"], tensors, path)
 
 
 class Average:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,10 +12,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 from skyweave.config import RegionSection, Section
 from skyweave.dates import Period
 from skyweave.errors import did_you_mean
+from skyweave.limits import MOST
 from skyweave.prior.conditioning import CONDITIONING, STATIC
 from skyweave.prior.corruption import CorruptionConfig
-from skyweave.prior.network import Architecture, attention_levels
+from skyweave.prior.network import LIMITS, MOST_LEVELS, Architecture, attention_levels
 from skyweave.prior.presets import PRESETS, Preset, find_preset
+from skyweave.transform import TRANSFORMS
 
 
 def _as_list(value: object) -> object:
@@ -25,8 +28,31 @@ def _as_pair(value: object) -> object:
     return [value, value] if isinstance(value, int) else value
 
 
+Multipliers = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=LIMITS["multipliers"][1])], ...],
+    Field(min_length=1, max_length=MOST_LEVELS),
+]
 Names = Annotated[list[str], BeforeValidator(_as_list)]
-Pair = Annotated[tuple[int, int], BeforeValidator(_as_pair)]
+Cells = Annotated[int, Field(ge=1, le=MOST["patch"])]
+Pair = Annotated[tuple[Cells, Cells], BeforeValidator(_as_pair)]
+
+
+LEAST_PATCH = 4
+"""Cells along a patch, fewer of which have no covariance with distance."""
+
+
+def check_transforms(kinds: Mapping[str, str]) -> None:
+    """Refuse transforms, by variable, that there are none of.
+
+    Raises:
+        ValueError: with those that there are.
+    """
+    for name, kind in kinds.items():
+        if kind not in TRANSFORMS:
+            raise ValueError(
+                f"transform.{name}: no transform {kind!r}{did_you_mean(kind, list(TRANSFORMS))}; there are "
+                f"{', '.join(TRANSFORMS)}"
+            )
 
 
 class StaticConfig(Section):
@@ -92,9 +118,9 @@ class NetworkConfig(Section):
     """A preset, and what of it to replace; `attention` is a list of feature-map sizes of a patch."""
 
     preset: str = "small"
-    base: int | None = Field(default=None, ge=4)
-    multipliers: tuple[int, ...] | None = None
-    blocks: int | None = Field(default=None, ge=1)
+    base: int | None = Field(default=None, ge=4, le=LIMITS["base"][1])
+    multipliers: Multipliers | None = None
+    blocks: int | None = Field(default=None, ge=1, le=LIMITS["blocks"][1])
     attention: list[Pair] | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
     norm: Literal["group", "cell"] | None = None
@@ -123,7 +149,7 @@ class OptimiserConfig(Section):
     name: Literal["adam", "adamw"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     final_lr: float = Field(default=1e-5, ge=0)
-    warmup: int = Field(default=100, ge=0)
+    warmup: int = Field(default=100, ge=0, le=MOST["training_steps"])
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
@@ -142,7 +168,7 @@ class TrainConfig(Section):
     transform: dict[str, str] = Field(default={})
     bounds: dict[str, tuple[float | None, float | None]] = Field(default={})
     patch: Pair = (32, 32)
-    window: int = Field(default=1, ge=1, description="frames, odd")
+    window: int = Field(default=1, ge=1, le=LIMITS["window"][1], description="frames, odd")
     corruption: CorruptionConfig | None = None
     min_observed: float = Field(default=0.0, ge=0, lt=1, description="share of a patch that must be observed")
     start_from: Path | None = None
@@ -150,19 +176,19 @@ class TrainConfig(Section):
     noise: NoiseConfig = NoiseConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     ema_half_life: float = Field(default=500.0, gt=0, description="steps")
-    batch: int = Field(default=48, ge=1)
-    steps: int = Field(default=5000, ge=1)
+    batch: int = Field(default=48, ge=1, le=MOST["batch"])
+    steps: int = Field(default=5000, ge=1, le=MOST["training_steps"])
     max_minutes: float | None = Field(default=None, gt=0)
     autocast: bool = True
-    seed: int = Field(default=0, ge=0)
-    log_every: int = Field(default=20, ge=1)
-    checkpoint_every: int = Field(default=500, ge=1)
-    validate_every: int = Field(default=500, ge=1)
+    seed: int = Field(default=0, ge=0, le=MOST["seed"])
+    log_every: int = Field(default=20, ge=1, le=MOST["training_steps"])
+    checkpoint_every: int = Field(default=500, ge=1, le=MOST["training_steps"])
+    validate_every: int = Field(default=500, ge=1, le=MOST["training_steps"])
     validation_sigmas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)
-    validation_patches: int = Field(default=64, ge=1)
+    validation_patches: int = Field(default=64, ge=1, le=MOST["starts"])
     keep: Literal["last", "best"] = "last"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MOST["threads"])
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
@@ -172,6 +198,9 @@ class TrainConfig(Section):
                     raise ValueError(
                         f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"
                     )
+        check_transforms(self.transform)
+        if min(self.patch) < LEAST_PATCH:
+            raise ValueError(f"patch {self.patch}: at least {LEAST_PATCH} x {LEAST_PATCH} cells")
         if self.window % 2 == 0:
             raise ValueError(f"window {self.window}: an odd number of frames, w = 2k + 1")
         self.preset()

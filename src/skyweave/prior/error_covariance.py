@@ -10,9 +10,13 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from skyweave.errors import SkyweaveError
+from skyweave.finite import check_tensor
 from skyweave.prior.covariance import StationaryCovariance
 
-__all__ = ["ErrorCovarianceModel", "LagStatistics", "default_levels", "estimate_error_covariance", "taper"]
+__all__ = [
+    "ErrorCovarianceModel", "LagStatistics", "check_kernels", "default_levels", "estimate_error_covariance", "taper",
+]  # fmt: skip
 
 
 def default_levels(count: int = 16, low: float = 0.01, high: float = 80.0) -> Tensor:
@@ -140,14 +144,61 @@ class ErrorCovarianceModel:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> ErrorCovarianceModel | None:
-        """The stored model, or ``None`` where none is stored."""
+        """The stored model, or ``None`` where none is stored.
+
+        Raises:
+            SkyweaveError: numbers that are not finite, or of no such shape.
+        """
         if "covariance.kernels" not in tensors:
             return None
+        check_kernels(tensors, "covariance.kernels", 5)
         half = tensors["covariance.kernels"].float()
         # K_pq(-d) = K_qp(d): the lags left out are the kept ones, mirrored, channels exchanged.
         mirrored = half[..., 1:-1, :].flip(-2).transpose(1, 2)
         mirrored = torch.cat([mirrored[..., :1], mirrored[..., 1:].flip(-1)], -1)
         return cls(tensors["covariance.levels"].double(), torch.cat([half, mirrored], -2))
+
+
+def check_kernels(tensors: dict[str, Tensor], name: str, dimensions: int) -> None:
+    """Refuse stored covariances that can be none: for each noise level a kernel with variances above zero.
+
+    Args:
+        tensors: as they are stored, with "covariance.levels".
+        name: of the kernels, ``(L, ..., P, P, h, w)``.
+        dimensions: that they have.
+
+    Raises:
+        SkyweaveError: what is wrong with which tensor.
+    """
+    levels, kernels = tensors.get("covariance.levels"), tensors[name]
+    shape = tuple(kernels.shape)
+    if (
+        levels is None
+        or levels.ndim != 1
+        or len(levels) < 2
+        or not bool((levels.diff() > 0).all())
+        or levels[0] <= 0
+    ):
+        raise SkyweaveError(
+            "covariance.levels of this prior are not two or more noise levels that increase from above zero"
+        )
+    if (
+        len(shape) != dimensions
+        or shape[0] != len(levels)
+        or shape[-3] != shape[-4]
+        or min(shape) < 1
+        or shape[-1] % 2
+    ):
+        raise SkyweaveError(f"{name} of this prior has shape {shape}, with {len(levels)} noise levels")
+    check_tensor(kernels, f"{name} of this prior")
+    check_tensor(levels, "covariance.levels of this prior")
+    first = kernels if dimensions == 5 else kernels[:, 0]
+    variances = first[..., 0, 0].diagonal(dim1=1, dim2=2)
+    if not bool((variances > 0).all()):
+        raise SkyweaveError(
+            f"{name} of this prior has variances that are not positive ({float(variances.min()):g}); run "
+            "`skyweave calibrate CONFIG` on validation data that have values of every variable"
+        )
 
 
 def estimate_error_covariance(

@@ -15,6 +15,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+MOST_LEVELS = 12
+
+MOST_WEIGHTS = 4_000_000_000
+"""Of a network: 16 GB of single precision."""
+
+LIMITS: dict[str, tuple[int, int]] = {
+    "base": (2, 4096),
+    "multipliers": (1, 256),
+    "blocks": (1, 64),
+    "attention": (0, MOST_LEVELS - 1),
+    "embedding": (1, 64),
+    "window": (1, 1023),
+}
+"""Least and greatest number of each kind: what is beyond is a mistake or a damaged file, found before allocation."""
+
+
+def _check_count(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} {value!r:.40}: a whole number from {low} to {high}")
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -31,6 +51,9 @@ class Architecture:
         embedding: width of the noise embedding in units of `base`.
         window: frames ``w = 2k + 1`` that are denoised together.
         masked: takes a mask of what is observed beside every state channel (see `skyweave.prior.corruption`).
+
+    Raises:
+        ValueError: a number beyond `LIMITS`, or a network of more than `MOST_WEIGHTS` weights.
     """
 
     base: int
@@ -42,6 +65,36 @@ class Architecture:
     embedding: int = 4
     window: int = 1
     masked: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("base", "blocks", "embedding", "window"):
+            _check_count(name, getattr(self, name), *LIMITS[name])
+        for name in ("multipliers", "attention"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or len(values) > MOST_LEVELS:
+                raise ValueError(f"{name} {values!r:.80}: at most {MOST_LEVELS} levels")
+            for value in values:
+                _check_count(name, value, *LIMITS[name])
+        if not self.multipliers:
+            raise ValueError("multipliers: at least one level")
+        if self.attention and max(self.attention) >= self.levels:
+            raise ValueError(f"attention {self.attention}: there are {self.levels} levels, 0 is the finest")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout!r:.40}: 0 or more, below 1")
+        if self.norm not in ("group", "cell"):
+            raise ValueError(f"norm {self.norm!r:.40} is not one of 'group', 'cell'")
+        if not isinstance(self.masked, bool):
+            raise ValueError(f"masked {self.masked!r:.40}: true or false")
+        if self.weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"base {self.base}, multipliers {self.multipliers} and {self.blocks} blocks make a network of about "
+                f"{self.weights:.1e} weights; at most {MOST_WEIGHTS:.0e}"
+            )
+
+    @property
+    def weights(self) -> int:
+        """About how many weights there are: those of the 3 x 3 convolutions."""
+        return sum(9 * (4 * self.blocks + 5) * (self.base * m) ** 2 for m in self.multipliers)
 
     @property
     def levels(self) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from skyweave.errors import SkyweaveError
+from skyweave.finite import check_channels
 
 
 class Coefficients(NamedTuple):
@@ -49,11 +53,21 @@ class PreconditionedNetwork(nn.Module):
         sigma_data: standard deviation of the normalised data.
         masked: whether the network takes a mask beside the state.
 
+    Raises:
+        SkyweaveError: `sigma_data` is not a positive number.
+
     Reference: Karras et al. (2022), https://arxiv.org/abs/2206.00364, Eq. 7; for masks, AODDiff, Section 3.2.
     """
 
+    names: tuple[str, ...] = ()
+    """Of the channels, for messages."""
+
     def __init__(self, network: nn.Module, sigma_data: float = 1.0, masked: bool = False) -> None:
         super().__init__()
+        if not (math.isfinite(sigma_data) and sigma_data > 0):
+            raise SkyweaveError(
+                f"sigma_data = {sigma_data}: the deviation of normalised data, a positive number"
+            )
         self.network = network
         self.sigma_data = sigma_data
         self.masked = masked
@@ -77,6 +91,10 @@ class PreconditionedNetwork(nn.Module):
             mask: 1 where `x` is given, 0 where not, like `x`; ones by default. Only for a masked network.
             periodic: whether the last column is a neighbour of the first.
             autocast: run the network in bfloat16.
+
+        Raises:
+            NotFiniteError: the network, in evaluation mode, gives NaN or infinite values; with variable and noise
+                level. In training the loss tells.
         """
         if x.ndim == 5:
             batch, frames = x.shape[:2]
@@ -112,7 +130,16 @@ class PreconditionedNetwork(nn.Module):
             raw = self.network(
                 torch.cat(parts, dim=1), c.noise.flatten(), periodic=periodic, **_depth(frames)
             )
-        return skip * x + out * raw.to(x.dtype)
+        estimate = skip * x + out * raw.to(x.dtype)
+        if not self.training and not bool(estimate.detach().isfinite().all()):
+            levels = ", ".join(f"{level:g}" for level in sigma.detach().unique().tolist()[:3])
+            check_channels(
+                estimate.detach(),
+                self.names,
+                "the output of the prior's network",
+                where=f"at sigma = {levels}",
+            )
+        return estimate
 
 
 def _depth(frames: int) -> dict[str, int]:

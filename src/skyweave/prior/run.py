@@ -72,11 +72,10 @@ class TrainingRun(ABC):
         self.average = Average(module, self.config.ema_half_life)
         if self._saved is not None:
             self.progress = self._saved.progress
-            module.load_state_dict(self._saved.part("weights"))
+            self._saved.restore(module, _inner(optimiser))
             averaged = self._saved.part("averaged")
             self.average.weights = {k: v.to(self.processes.device) for k, v in averaged.items()}
             self.best = self._saved.part("best") or None
-            self._saved.restore_optimiser(_inner(optimiser))
             self._saved = None
         self.started = time.monotonic() - self.progress.elapsed
         if self.processes.is_global_zero:

@@ -10,7 +10,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from skyweave.prior.error_covariance import LagStatistics, default_levels, taper
+from skyweave.prior.error_covariance import LagStatistics, check_kernels, default_levels, taper
 
 __all__ = ["SpaceTimeCovariance", "SpaceTimeErrorModel", "estimate_space_time_covariance"]
 
@@ -196,9 +196,14 @@ class SpaceTimeErrorModel:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> SpaceTimeErrorModel | None:
-        """The stored model, or ``None`` where none is stored."""
+        """The stored model, or ``None`` where none is stored.
+
+        Raises:
+            SkyweaveError: numbers that are not finite, or of no such shape.
+        """
         if "covariance.space_time" not in tensors:
             return None
+        check_kernels(tensors, "covariance.space_time", 6)
         return cls(tensors["covariance.levels"].double(), tensors["covariance.space_time"].float())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -13,17 +12,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.folder import make_folder
-from skyweave.prior.conditioning import Conditioning, StaticField
+from skyweave.prior.conditioning import Conditioning
+from skyweave.prior.headers import PriorHeader
 from skyweave.prior.knowledge import Knowledge
 from skyweave.prior.network import Architecture, UNet
 from skyweave.prior.precondition import PreconditionedNetwork
+from skyweave.prior.tensor_file import (
+    check_kind,
+    check_shapes,
+    damaged,
+    parse_header,
+    read_tensors,
+    static_fields,
+    write_tensors,
+)
 from skyweave.prior.tiled import TiledDenoiser
 from skyweave.prior.windows import WindowDenoiser, check_times
 from skyweave.state import StateSpec
@@ -106,6 +112,9 @@ class LearntPrior:
     metadata: dict[str, Any] = field(default_factory=dict)
     attachments: dict[str, Tensor] = field(default_factory=dict)
     path: str | None = None
+
+    def __post_init__(self) -> None:
+        self.network.names = self.spec.names
 
     def __repr__(self) -> str:
         weights = sum(p.numel() for p in self.network.parameters())
@@ -218,6 +227,33 @@ def build_network(
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def built_of(
+    header: dict[str, Any], tensors: dict[str, Tensor], path: Path
+) -> tuple[StateSpec, Conditioning, PreconditionedNetwork, StateTransform]:
+    """Specification, conditioning, network with random weights, and transforms of a header that has been checked.
+
+    Raises:
+        SkyweaveError: parts that do not fit one another, or weights that are not those of the network; this is found
+            before memory is taken for it.
+    """
+    try:
+        spec = StateSpec.from_dict(header["spec"])
+        static = static_fields(header["conditioning"]["static"], tensors)
+        conditioning = Conditioning(tuple(header["conditioning"]["names"]), static)
+        architecture = Architecture.from_dict(header["architecture"])
+        weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        if architecture.levels * architecture.blocks > len(weights):
+            raise ValueError(f"{len(weights)} tensors of weights cannot make {architecture.blocks} blocks")
+        parts = (len(spec.variables), conditioning.count, architecture, float(header["sigma_data"]))
+        with torch.device("meta"):
+            described = build_network(*parts).state_dict()
+        check_shapes(weights, described, path, "this prior")
+        transform = StateTransform.from_dict(header["transform"])
+        return spec, conditioning, build_network(*parts), transform
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, OverflowError) as error:
+        raise damaged(path, "this prior", error) from None
+
+
 def save_prior(prior: LearntPrior, path: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
     """Write a prior as one safetensors file, whose header holds the metadata as JSON.
 
@@ -279,74 +315,15 @@ def open_prior(path: str | Path) -> LearntPrior:
         known = ", ".join(SHIPPED)
         raise SkyweaveError(f"{path}: no such file; expected a prior, or the name of a shipped one: {known}")
     header, tensors = read_tensors(path, "a prior")
-    if header.get("kind") != "learnt prior":
-        raise SkyweaveError(f"{path}: not a prior (kind {header.get('kind')!r})")
-    if header.get("schema_version", 0) > SCHEMA_VERSION:
-        raise SkyweaveError(
-            f"{path}: schema version {header['schema_version']} is newer than this skyweave reads "
-            f"({SCHEMA_VERSION})"
-        )
-    try:
-        spec = StateSpec.from_dict(header["spec"])
-        names = tuple(header["conditioning"]["names"])
-        static = {
-            name: StaticField(Grid.from_dict(grid), tensors[f"static.{name}"].numpy())
-            for name, grid in header["conditioning"]["static"].items()
-        }
-        conditioning = Conditioning(names, static)
-        architecture = Architecture.from_dict(header["architecture"])
-        network = build_network(
-            len(spec.variables), conditioning.count, architecture, float(header["sigma_data"])
-        )
-        weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-        network.load_state_dict(weights)
-        transform = StateTransform.from_dict(header["transform"])
-        patch = (int(header["patch"][0]), int(header["patch"][1]))
-        metadata = header["metadata"]
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SkyweaveError(
-            f"{path}: this prior is incomplete or damaged ({type(error).__name__}: {reason})"
-        ) from None
+    check_kind(header, "learnt prior", SCHEMA_VERSION, path, "a prior")
+    parse_header(header, PriorHeader, path, "this prior")
+    spec, conditioning, network, transform = built_of(header, tensors, path)
+    weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    network.load_state_dict(weights)
+    patch = (int(header["patch"][0]), int(header["patch"][1]))
+    metadata = header["metadata"]
     attachments = {
         k.removeprefix("attachment."): v for k, v in tensors.items() if k.startswith("attachment.")
     }
     network.eval().requires_grad_(False)
     return LearntPrior(spec, transform, patch, network, conditioning, metadata, attachments, given)
-
-
-def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: Path) -> None:
-    """Write tensors and a JSON header as one file that appears complete or not at all."""
-    make_folder(path.parent)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode  # as the umask wants it; safetensors would have it readable by its owner alone
-        # Shared storage is refused by safetensors, and views would be written whole.
-        save_file({k: v.clone() for k, v in tensors.items()}, partial, {"skyweave": json.dumps(header)})
-        partial.chmod(mode)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def read_tensors(path: Path, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file written by `write_tensors`.
-
-    Raises:
-        SkyweaveError: the file is missing, damaged or was not written by skyweave.
-    """
-    if not path.is_file():
-        raise SkyweaveError(f"{path}: no such file; expected {what}")
-    try:
-        with safe_open(path, framework="pt") as handle:  # type: ignore[no-untyped-call]
-            metadata = handle.metadata() or {}
-            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise SkyweaveError(f"{path}: not a readable safetensors file ({error}); expected {what}") from None
-    if "skyweave" not in metadata:
-        raise SkyweaveError(f"{path}: a safetensors file, but not {what} of skyweave")
-    try:
-        return json.loads(metadata["skyweave"]), tensors
-    except json.JSONDecodeError as error:
-        raise SkyweaveError(f"{path}: damaged header ({error})") from None

@@ -1,0 +1,63 @@
+"""Attributes of the types that CF gives them, whatever a file has: units are text, scales and limits are numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from skyweave.errors import SkyweaveError
+
+__all__ = ["plain_attributes"]
+
+TEXTS = (
+    "units", "standard_name", "long_name", "axis", "positive", "calendar", "bounds", "coordinates", "grid_mapping",
+    "cell_methods", "formula_terms", "flag_meanings", "title", "history", "Conventions",
+)  # fmt: skip
+NUMBERS = (
+    "_FillValue", "missing_value", "scale_factor", "add_offset", "valid_min", "valid_max", "valid_range", "flag_values",
+    "flag_masks",
+)  # fmt: skip
+
+
+def plain_attributes(ds: xr.Dataset, path: str) -> xr.Dataset:
+    """Texts as text in place (a unit of 1 becomes "1"), empty ones dropped, the dataset itself returned.
+
+    Raises:
+        SkyweaveError: a fill value, scale or limit that is no number.
+    """
+    for name, variable in ds.variables.items():
+        for key in NUMBERS:
+            for where in (variable.attrs, variable.encoding):
+                if key in where and not _numeric(where[key]) and variable.dtype.kind not in "OSU":
+                    raise SkyweaveError(
+                        f"{path}: variable {name!r}: its attribute {key} is {where[key]!r:.60}, not a number"
+                    )
+        _texts(variable.attrs)
+    _texts(ds.attrs)
+    return ds
+
+
+def _numeric(value: Any) -> bool:
+    array = np.asarray(value)
+    if array.dtype.kind in "SU":  # a fill of -9999. written as text is still one
+        try:
+            array = array.astype(float)
+        except ValueError:
+            return False
+    return array.size > 0 and array.dtype.kind in "biuf"
+
+
+def _texts(attrs: dict[Any, Any]) -> None:
+    for key in TEXTS:
+        if key in attrs and not isinstance(attrs[key], str):
+            words = [_word(v) for v in np.ravel(np.asarray(attrs[key], dtype=object))]
+            if words:
+                attrs[key] = " ".join(words)
+            else:
+                del attrs[key]
+
+
+def _word(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
