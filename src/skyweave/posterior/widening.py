@@ -28,7 +28,7 @@ DOUBT = 1.0
 """Observations' worth of belief in what is known before: the prior, then the wider average."""
 PATCH = 25
 """Places left out together: a patch of neighbours, as a cloud would hide."""
-LEFT_OUT = 0.2
+LEFT_OUT = 0.25
 """Share of the observations left out to see whether the spread is right."""
 MEMBERS, STEPS = 8, 12
 ENOUGH, CLASSES = 40, 4
@@ -148,9 +148,8 @@ def find_widening(
     if noise is None or not bool((scale > WIDENED).any()):
         return made
     out = _left_out(observed)
-    departure, error = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
-    at = made.scale.reshape(-1)[_cells(observed)[out]]
-    factors = _factors(departure, error, at)
+    departure = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
+    factors = _factors(departure, made.scale.reshape(-1)[_cells(observed)[out]])
     if not factors:
         return made
     # Between the classes the factor follows the logarithm of the scale; it never makes a prior narrower than it is.
@@ -205,47 +204,60 @@ def _cells(observed: SegmentObservations) -> np.ndarray:
 
 
 def _left_out(observed: SegmentObservations) -> np.ndarray:
-    """Rows of every so manyth patch of neighbouring places, at all times: what hides a place stays for a while."""
+    """Rows at places hidden at all times, for what hides a place stays for a while, in the shape of the data's gaps.
+
+    The gaps are laid over what is there in a mirror; where they would hide too much or too little, as those of stations
+    would, patches of neighbours are hidden instead.
+    """
     place = row_positions(observed.operator.matrix, observed.operator.shape)[:, :2]
-    where, number = np.unique(place, axis=0, return_inverse=True)
-    patches = clusters(where, PATCH)
-    hidden = np.zeros(len(where), bool)
-    for patch in patches[:: max(1, round(1 / LEFT_OUT))]:
-        hidden[patch] = True
-    return np.flatnonzero(hidden[number.ravel()])
+    seen = np.zeros(observed.operator.shape[2:], bool)
+    seen[place[:, 0], place[:, 1]] = True
+    mirrored = [~np.flip(seen, axis) for axis in ((0, 1), 0, 1)]
+    shares = [float(gap[seen].mean()) for gap in mirrored]
+    best = int(np.argmin([abs(share - LEFT_OUT) for share in shares]))
+    if LEFT_OUT / 2 <= shares[best] <= 2 * LEFT_OUT:
+        hidden = mirrored[best]
+    else:
+        where = np.argwhere(seen)
+        hidden = np.zeros(seen.shape, bool)
+        for patch in clusters(where, PATCH)[:: round(1 / LEFT_OUT)]:
+            hidden[tuple(where[patch].T)] = True
+    return np.flatnonzero(hidden[place[:, 0], place[:, 1]])
 
 
 def _leave_out(
     observed: SegmentObservations, background: Bound, out: np.ndarray, noise: NoiseStream
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of the rows left out: members less observation ``(M, n)``, and stated errors."""
+) -> np.ndarray:
+    """Members less observation, ``(M, n)``, of the rows left out."""
     kept = np.setdiff1d(np.arange(observed.n), out)
     left = observed.take(out)
     members = sample_posterior(
         background, background, observed.take(kept), noise, background.shape, Method(steps=STEPS)
     )
-    predicted = left.operator(members.cpu()).double().numpy()
-    return predicted - left.y.double().numpy(), np.sqrt(left.R.variance)
+    return left.operator(members.cpu()).double().numpy() - left.y.double().numpy()
 
 
-def _factors(departure: np.ndarray, error: np.ndarray, scale: np.ndarray) -> list[tuple[float, float]]:
+def _factors(departure: np.ndarray, scale: np.ndarray) -> list[tuple[float, float]]:
     """Median scale and factor of each class of scales: places that are widened much, and little, differ."""
     wide = np.flatnonzero(scale > WIDENED)
     classes = min(CLASSES, len(wide) // ENOUGH)
     order = wide[np.argsort(scale[wide], kind="stable")]
     parts = np.array_split(order, classes) if classes else []
-    return [(float(np.median(scale[p])), _factor(departure[:, p], error[p])) for p in parts]
+    return [(float(np.median(scale[p])), _factor(departure[:, p])) for p in parts]
 
 
-def _factor(departure: np.ndarray, error: np.ndarray) -> float:
-    """The factor of the members' spread with which observations lie in their range as often as they should."""
+def _factor(departure: np.ndarray) -> float:
+    """The factor of the members' spread with which observations lie in their range as often as they should.
+
+    The observations are taken as they are: a spread that counted on stated errors, which are often too large, would be
+    too small where they are.
+    """
     members = len(departure)
     mean = departure.mean(axis=0)
     about = departure - mean
-    noise = np.random.default_rng(0).standard_normal((members, *error.shape)) * error
 
     def inside(factor: float) -> float:
-        x = mean + factor * about + noise
+        x = mean + factor * about
         return float(((x.min(axis=0) <= 0) & (x.max(axis=0) >= 0)).mean())
 
     wanted = (members - 1) / (members + 1)
