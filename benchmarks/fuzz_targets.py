@@ -703,9 +703,9 @@ def _read_grib(folder: Path) -> None:
 
 @target("bufr", _samples("bufr-networks", (".bufr", ".bfr"), "a.bufr"), "skyweave.io.bufr")
 def _read_bufr(folder: Path) -> None:
-    from skyweave.io import read_stations
+    from skyweave.io import read_reports
 
-    read_stations(folder / "a.bufr")
+    read_reports(folder / "a.bufr")
 
 
 def make_seeds(target: Target) -> list[Files]:

@@ -161,8 +161,8 @@ def test_a_killed_run_goes_on(prior, tmp_path, monkeypatch):  # noqa: F811
     whole = fuse(prior, FORECAST, [west()], PAST, **QUICK)
     mark = StoreSink.mark
 
-    def dying(self, name):
-        mark(self, name)
+    def dying(self, name, note=None):
+        mark(self, name, note)
         if name.startswith("t1"):
             raise KeyboardInterrupt
 

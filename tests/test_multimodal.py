@@ -8,8 +8,7 @@ import torch
 
 from skyweave.errors import SkyweaveError
 from skyweave.posterior.guidance import GUIDANCE, MultimodalGuidance, SDAGuidance
-from skyweave.posterior.job import Settings, method_of
-from skyweave.posterior.methods import find_method, with_options
+from skyweave.posterior.methods import find_method, method_of, with_options
 from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
 from source_cases import STD, gaussian, observed_by, sources_of, truth_of
@@ -128,16 +127,13 @@ def test_the_preset_is_algorithm_1_with_the_paper_s_start_and_churn():
     assert (method.guidance, method.sampler, method.start) == ("multimodal", "heun", "noise")
     assert (method.sigma_max, method.sigma_min, method.rho) == (80.0, 0.002, 7.0)
     assert method.evaluations() == 35
-    settings = Settings(
-        method="multimodal", steps=20, options={"gamma": {"ships": 0.1}, "guided_corrector": False}
-    )
-    chosen = method_of(settings)
+    chosen = method_of("multimodal", None, 20, {"gamma": {"ships": 0.1}, "guided_corrector": False})
     assert chosen.guidance_options == {"gamma": {"ships": 0.1}}
     assert chosen.sampler_options["guided_corrector"] is False
     assert chosen.sampler_options["churn"] == 40.0
     assert chosen.evaluations() <= 20
     # Another sampler has no churn.
-    assert method_of(Settings(method="multimodal", sampler="dpm++2m")).sampler_options == {}
+    assert method_of("multimodal", "dpm++2m", None, None).sampler_options == {}
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,8 @@ def test_widening_changes_nothing_where_the_prior_knows_the_scene():
     assert "widening" not in wide.attrs
 
 
-def widened_job(deviation=4 * STD, times=1, members=200):
-    like = place(times)
+def widened_job(deviation=4 * STD, times=1, members=200, lat=None):
+    like = place(times, lat=lat)
     seen = seen_at(like, deviation)
     settings = Settings(members=members, on_conflict="widen")
     return prepare(white_prior(), [GridObservation(seen, error=1.0)], like, None, settings), seen
@@ -203,11 +203,14 @@ def test_the_posterior_is_that_of_the_widened_prior():
 
 
 def test_what_was_left_out_lies_within_the_ensemble_as_often_as_it_should():
-    job, seen = widened_job(deviation=4 * STD)
-    factors = [factor for _, factor in job.widening(0, 1).factors]
+    job, seen = widened_job(lat=np.arange(60.0, 20.0, -1.0))
+    made = job.widening(0, 1)
+    alone = local_scale(
+        job.observed.segment(0, 1), job.background(0, 1), torch.zeros(1, 1, 40, 18), periodic=False
+    )
     # White noise is as wide as its innovations say, so that nothing is left to correct but for chance.
-    assert factors
-    assert np.exp(np.mean(np.log(factors))) == pytest.approx(1.0, abs=0.35)
+    assert made.left_out > 20
+    assert np.exp(np.log(made.scale / alone).mean()) == pytest.approx(1.0, abs=0.4)
 
 
 def test_a_widened_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
@@ -279,11 +282,10 @@ def test_cells_where_prior_and_data_disagree_have_a_flag_of_their_own(kind, tmp_
     like = place(times=2)
     seen = seen_at(like)
     seen[1, 4, 4] = 10 + 40 * STD  # the gain of a unit error leaves eight of it
-    with pytest.warns(UserWarning, match="may not know"):
-        out = skyweave.reconstruct(
-            white_prior(), GridObservation(seen, error=1.0), like=like, members=8, progress=False,
-            out=None if kind == "memory" else tmp_path / "o.zarr",
-        )  # fmt: skip
+    out = skyweave.reconstruct(
+        white_prior(), GridObservation(seen, error=1.0), like=like, members=8, progress=False,
+        out=None if kind == "memory" else tmp_path / "o.zarr",
+    )  # fmt: skip
     flags = out.a_provenance.values
     assert out.a_provenance.attrs["flag_meanings"].split()[4] == "conflict"
     assert flags[1, 4, 4] == 4

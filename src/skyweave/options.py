@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
@@ -57,6 +58,8 @@ def checked_options(
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    if isinstance(factory, partial):
+        factory = factory.func
     try:
         return get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)  # type: ignore[misc]
     except NameError:  # imported for type checkers alone

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
@@ -145,6 +147,16 @@ class PointSource(TableSection):
     decimal: Literal[".", ","] | None = None
     level_tolerance: Fraction = 0.02
 
+    @field_validator("time_format")
+    @classmethod
+    def _known_format(cls, text: str | None) -> str | None:
+        try:
+            datetime.strptime("", text or "")
+        except (ValueError, re.error) as error:
+            if "does not match" not in str(error):
+                raise ValueError(f"no format of dates: {error}") from None
+        return text
+
     @field_validator("time_zone", mode="before")
     @classmethod
     def _zone_as_written(cls, value: object) -> object:
@@ -256,7 +268,7 @@ KINDS = {
 
 
 def _kind(value: Any) -> str:
-    keys = value if isinstance(value, dict) else vars(value)
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", ())
     return next((tag for key, tag in KINDS.items() if key in keys), "a grid")
 
 

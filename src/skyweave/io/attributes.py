@@ -20,6 +20,9 @@ NUMBERS = (
     "flag_masks",
 )  # fmt: skip
 
+FILLS = ("_FillValue", "missing_value")
+"""Of these, texts are read or say nothing: see `skyweave.io.missing`."""
+
 
 def plain_attributes(ds: xr.Dataset, path: str) -> xr.Dataset:
     """Texts as text in place (a unit of 1 becomes "1"), empty ones dropped, the dataset itself returned.
@@ -30,7 +33,7 @@ def plain_attributes(ds: xr.Dataset, path: str) -> xr.Dataset:
     for name, variable in ds.variables.items():
         for key in NUMBERS:
             for where in (variable.attrs, variable.encoding):
-                if key in where and not _numeric(where[key]) and variable.dtype.kind not in "OSU":
+                if key in where and not _numeric(where[key], key in FILLS) and variable.dtype.kind not in "OSU":
                     raise SkyweaveError(
                         f"{path}: variable {name!r}: its attribute {key} is {where[key]!r:.60}, not a number"
                     )
@@ -39,14 +42,19 @@ def plain_attributes(ds: xr.Dataset, path: str) -> xr.Dataset:
     return ds
 
 
-def _numeric(value: Any) -> bool:
+def _numeric(value: Any, text: bool) -> bool:
+    """Whether an attribute is a number, or a text where numbers written as text are read."""
     array = np.asarray(value)
-    if array.dtype.kind in "SU":  # a fill of -9999. written as text is still one
-        try:
-            array = array.astype(float)
-        except ValueError:
-            return False
+    if array.dtype.kind in "SU":
+        return text or _reads(array)
     return array.size > 0 and array.dtype.kind in "biuf"
+
+
+def _reads(words: np.ndarray) -> bool:
+    try:
+        return bool(np.isfinite(words.astype(float)).all())
+    except ValueError:
+        return False
 
 
 def _texts(attrs: dict[Any, Any]) -> None:

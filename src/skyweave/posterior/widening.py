@@ -30,7 +30,8 @@ PATCH = 25
 """Places left out together: a patch of neighbours, as a cloud would hide."""
 LEFT_OUT = 0.25
 """Share of the observations left out to see whether the spread is right."""
-MEMBERS, STEPS = 8, 12
+MEMBERS, STEPS, ROUNDS = 8, 12, 2
+"""Of the ensembles without them."""
 ENOUGH, CLASSES = 40, 4
 """Observations left out from which a factor is estimated, and classes of the scale that have one of their own."""
 FACTORS = (0.5, 3.0)
@@ -83,14 +84,11 @@ class Widening:
 
     Args:
         transform: to be used in place of the prior's.
-        factors: scales, and by what those that follow from the innovations were multiplied so that patches of
-            observations that were left out lie within the ensemble as often as they should.
-        left_out: how many of them there were.
+        left_out: observations that were left out to see whether the spread is right; none where that was not done.
     """
 
     transform: WidenedTransform
-    factors: tuple[tuple[float, float], ...]
-    left_out: int
+    left_out: int = 0
 
     @property
     def scale(self) -> np.ndarray:
@@ -101,8 +99,6 @@ class Widening:
         """The factor, the largest scale, and the share of the cells that are widened."""
         scale = self.scale
         return {
-            "least_factor": round(min((f for _, f in self.factors), default=1.0), 4),
-            "greatest_factor": round(max((f for _, f in self.factors), default=1.0), 4),
             "largest": round(float(scale.max()), 3),
             "share": round(float((scale > WIDENED).mean()), 4),
         }
@@ -144,19 +140,29 @@ def find_widening(
     """
     centre = climatological_mean(background)
     scale = torch.from_numpy(local_scale(observed, background, centre, periodic))
-    made = Widening(WidenedTransform(transform, scale, centre), (), 0)
+    made = Widening(WidenedTransform(transform, scale, centre))
     if noise is None or not bool((scale > WIDENED).any()):
         return made
     out = _left_out(observed)
-    departure = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
-    factors = _factors(departure, made.scale.reshape(-1)[_cells(observed)[out]])
-    if not factors:
-        return made
-    # Between the classes the factor follows the logarithm of the scale; it never makes a prior narrower than it is.
+    at = _cells(observed)[out]
+    size = (observed.y - observed.operator(centre[None])[0]).abs().numpy()[out]
+    factors: list[tuple[float, float]] = []
+    # Twice, for the spread grows by less than the scale: observations nearby hold it.
+    for _ in range(ROUNDS):
+        departure = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
+        factors = _factors(departure, made.scale.reshape(-1)[at], size)
+        if not factors:
+            break
+        grown = torch.from_numpy(_grown(made.scale, factors))
+        made = Widening(WidenedTransform(transform, grown, centre), len(out))
+    return made
+
+
+def _grown(scale: np.ndarray, factors: list[tuple[float, float]]) -> np.ndarray:
+    """The scale times its factor, which follows its logarithm between the classes; never less than one."""
     known, wanted = (np.log([pair[k] for pair in factors]) for k in (0, 1))
-    grown = made.scale * np.exp(np.interp(np.log(made.scale), known, wanted)).astype(np.float32)
-    widened = torch.from_numpy(np.where(made.scale > 1, np.maximum(grown, 1.0), 1.0).astype(np.float32))
-    return Widening(WidenedTransform(transform, widened, centre), tuple(factors), len(out))
+    factor = np.exp(np.interp(np.log(scale), known, wanted))
+    return np.where(scale > 1, np.maximum(scale * factor, 1.0), 1.0).astype(np.float32)
 
 
 def local_scale(
@@ -237,13 +243,21 @@ def _leave_out(
     return left.operator(members.cpu()).double().numpy() - left.y.double().numpy()
 
 
-def _factors(departure: np.ndarray, scale: np.ndarray) -> list[tuple[float, float]]:
-    """Median scale and factor of each class of scales: places that are widened much, and little, differ."""
+def _factors(departure: np.ndarray, scale: np.ndarray, size: np.ndarray) -> list[tuple[float, float]]:
+    """Median scale and factor of each class of scales: places that are widened much, and little, differ.
+
+    The half of a class with the larger innovations decides where it asks for more: a spread that is right on the
+    average of smoke and the air around it is too small in the smoke.
+    """
     wide = np.flatnonzero(scale > WIDENED)
     classes = min(CLASSES, len(wide) // ENOUGH)
     order = wide[np.argsort(scale[wide], kind="stable")]
     parts = np.array_split(order, classes) if classes else []
-    return [(float(np.median(scale[p])), _factor(departure[:, p])) for p in parts]
+    halves = [p[size[p] >= np.median(size[p])] for p in parts]
+    return [
+        (float(np.median(scale[p])), max(_factor(departure[:, p]), _factor(departure[:, h])))
+        for p, h in zip(parts, halves, strict=True)
+    ]
 
 
 def _factor(departure: np.ndarray) -> float:
