@@ -640,21 +640,14 @@ def _read_yaml(folder: Path) -> None:
     from skyweave.config import load_config
     from skyweave.downscale.config import load_downscaling
     from skyweave.emulate.config import EmulatorConfig
-    from skyweave.posterior.job import Settings, method_of
+    from skyweave.posterior.methods import method_of
     from skyweave.prior.config import TrainConfig
     from skyweave.tuning.settings import expand
 
     path = next(folder.glob("*.yaml"))
     if path.stem == "reconstruct":
         settings = settings_from(path, None)
-        method_of(
-            Settings(
-                method=settings.method,
-                sampler=settings.sampler,
-                steps=settings.steps,
-                options=settings.options,
-            )
-        )
+        method_of(settings.method, settings.sampler, settings.steps, settings.options)
     elif path.stem == "train":
         load_config(path, TrainConfig)
     elif path.stem == "emulate":
@@ -692,20 +685,50 @@ def _samples(folder: str, endings: tuple[str, ...], name: str) -> Callable[[Path
     return seeds
 
 
-@target(
-    "grib",
-    _samples("grib-samples", (".grib", ".grib1", ".grib2", ".grb", ".grb2"), "a.grib"),
-    "skyweave.io.grib",
-)
+def _grib(parent: Path) -> list[Path]:
+    """Fields of 6 x 8 cells of either edition, with members and with missing values."""
+    import eccodes
+
+    out = []
+    for edition in (1, 2):
+        folder = _folder(parent, f"{edition}")
+        with open(folder / "a.grib", "wb") as file:
+            for member in (0, 1):
+                message = eccodes.codes_grib_new_from_samples(f"regular_ll_sfc_grib{edition}")
+                keys = {
+                    "Ni": 8, "Nj": 6, "iDirectionIncrementInDegrees": 5.0, "jDirectionIncrementInDegrees": 5.0,
+                    "latitudeOfFirstGridPointInDegrees": 60.0, "latitudeOfLastGridPointInDegrees": 35.0,
+                    "longitudeOfFirstGridPointInDegrees": 0.0, "longitudeOfLastGridPointInDegrees": 35.0,
+                    "dataDate": 20200101, "dataTime": 600 * member, "bitmapPresent": 1, "missingValue": 9999.0,
+                }  # fmt: skip
+                for key, value in keys.items():
+                    eccodes.codes_set(message, key, value)
+                values = np.linspace(270.0, 290.0, 48) + member
+                values[:3] = 9999.0
+                eccodes.codes_set_values(message, values)
+                eccodes.codes_write(message, file)
+                eccodes.codes_release(message)
+        out.append(folder)
+    return out
+
+
+@target("grib", _grib, "skyweave.io.grib")
 def _read_grib(folder: Path) -> None:
     _fields_of(folder / "a.grib")
 
 
 @target("bufr", _samples("bufr-networks", (".bufr", ".bfr"), "a.bufr"), "skyweave.io.bufr")
 def _read_bufr(folder: Path) -> None:
-    from skyweave.io import read_reports
+    from skyweave.errors import SkyweaveError
+    from skyweave.io.bufr import read_bufr
+    from skyweave.io.bufr_soundings import read_soundings
 
-    read_reports(folder / "a.bufr")
+    try:
+        read_bufr(folder / "a.bufr")
+    except SkyweaveError as refusal:
+        if "--soundings" not in str(refusal):
+            raise
+        read_soundings(folder / "a.bufr")
 
 
 def make_seeds(target: Target) -> list[Files]:

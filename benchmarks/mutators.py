@@ -11,6 +11,7 @@ import io
 import json
 import random
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -349,7 +350,7 @@ def _bomb(r: random.Random, data: bytes, other: bytes) -> bytes:
     """A compressed file whose content is a hundred times as long, or damaged inside."""
     try:
         text = gzip.decompress(data)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, zlib.error):
         return r.choice(BYTES)(r, data, other)
     if r.random() < 0.05:
         return gzip.compress(text + r.choice((b" ", b"\n", b"a")) * 30_000_000, 1)

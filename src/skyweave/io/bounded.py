@@ -38,9 +38,14 @@ def read_bounded(path: str, *, limit: int = LIMIT, members: Callable[[str], bool
     """
     try:
         with fsspec.open(path, "rb") as handle:
-            raw: bytes = handle.read(limit + 1)
-        if len(raw) > limit:
-            raise SkyweaveError(_too_large(path, limit, "holds more than"))
+            parts, total = [], 0
+            # In pieces: one read of the limit takes that memory whatever the file holds.
+            while chunk := handle.read(CHUNK):
+                parts.append(chunk)
+                total += len(chunk)
+                if total > limit:
+                    raise SkyweaveError(_too_large(path, limit, "holds more than"))
+        raw = b"".join(parts)
         if raw[:2] == GZIP:
             return _gunzip(raw, path, limit)
         if raw[:4] == ZIP and members is not None:

@@ -31,6 +31,8 @@ def library(module: str, extra: str, path: str) -> ModuleType:
     Raises:
         SkyweaveError: it is not installed.
     """
+    # An assertion of the C library that fails on a damaged message is an error to be told, no end of the process.
+    os.environ.setdefault("ECCODES_NO_ABORT", "1")
     try:
         found = importlib.import_module(module)
         _silence()
