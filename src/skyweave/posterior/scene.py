@@ -186,7 +186,7 @@ def _values(knowledge: Knowledge, target: Target, observed: ObservationSet) -> l
         beyond = (value > high + slack) | (value < low - slack)
         unseen = (value > known.maximum + slack) | (value < known.minimum - slack)
         what = f"{group.name}: {group.variable}"
-        spread = f"{value.min():.4g} to {value.max():.4g} {group.units}"
+        spread = f"{value.min():.4g} to {value.max():.4g} {group.units}".removesuffix(" 1")
         trained = f"99.8 % of the training data within {low:.4g} to {high:.4g}"
         if not beyond.any():
             out.append(("values", f"{what} {spread}; {trained}", False))

@@ -49,8 +49,9 @@ class Values:
 
     def __str__(self) -> str:
         low, middle, high = (self.quantile(p) for p in (0.001, 0.5, 0.999))
+        units = "" if self.units == "1" else f" {self.units}"
         return (
-            f"{self.minimum:.4g} to {self.maximum:.4g} {self.units}, median {middle:.4g}, "
+            f"{self.minimum:.4g} to {self.maximum:.4g}{units}, median {middle:.4g}, "
             f"99.8 % within {low:.4g} to {high:.4g}, {self.missing:.0%} missing"
         )
 
