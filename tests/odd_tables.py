@@ -414,3 +414,17 @@ def _(_: Path) -> str:
     return next(
         note for note in matched([280.0, 1200.0], error=1.0).report.notes if note.startswith("out of range")
     )
+
+
+@odd("table", "a year that no clock of nanoseconds holds, 3020", Refused("3020", "which is not a date"))
+def _(folder: Path):
+    path = folder / "a.csv"
+    path.write_text("time,lat,lon,t2m\n3020-01-05T11:00,48,2,280\n")
+    return read_stations(path)
+
+
+@odd("table", "three million lines of nothing", Refused("of hardly a character each"))
+def _(folder: Path):
+    path = folder / "a.csv"
+    path.write_text("time,lat,lon,t2m\n" + "\n" * 3_000_000)
+    return read_stations(path)

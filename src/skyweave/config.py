@@ -44,6 +44,10 @@ def load_config(path: str | Path, model: type[Model]) -> Model:
     return parse_config(read_yaml(path), model, source=str(path))
 
 
+MOST_TOLD, LONGEST = 40, 600
+"""Errors of a configuration that are told, and characters of each."""
+
+
 def parse_config(values: Any, model: type[Model], source: str = "configuration") -> Model:
     """Check a mapping against `model`; strings may hold environment variables.
 
@@ -63,7 +67,9 @@ def parse_config(values: Any, model: type[Model], source: str = "configuration")
         lines += [f"  {line}" for line in explain(error, model)]
     if lines:
         count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
-        raise SkyweaveError(f"{source}: {count}\n" + "\n".join(lines))
+        told = [line if len(line) <= LONGEST else f"{line[:LONGEST]} ..." for line in lines[:MOST_TOLD]]
+        more = [f"  and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else []
+        raise SkyweaveError(f"{source}: {count}\n" + "\n".join(told + more))
     return result
 
 

@@ -70,6 +70,15 @@ def equal_steps(start: str, count: int, step: float) -> np.ndarray:
     return (first + np.arange(count) * np.timedelta64(round(step), "s")).astype("datetime64[ns]")
 
 
+def nanoseconds(times: pd.Series) -> pd.Series:
+    """Dates as datetime64[ns]; those that it cannot hold, before 1678 or after 2261, are NaT."""
+    try:
+        return times.astype("datetime64[ns]")
+    except pd.errors.OutOfBoundsDatetime:
+        inside = times.dt.year.between(1678, 2261)
+        return times.where(inside).astype("datetime64[ns]")
+
+
 def _valid(period: tuple[str, str]) -> tuple[str, str]:
     try:
         return check_period(period)

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from skyweave.dates import nanoseconds
 from skyweave.errors import SkyweaveError, clipped
 from skyweave.io.bounded import read_bounded
 from skyweave.io.formats import expand
@@ -239,7 +240,7 @@ def _complete(frame: pd.DataFrame, preface: list[str], path: str) -> pd.DataFram
         level = re.search(r"Level\s*([12]\.[05])", told)
         frame["Data_Quality_Level"] = f"lev{level[1].replace('.', '')}" if level else "unknown"
     site = next((c for c in SITE_NAMES if c in frame), None)
-    needed = ["Time(hh:mm:ss)", *PLACES.values()]
+    needed = [HEADING, "Time(hh:mm:ss)", *PLACES.values()]
     lacking = [name for name in needed if name not in frame] + ([] if site else [SITE_NAMES[0]])
     if not any(_nominal(c) for c in frame.columns):
         lacking.append("AOD_<wavelength>nm")
@@ -275,7 +276,7 @@ def _nominal(column: str) -> str | None:
 def _points(frame: pd.DataFrame, path: str, wavelength: float, method: Method) -> pd.DataFrame:
     """One row per measurement, NaN where there is no AOD at the wavelength."""
     moments = frame[HEADING].str.strip() + " " + frame["Time(hh:mm:ss)"].str.strip()
-    times = pd.to_datetime(moments, format="%d:%m:%Y %H:%M:%S", errors="coerce")
+    times = nanoseconds(pd.to_datetime(moments, format="%d:%m:%Y %H:%M:%S", errors="coerce"))
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         raise SkyweaveError(
@@ -292,7 +293,7 @@ def _points(frame: pd.DataFrame, path: str, wavelength: float, method: Method) -
             wave[:, k] = np.where(np.isfinite(microns), 1000 * microns, wave[:, k])
     points = pd.DataFrame(
         {
-            "time": times.astype("datetime64[ns]"),
+            "time": times,
             "station": frame["station"].str.strip(),
             "value": angstrom_interpolation(aod, wave, wavelength, method),
         }

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from skyweave.damage import reading
+from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates
 from skyweave.io.missing import NEVER_WRITTEN, OUT_OF_RANGE, USUAL_FILLS, reasons
@@ -152,6 +153,10 @@ def describe(ds: xr.Dataset, *, maps: int = 8) -> FieldsReport:
     lazy = {name: [m.data for m in sample_maps(v, plane, maps)] for name, v in fields.items()}
     with reading(str(ds.encoding.get("source", "dataset"))):
         samples = dask.compute(lazy)[0]
+    empty = next((name for name, maps_ in samples.items() if not maps_), None)
+    if empty is not None:
+        where = str(ds.encoding.get("source", "dataset"))
+        raise SkyweaveError(f"{where}: variable {empty!r} has no map: a dimension of it has length zero")
     variables = tuple(_variable(name, v, np.stack(samples[name])) for name, v in fields.items())
     # A single variable taken out of a dataset still knows its file.
     sources = [ds.encoding.get("source"), *(v.encoding.get("source") for v in fields.values())]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from skyweave.dates import nanoseconds
 from skyweave.errors import SkyweaveError, clipped
 from skyweave.io.table_zones import zone_of
 
@@ -171,7 +172,7 @@ def _by_format(text: pd.Series, where: str, form: str) -> Moments:
             f"time_format {form!r}: write a format of strptime such as '%d/%m/%Y %H:%M', one of "
             f"{', '.join(FORMATS)}, or such as 'hours since 1900-01-01'"
         )
-    time = time.astype("datetime64[ns]")
+    time = nanoseconds(time)
     return Moments(time, zoned, clock, (time.isna() & text.notna()).to_numpy())
 
 

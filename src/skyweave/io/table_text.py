@@ -18,6 +18,8 @@ SPACES = " "
 LONGEST_HEADING = 100_000
 """Characters of a heading; what is longer is no heading."""
 
+MANY_LINES, SHORT = 2_000_000, 4
+"""Lines, and characters of each on the average, of which a text is no table: each costs memory of its own."""
 PROLOGUE = 40
 """Lines above the heading that are looked through for it."""
 
@@ -79,6 +81,10 @@ def text_frame(text: str, path: str, notes: list[str]) -> pd.DataFrame:
         SkyweaveError: nothing in it, rows of more or fewer fields than the heading (the first is shown), quotes that
             do not close.
     """
+    if text.count("\n") > MANY_LINES and len(text) < SHORT * text.count("\n"):
+        raise SkyweaveError(
+            f"{path}: has {text.count(chr(10))} lines of hardly a character each; it is no table, or damaged"
+        )
     numbered = _content(text)
     if not numbered:
         raise SkyweaveError(f"{path}: is empty")

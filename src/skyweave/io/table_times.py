@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from skyweave.dates import nanoseconds
 from skyweave.errors import SkyweaveError, clipped
 from skyweave.io.table_dates import FORMATS, SINCE, Moments, clock_seconds, parse_dates, refused
 from skyweave.io.table_roles import TIME_NAMES, bare_name, heading_unit
@@ -251,7 +252,7 @@ def _joined(
         )
     time = moments.time + pd.to_timedelta(_clock_total(frame, clock, where), unit="s")
     notes.append(f"times joined from the columns {', '.join([date, *clock])}")
-    return time.astype("datetime64[ns]"), [date, *clock], np.zeros(len(frame), bool)
+    return nanoseconds(time), [date, *clock], np.zeros(len(frame), bool)
 
 
 def _from_parts(
@@ -305,9 +306,9 @@ def _moments(column: pd.Series, where: str, form: str | None) -> Moments:
         none = np.zeros(len(column), bool)
         zoned = getattr(column.dtype, "tz", None) is not None
         plain = column.dt.tz_convert("UTC").dt.tz_localize(None) if zoned else column
-        return Moments(
-            plain.astype("datetime64[ns]"), ~none if zoned else none, column.notna().to_numpy(), none
-        )
+        time = nanoseconds(plain)
+        gone = (time.isna() & plain.notna()).to_numpy()
+        return Moments(time, ~none if zoned else none, column.notna().to_numpy(), gone)
     return parse_dates(_texts(column), where, form)
 
 
