@@ -30,6 +30,9 @@ def plain_attributes(ds: xr.Dataset, path: str) -> xr.Dataset:
     Raises:
         SkyweaveError: a fill value, scale or limit that is no number.
     """
+    odd = [dim for dim in ds.dims if not isinstance(dim, str)]
+    if odd:
+        raise SkyweaveError(f"{path}: has a dimension named {odd[0]!r:.60}, which is no text; it is damaged")
     for name, variable in ds.variables.items():
         for key in NUMBERS:
             for where in (variable.attrs, variable.encoding):
