@@ -317,6 +317,20 @@ def _(folder):
     return times(counted(folder, "days since 0000-01-01", [737791]), time="2020")
 
 
+for _reference, _right in (
+    ("2020-01-01 6", "2020-01-01T06 2020-01-01T07 2"),
+    ("2020-1-1T6Z", "2020-01-01T06 2020-01-01T07 2"),
+    ("2020-01-01 00:00:00 EST", Refused("no dates", "'EST'", "-05:00")),
+    ("2020-01-01 00:00:00 UTC+2", Refused("no dates", "'UTC+2'")),
+    ("01-02-2020", Refused("no dates", "day and month")),
+    ("-4713-11-24 12:00", Refused("no dates", "proleptic_gregorian")),
+):
+
+    @odd("file", f"hours since {_reference}", _right)
+    def _(folder, reference=_reference):
+        return times(counted(folder, f"hours since {reference}", [0, 1]), time=("2019", "2021"))
+
+
 @odd("file", "hours of a zone", "2020-01-01T06 2020-01-01T07 2")
 def _(folder):
     return times(counted(folder, "hours since 2020-01-01 00:00:00 -6:00", [0, 1]))

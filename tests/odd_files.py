@@ -378,3 +378,12 @@ def _(folder):
     path = store(folder, range(1, 7), "f4", 0)
     (path / "x" / "0.0.0").write_bytes(b"no chunk")
     return x(path)
+
+
+for _scale in (0.0, [1.0, 2.0]):
+
+    @odd(
+        "file", f"packed short with a scale_factor of {_scale}", Refused("scale_factor", "unpacks no values")
+    )
+    def _(folder, scale=_scale):
+        return x(netcdf4(folder, [1, 2, 3, 4, 5, 6], "i2", scale_factor=np.array(scale)))

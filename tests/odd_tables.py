@@ -150,6 +150,29 @@ value_case(
 )
 
 
+time_case("hours with decimals", dated("date,hour", "2020-06-01,6.5"), ["2020-06-01T06:30"])
+time_case("hours with a letter", dated("date,hour", "2020-06-01,06h"),
+          Refused("column 'hour'", "'06h'", "dates alone"))  # fmt: skip
+value_case("hemispheres in columns of their own", "time,lat,NS,lon,EW,t2m\n2020-06-01,33,S,70,W,280\n",
+           Refused("'NS' holds S", "33.5S"))  # fmt: skip
+value_case("a footnote behind the only value", "time,lat,lon,t2m\n2020-06-01,33,70,280*\n",
+           Refused("column 't2m'", "280*", "not a number"))  # fmt: skip
+value_case("an error with a unit, of values without one", "time,lat,lon,t2m,t2m_error [K]\n2020-06-01,33,70,50,1\n",
+           Refused("t2m_error [K]", "its values have none"))  # fmt: skip
+
+
+@odd("table", "an error in kelvin of values in degF", 1.8)
+def _(folder: Path) -> float:
+    table = read(folder, "time,lat,lon,t2m [degF],t2m_error [K]\n2020-06-01,33,70,50,1\n")
+    return round(float(table["error"].iloc[0]), 9)
+
+
+@odd("table", "a unit in the heading of the values, another in that of the errors", ("degF", 1.8))
+def _(folder: Path) -> tuple[str, float]:
+    table = read(folder, "time,lat,lon,variable,value [degF],error [K]\n2020-06-01,33,70,t2m,50,1\n")
+    return table["units"].iloc[0], round(float(table["error"].iloc[0]), 9)
+
+
 @odd("table", "words for missing values", {"t2m": [np.nan, np.nan, np.nan, 280.5], "msl": [np.nan] * 4})
 def _(folder: Path) -> dict[str, list[float]]:
     text = "time,lat,lon,t2m,msl\n" + "".join(f"2020-06-01,1,2,{a},{b}\n" for a, b in

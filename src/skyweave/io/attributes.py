@@ -20,6 +20,7 @@ NUMBERS = (
     "flag_masks",
 )  # fmt: skip
 
+PACKING = ("scale_factor", "add_offset")
 FILLS = ("_FillValue", "missing_value")
 """Of these, texts are read or say nothing: see `skyweave.io.missing`."""
 
@@ -28,7 +29,7 @@ def plain_attributes(ds: xr.Dataset, path: str) -> xr.Dataset:
     """Texts as text in place (a unit of 1 becomes "1"), empty ones dropped, the dataset itself returned.
 
     Raises:
-        SkyweaveError: a fill value, scale or limit that is no number.
+        SkyweaveError: a fill value, scale or limit that is no number, a scale of zero.
     """
     odd = [dim for dim in ds.dims if not isinstance(dim, str)]
     if odd:
@@ -36,13 +37,29 @@ def plain_attributes(ds: xr.Dataset, path: str) -> xr.Dataset:
     for name, variable in ds.variables.items():
         for key in NUMBERS:
             for where in (variable.attrs, variable.encoding):
-                if key in where and not _numeric(where[key], key in FILLS) and variable.dtype.kind not in "OSU":
+                if (
+                    key in where
+                    and not _numeric(where[key], key in FILLS)
+                    and variable.dtype.kind not in "OSU"
+                ):
                     raise SkyweaveError(
                         f"{path}: variable {name!r}: its attribute {key} is {where[key]!r:.60}, not a number"
+                    )
+                packed = key in PACKING and key in where and variable.dtype.kind in "iuf"
+                if packed and _unpacks_nothing(key, where[key]):
+                    raise SkyweaveError(
+                        f"{path}: variable {name!r}: its attribute {key} is {where[key]!r:.60}, which unpacks no "
+                        "values; correct it in the file"
                     )
         _texts(variable.attrs)
     _texts(ds.attrs)
     return ds
+
+
+def _unpacks_nothing(key: str, value: Any) -> bool:
+    """Whether a scale is zero, which makes all values one, or an attribute of packing has several numbers."""
+    flat = np.ravel(np.asarray(value))
+    return flat.size > 1 or (key == "scale_factor" and flat.size == 1 and float(flat[0]) == 0)
 
 
 def _numeric(value: Any, text: bool) -> bool:

@@ -142,10 +142,15 @@ def _found(
         _check(first_bad[1], frame[first_bad[0]], _column(where, first_bad[0]))
     parts = {k: v for k, v in ymd.items() if v is not None}
     if len(parts) == 3 and not dates:
-        return _from_parts(frame, parts, _clocks(frame, names, list(parts.values())), where, notes)
+        clock = _clocks(frame, names, list(parts.values()))
+        if not clock:
+            _refuse_unread(frame, names, parts["day"], where)
+        return _from_parts(frame, parts, clock, where, notes)
     if dates:
         name, moments = dates[0]
         clock = _clocks(frame, names, [name], local=not moments.clock.any())
+        if not clock:
+            _refuse_unread(frame, names, name, where)
         return _joined(frame, name, moments, clock, where, notes)
     lonely = next((c for c in candidates), None)
     if lonely is not None:
@@ -193,16 +198,31 @@ def _clocks(frame: pd.DataFrame, names: dict[str, str], used: list[str], local: 
     for kind in (PARTS["hour"], utc):
         for n in kind:
             usable = n in names and names[n] not in used and (local or not LOCAL_NAME.search(n))
-            if not found and usable and _is_clock(frame[names[n]]):
+            if not found and usable and _is_clock(frame[names[n]], hours=n in PARTS["hour"]):
                 found.append(names[n])
     for kind in (PARTS["minute"], PARTS["second"]):
         found += [names[n] for n in kind if found and n in names and names[n] not in used][:1]
     return found
 
 
-def _is_clock(column: pd.Series) -> bool:
+def _refuse_unread(frame: pd.DataFrame, names: dict[str, str], date: str, where: str) -> None:
+    """Refuse a column of hours that cannot be read: without it all reports would be at midnight."""
+    for name in (names[n] for n in (*PARTS["hour"], *PARTS["clock"]) if n in names):
+        text = _texts(frame[name])
+        odd = text.notna() & text.str.contains(r"\d", regex=True).eq(True)
+        if name == date or not odd.any() or not parse_dates(text, name, None).bad.any():
+            continue
+        row = int(np.flatnonzero(odd.to_numpy())[0])
+        raise SkyweaveError(
+            f"{where}: column {name!r}: row {row + 1} holds {clipped(frame[name].iloc[row])}, which is no time of day, "
+            f"and {date!r} holds dates alone; write 06, 0600, 06:00 or 06:00 PM"
+        )
+
+
+def _is_clock(column: pd.Series, *, hours: bool = False) -> bool:
     given = pd.Series(_texts(column).dropna().unique(), dtype=object)
-    form = (
+    form = r"\d{1,2}\.\d+|" if hours else ""  # 6.5 is half past six
+    form += (
         r"\d{1,2}(\.0+)?|\d{3,4}|\d{6}|\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s*(Z|UTC|GMT))?|"
         r"\d{1,2}(:\d{2}){0,2}\s*[AaPp]\.?[Mm]\.?"
     )

@@ -16,6 +16,7 @@ import pandas as pd
 
 from skyweave.errors import SkyweaveError, clipped, did_you_mean
 from skyweave.io.bounded import read_bounded
+from skyweave.io.table_checks import error_scale, refuse_hemispheres, refuse_text
 from skyweave.io.table_roles import (
     ALIASES,
     bare_name,
@@ -205,13 +206,18 @@ def _table(
             data["time"] = made[0]
     for role in ("time", "lat", "lon"):
         require(role, data, frame, where)
-    _positions(data, found, where, notes, asked, commas)
+    _positions(data, frame, found, where, notes, asked, commas)
     for role in ("value", "error", "elevation"):
         if role in data:
             data[role] = _numbers(
                 data[role], f"{where}: column {found.get(role, role)!r}", notes, asked, commas
             )
     if "value" in data:
+        if (unit := heading_unit(found.get("value", ""))) and "units" not in data:
+            data["units"] = unit
+        if "error" in found:
+            told = f"{where}: column {found['error']!r}"
+            data["error"] *= error_scale(heading_unit(found["error"]), unit, told)
         long = _long(data, frame, asked, where, notes)
     else:
         long = _melt(data, frame, used, asked, where, notes, commas)
@@ -230,7 +236,13 @@ def _numbers(
 
 
 def _positions(
-    data: pd.DataFrame, found: dict[str, str], where: str, notes: list[str], asked: _Asked, commas: bool
+    data: pd.DataFrame,
+    frame: pd.DataFrame,
+    found: dict[str, str],
+    where: str,
+    notes: list[str],
+    asked: _Asked,
+    commas: bool,
 ) -> None:
     """Latitudes and longitudes in degrees, refused where they seem to have changed places."""
     for role in ("lat", "lon"):
@@ -240,6 +252,7 @@ def _positions(
         if far.any():
             notes.append(f"{told}: taken for missing: {int(far.sum())} of {NOWHERE:g} degrees and more")
         data[role] = without_missing_numbers(values.mask(far), told, [], asked.missing or ())
+    refuse_hemispheres(frame, data, where)
     lat, lon = data["lat"], data["lon"]
     beyond = lat.abs() > 90
     if beyond.any() and (lon.dropna().abs() <= 90).all() and (lat.dropna().abs() <= 360).all():
@@ -296,6 +309,7 @@ def _melt(
     if wanted is None:
         wanted = {n: n for n in _variables(frame, headings, candidates, where, notes)}
     if not wanted:
+        refuse_text(frame, headings, candidates, where)
         require("value", data, frame, where)
     parts = []
     for name, label in wanted.items():
@@ -313,7 +327,8 @@ def _melt(
         if bare in error_of:
             heading = headings[error_of[bare]]
             told = f"{where}: column {heading!r}"
-            part["error"] = _numbers(frame[heading], told, notes, asked, commas, screened=True)
+            scale = error_scale(heading_unit(heading), heading_unit(column), told)
+            part["error"] = scale * _numbers(frame[heading], told, notes, asked, commas, screened=True)
         elif "error" not in part:
             part["error"] = np.nan
         if "units" not in part and any(heading_unit(headings.get(v, v)) for v in wanted.values()):

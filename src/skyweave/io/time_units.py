@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import cftime
@@ -22,6 +23,18 @@ CALENDARS = {
 MONTHS = {"month": 1, "months": 1, "mon": 1, "mons": 1, "year": 12, "years": 12, "yr": 12, "yrs": 12}
 ABSOLUTE = {"day as %y%m%d.%f": 3, "yyyymmdd": 3, "month as %y%m.%f": 2, "yyyymm": 2, "year as %y.%f": 1}
 """Dates written as numbers (of CDO and others), and how many of year, month and day they hold."""
+
+REFERENCE = re.compile(
+    r"(?P<date>-?\d+-\d{1,2}-\d{1,2})([T ] ?(?P<hour>\d{1,2})(?P<rest>:[\d:.]*)?)? ?(?P<zone>Z|UTC|GMT)?",
+    re.IGNORECASE,
+)
+"""A reference date in UTC: year, month and day, and the time of day."""
+ZONE = re.compile(
+    r"\d ?\(?(?P<zone>(UTC|GMT) ?[+-]\d\S*|(?!(Z|UTC|GMT|AM|PM)\b)[A-Za-z]{2}[A-Za-z/_]*([+-]\d+)?)\)?$",
+    re.IGNORECASE,
+)
+"""What ends a reference date and is no offset: decoders pass over abbreviations, and turn the sign of UTC+2."""
+EITHER = re.compile(r"(0?[1-9]|1[0-2])[-/.](0?[1-9]|1[0-2])[-/.]\d{4}\b.*")
 
 
 class _UndatedError(ValueError):
@@ -104,6 +117,7 @@ def _decoded(name: str, var: xr.Variable) -> xr.Variable | None:
         return None
     stated = str(var.attrs.get("calendar", "standard")).strip().lower()
     calendar = CALENDARS.get(stated, stated)
+    units = _in_utc(units, calendar)
     unit = units.split(" since ")[0].strip().lower()
     if units.lower() in ABSOLUTE or unit in MONTHS:
         values = np.asarray(var.values)
@@ -121,6 +135,30 @@ def _decoded(name: str, var: xr.Variable) -> xr.Variable | None:
         )
     except (ValueError, OverflowError, TypeError) as exc:
         raise _UndatedError(_reason(units, stated, exc)) from exc
+
+
+def _in_utc(units: str, calendar: str) -> str:
+    """Units whose reference date the decoders read in full: they take 6 for 00:00 and EST for UTC without a word."""
+    head, since, reference = units.partition(" since ")
+    if not since:
+        return units
+    zone = ZONE.search(reference[:80])
+    if zone is not None:
+        raise _UndatedError(
+            f"the zone {zone['zone']!r} of its reference date is not read; write its offset as in "
+            "2020-01-01 00:00 -05:00, or the reference date in UTC"
+        )
+    if EITHER.fullmatch(reference):
+        raise _UndatedError(f"day and month of {reference!r} may be either; write year-month-day")
+    if reference.startswith("-") and calendar in ("standard", "gregorian", "julian"):
+        raise _UndatedError(
+            f"years before 1 are counted in two ways in the calendar {calendar!r}; write a later reference date, or "
+            "state the calendar proleptic_gregorian, which has a year 0"
+        )
+    match = REFERENCE.fullmatch(reference)
+    if match is None or match["hour"] is None or match["rest"]:
+        return units
+    return f"{head} since {match['date']} {int(match['hour']):02d}:00:00"
 
 
 def _reason(units: str, calendar: str, exc: Exception) -> str:
