@@ -25,6 +25,7 @@ from skyweave.prior.config import TrainConfig
 from skyweave.prior.data import PatchSampler, regular
 from skyweave.prior.error_covariance import estimate_error_covariance
 from skyweave.prior.prepare import TrainingData, prepare
+from skyweave.prior.processes import bfloat16_pays
 from skyweave.prior.space_time import estimate_space_time_covariance
 from skyweave.prior.storage import LearntPrior, NetworkDenoiser, is_half, open_prior, save_prior
 from skyweave.prior.windows import WindowDenoiser
@@ -80,7 +81,9 @@ def calibrate(
             each = [_on_patch(prior, known, validation.whole_circle) for known in conditioning]
             return torch.cat([one(x[n : n + 1], sigma) for n, one in enumerate(each)])
         levels = sigma.reshape(1).expand(len(x))
-        return prior.network(x, levels, conditioning, periodic=validation.whole_circle, autocast=True)
+        return prior.network(
+            x, levels, conditioning, periodic=validation.whole_circle, autocast=bfloat16_pays()
+        )
 
     estimate = estimate_space_time_covariance if prior.spec.window > 1 else estimate_error_covariance
     model = estimate(
@@ -248,9 +251,9 @@ def _on_patch(prior: LearntPrior, conditioning: Tensor, periodic: bool) -> Netwo
     """The prior on a patch whose conditioning ``(T, K, H, W)`` is known."""
     if prior.spec.window > 1:
         return WindowDenoiser(
-            prior.network, conditioning, prior.spec.window, periodic=periodic, autocast=True
+            prior.network, conditioning, prior.spec.window, periodic=periodic, autocast=bfloat16_pays()
         )
-    return NetworkDenoiser(prior.network, conditioning, periodic=periodic, autocast=True)
+    return NetworkDenoiser(prior.network, conditioning, periodic=periodic, autocast=bfloat16_pays())
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,19 @@ from torch.optim import Optimizer
 
 from skyweave.errors import SkyweaveError, did_you_mean
 
-__all__ = ["Processes", "interruptible", "launch", "own_randomness", "usable_device"]
+__all__ = ["Processes", "bfloat16_pays", "interruptible", "launch", "own_randomness", "usable_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
+
+
+def bfloat16_pays() -> bool:
+    """Whether this processor computes in bfloat16; others emulate it, and take more than twice the time of float32."""
+    try:
+        with open("/proc/cpuinfo") as handle:
+            flags = next((line for line in handle if line.startswith("flags")), "").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 class Processes(Protocol):
