@@ -20,6 +20,8 @@ LONGEST_HEADING = 100_000
 
 MANY_LINES, SHORT = 2_000_000, 4
 """Lines, and characters of each on the average, of which a text is no table: each costs memory of its own."""
+LONGEST_ROW = 10_000_000
+"""Characters of a row, which is cut into fields that cost memory of their own."""
 PROLOGUE = 40
 """Lines above the heading that are looked through for it."""
 
@@ -86,6 +88,9 @@ def text_frame(text: str, path: str, notes: list[str]) -> pd.DataFrame:
             f"{path}: has {text.count(chr(10))} lines of hardly a character each; it is no table, or damaged"
         )
     numbered = _content(text)
+    longest = max((len(line) for _, line in numbered), default=0)
+    if longest > LONGEST_ROW:
+        raise SkyweaveError(f"{path}: has a row of {longest} characters; it is no table, or its lines do not end")
     if not numbered:
         raise SkyweaveError(f"{path}: is empty")
     start, heading, separator = _heading(numbered, text, path)
