@@ -78,7 +78,7 @@ def test_one_odd_report_is_told_but_no_conflict():
 
 def test_chi_square_of_innovations_is_that_of_the_formula():
     like = place()
-    seen = seen_at(like, deviation=2 * STD)
+    seen = seen_at(like, deviation=3 * STD)
     scene = skyweave.scene(white_prior(), GridObservation(seen, error=1.0), like=like)
     value = seen.values[np.isfinite(seen.values)]
     # White noise: the innovations are independent, of variance STD^2 + 1.

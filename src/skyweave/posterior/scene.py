@@ -33,10 +33,10 @@ FEW = 3
 """Observations beyond a tail that are a conflict at least."""
 FAR_HOURS = 3
 """Hours by which a time of the day may differ from all that a prior was trained on."""
-RATIO = 2.0
+RATIO = 3.0
 """Chi-square of innovations, by their number, above which they are a conflict where validation data say nothing."""
-MARGIN = 1.5
-"""By how much they may exceed what validation data gave."""
+MARGIN, LIVELY = 1.5, 2.0
+"""By how much they may exceed what validation data gave, and a part of the domain the limit of the whole."""
 STRETCHES = 6
 LARGEST = 400
 """Times looked at, and observations of each whose innovations are judged together."""
@@ -231,7 +231,7 @@ def predictive_test(
     .. math:: d = y - H(x_b), \qquad \chi^2 / n = d^T (H V H^T + R)^{-1} d \,/\, n,
 
     one in expectation where the prior describes the scene. Fields are not Gaussian, so that a conflict is what exceeds
-    what the prior's own validation data gave (or 2, where that is more), without the observation that adds most, and
+    what the prior's own validation data gave (or 3, where that is more), without the observation that adds most, and
     what chance allows at one in a thousand.
 
     Args:
@@ -309,7 +309,7 @@ def _by_region(
             lat = np.sort(target.grid.lat[[i[0], i[1] - 1]]) if i[1] > i[0] else target.grid.lat[:1]
             lon = target.grid.lon[[j[0], j[1] - 1]] if j[1] > j[0] else target.grid.lon[:1]
             name = f"{lat[0]:.4g} to {lat[-1]:.4g} N, {lon[0]:.4g} to {lon[-1]:.4g} E"
-            judged = _judged(name, parts, limit)
+            judged = _judged(name, parts, LIVELY * limit)
             if judged[2]:
                 out.append((float(parts.mean()), judged))
     worst = [finding for _, finding in sorted(out, key=lambda pair: -pair[0])[:WORST]]
