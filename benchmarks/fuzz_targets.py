@@ -361,10 +361,10 @@ def _state() -> tuple[Any, Any]:
 def _prior(parent: Path) -> list[Path]:
     import torch
 
+    from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
+    from skyweave.diffusion.network import Architecture
     from skyweave.grid import Grid
     from skyweave.prior.conditioning import Conditioning, StaticField
-    from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
-    from skyweave.prior.network import Architecture
     from skyweave.prior.storage import LearntPrior, build_network, save_prior
 
     spec, transform = _state()
@@ -466,7 +466,7 @@ def _read_emulator(folder: Path) -> None:
 def _sample(channels: Any, batch: int = 1) -> Any:
     import torch
 
-    from skyweave.downscale.data import Sample
+    from skyweave.downscale.data.samples import Sample
 
     def some(*shape: int) -> Any:
         return torch.zeros(batch, *shape)
@@ -479,11 +479,11 @@ def _sample(channels: Any, batch: int = 1) -> Any:
 
 
 def _downscaler(parent: Path) -> list[Path]:
-    from skyweave.downscale.encoder import build_encoder
-    from skyweave.downscale.models import DOWNSCALERS, build_downscaler
+    from skyweave.downscale.models.encoder import build_encoder
+    from skyweave.downscale.models.registry import DOWNSCALERS, build_downscaler
+    from skyweave.downscale.models.target_form import Channels
     from skyweave.downscale.settings import ModelSection, NetworkSection
     from skyweave.downscale.storage import TrainedDownscaler, save_downscaler
-    from skyweave.downscale.target import Channels
 
     channels, out = Channels(1, 1, 2, 3, 6, (0,)), []
     network = NetworkSection(base=4, multipliers=(1, 2))
@@ -510,7 +510,7 @@ def _read_downscaler(folder: Path) -> None:
     from skyweave.cli.downscale import described
     from skyweave.downscale.settings import InferenceSection
     from skyweave.downscale.storage import open_downscaler
-    from skyweave.prior.tensor_file import read_tensors
+    from skyweave.io.tensors import read_tensors
 
     trained = open_downscaler(folder / "d.safetensors")
     described(read_tensors(folder / "d.safetensors", "a downscaler")[0], 1)
@@ -521,7 +521,7 @@ def _read_downscaler(folder: Path) -> None:
 def _checkpoint(parent: Path) -> list[Path]:
     import torch
 
-    from skyweave.prior.checkpoint import Progress, save_checkpoint
+    from skyweave.learn.checkpoint import Progress, save_checkpoint
 
     module, optimiser = _training()
     module(torch.ones(1, 3)).sum().backward()
@@ -551,7 +551,7 @@ def _training() -> tuple[Any, Any]:
 
 @target("checkpoint", _checkpoint)
 def _read_checkpoint(folder: Path) -> None:
-    from skyweave.prior.checkpoint import load_checkpoint
+    from skyweave.learn.checkpoint import load_checkpoint
 
     saved = load_checkpoint(folder / "checkpoint.safetensors")
     saved.restore(*_training())
@@ -640,9 +640,9 @@ def _read_yaml(folder: Path) -> None:
     from skyweave.config import load_config
     from skyweave.downscale.config import load_downscaling
     from skyweave.emulate.config import EmulatorConfig
+    from skyweave.evaluate.grid_of_settings import expand
     from skyweave.posterior.methods import method_of
     from skyweave.prior.config import TrainConfig
-    from skyweave.tuning.settings import expand
 
     path = next(folder.glob("*.yaml"))
     if path.stem == "reconstruct":

@@ -25,6 +25,7 @@ from common import data_folder, emit
 
 from skyweave.baselines import BASELINES
 from skyweave.baselines.climatology import Climatology
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
 from skyweave.io import open_fields
 from skyweave.observe.assemble import SegmentObservations, assemble
@@ -32,7 +33,6 @@ from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.observe.simulate import cloud_mask, sample_points
 from skyweave.posterior.background import Background, bind
 from skyweave.posterior.kalman import KalmanSolver
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.regrid import block_mean, coarsen

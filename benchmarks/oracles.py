@@ -20,15 +20,15 @@ import scipy.sparse as sp
 import torch
 from common import emit
 
+from skyweave.diffusion.noise import NoiseStream
+from skyweave.diffusion.schedule import NoiseSchedule
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver, innovation_covariance
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.posterior.start import analysis_start, noise_start
 from skyweave.prior.analytic import GaussianMixturePrior, GaussianPrior, red_spectrum
-from skyweave.prior.schedule import NoiseSchedule
 from skyweave.verify import table
 
 ERROR = 0.1

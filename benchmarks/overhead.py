@@ -25,16 +25,16 @@ import torch
 from common import emit
 from torch import Tensor
 
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.observe.simulate import cloud_mask, station_network
 from skyweave.posterior.background import Background, bind
 from skyweave.posterior.kalman import KalmanSolver
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.analytic import red_spectrum
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network
 from skyweave.regrid import bilinear

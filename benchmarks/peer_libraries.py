@@ -13,11 +13,11 @@ import torch
 from merra2 import Case
 from torch import Tensor
 
+from skyweave.diffusion.denoiser import Denoiser
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.posterior.background import Background, bind
 from skyweave.posterior.kalman import KalmanSolver
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
-from skyweave.prior.denoiser import Denoiser
 from skyweave.prior.storage import LearntPrior
 
 ERROR = 0.05

@@ -25,17 +25,17 @@ import xarray as xr
 from common import data_folder, emit
 
 import skyweave
+from skyweave.evaluate import DIVERGED, score_fields, tune
+from skyweave.evaluate.tuning import deviations
 from skyweave.grid import Grid
 from skyweave.io import open_fields
 from skyweave.observe.footprint import footprint
 from skyweave.observe.simulate import cloud_mask, sample_points
-from skyweave.posterior.diagnose import diagnose_sources
-from skyweave.posterior.job import Settings, method_of
-from skyweave.posterior.sources import ESTIMATORS
 from skyweave.prior.storage import LearntPrior
+from skyweave.reconstruction.diagnose import diagnose_sources
+from skyweave.reconstruction.job import Settings, method_of
 from skyweave.regrid import coarsen
-from skyweave.tuning import DIVERGED, score_fields, tune
-from skyweave.tuning.cases import deviations
+from skyweave.sources.estimates import ESTIMATORS
 from skyweave.verify import coverage, crps, rmse, spread_skill_ratio, table
 
 SIGMA_Y, GAMMA = (5e-1, 1e-1, 5e-2, 1e-2), (1e-2, 5e-3, 1e-3)

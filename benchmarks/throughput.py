@@ -27,13 +27,13 @@ from overhead import observe, synthetic_prior
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
 from skyweave.posterior.background import bind
-from skyweave.posterior.noise import NoiseStream
-from skyweave.posterior.plan import member_bytes
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import build_network
+from skyweave.reconstruction.plan import member_bytes
 from skyweave.verify import table
 
 PRESETS = ("tiny", "small", "base")

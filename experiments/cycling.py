@@ -27,9 +27,9 @@ import xarray as xr
 from common import DATA, FIGURES, HOURLY, ROOT, emit
 
 import skyweave
-from skyweave.baselines.letkf import Domain, LETKFCycler, LETKFSettings
 from skyweave.cycle import Cycle, Cycler, CycleSettings
 from skyweave.cycle.assimilate import climate_radius
+from skyweave.cycle.letkf import Domain, LETKFCycler, LETKFSettings
 from skyweave.cycle.model_error import model_error_covariance
 from skyweave.emulate import fit_forecaster, open_emulator
 from skyweave.grid import Grid

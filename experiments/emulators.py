@@ -29,8 +29,8 @@ from skyweave.emulate import (
     fit_forecaster,
     forecast_states,
     open_emulator,
-    score_forecasts,
 )
+from skyweave.evaluate.forecasts import score_forecasts
 from skyweave.io import open_fields
 from skyweave.io.write import write
 from skyweave.nature_runs import ShallowWater, ShallowWaterConfig, shallow_water

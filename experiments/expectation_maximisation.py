@@ -20,9 +20,9 @@ from common import HOURLY, MADE, ROOT, emit, mean_of, observe, posterior, scores
 from skyweave import train
 from skyweave.config import parse_config
 from skyweave.posterior.calibration import calibrate_run
-from skyweave.posterior.expectation_maximisation import learn_by_expectation_maximisation
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.storage import LearntPrior
+from skyweave.reconstruction.expectation_maximisation import learn_by_expectation_maximisation
 
 REGION = {"lat": [-2.0, 13.6], "lon": [-20.0, 20.0]}
 

@@ -23,18 +23,18 @@ from common import FIGURES, emit
 from transfer_downscaling_parts import EPOCHS, PAGE, RUN, SEASON, config, of_season
 
 import skyweave.downscale as downscale
-from skyweave.downscale.area_models import AreaModels
 from skyweave.downscale.config import DownscaleConfig
-from skyweave.downscale.extension import rollout_area
-from skyweave.downscale.records import Record
+from skyweave.downscale.data.records import Record
+from skyweave.downscale.data.task import Task, prepare_task
+from skyweave.downscale.predict.area_models import AreaModels
+from skyweave.downscale.predict.extension import rollout_area
 from skyweave.downscale.storage import open_encoder
-from skyweave.downscale.task import Task, prepare_task
 from skyweave.downscale.zero_shot import CoarseLaw
+from skyweave.evaluate.downscaling import Evaluation, evaluate
 from skyweave.grid import Grid
 from skyweave.nature_runs import two_records
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.report import comparison_figure
-from skyweave.report.downscaling import Evaluation, evaluate
 from skyweave.verify import domain_similarity
 
 OVERLAP = ("2005-06-01", "2007-05-31")

@@ -17,11 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import skyweave.downscale as downscale
 from skyweave.baselines.downscaling import Bicubic
-from skyweave.downscale.area_models import AreaModels
 from skyweave.downscale.config import DownscaleConfig
-from skyweave.downscale.inference import day_tiles, taper
+from skyweave.downscale.data.task import Task
+from skyweave.downscale.predict.area_models import AreaModels
+from skyweave.downscale.predict.stitching import day_tiles, taper
 from skyweave.downscale.settings import InferenceSection
-from skyweave.downscale.task import Task
 from skyweave.grid import Grid
 from skyweave.report.dependence import lag_figure, memory_figure, series_figure, variogram_figure
 from skyweave.verify import (

@@ -14,15 +14,15 @@ import xarray as xr
 from common import DATA, FIGURES, emit
 
 import skyweave.downscale as downscale
-from skyweave.downscale.area_models import AreaModels
 from skyweave.downscale.config import DownscaleConfig
-from skyweave.downscale.extension import rollout_area
-from skyweave.downscale.task import prepare_task
+from skyweave.downscale.data.task import prepare_task
+from skyweave.downscale.predict.area_models import AreaModels
+from skyweave.downscale.predict.extension import rollout_area
+from skyweave.evaluate.downscaling import evaluate
 from skyweave.grid import Grid
 from skyweave.io import open_fields
 from skyweave.regrid import block_mean, coarsen
 from skyweave.report import comparison_figure
-from skyweave.report.downscaling import evaluate
 
 TQV = DATA / "merra2-tqv-tropics-2014-06/merra2_tqv_tropics_3hourly_201406_d01-24.nc"
 ELEVATION = DATA / "static-fields/merra2_grid_elevation.nc"

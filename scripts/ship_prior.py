@@ -1,7 +1,7 @@
 """Copy a trained prior into the package, with its weights in 16 bits.
 
-    skyweave train experiments/configs/aoddiff_goes.yaml && skyweave train experiments/configs/aoddiff_goes_more.yaml
-    python scripts/ship_prior.py runs/aoddiff_goes_more/prior.safetensors aod
+skyweave train experiments/configs/aoddiff_goes.yaml && skyweave train experiments/configs/aoddiff_goes_more.yaml
+python scripts/ship_prior.py runs/aoddiff_goes_more/prior.safetensors aod
 """
 
 import argparse

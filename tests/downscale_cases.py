@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from skyweave.downscale.opening import pair_records
+from skyweave.downscale.data.opening import pair_records
 
 FIRST, LAST = "2003-01-01", "2008-12-31"
 OVERLAP = ("2005-06-01", "2007-05-31")

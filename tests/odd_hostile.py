@@ -12,7 +12,7 @@ import torch
 
 from odd_cases import Refused, odd
 from skyweave.cli.settings import settings_from
-from skyweave.prior.network import Architecture
+from skyweave.diffusion.network import Architecture
 from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform

@@ -100,7 +100,9 @@ def _(folder: Path):
     return conflicts(like, seen, error=1e-3)
 
 
-@odd("scene", "an odd scene where it shall be refused", right=Refused("may not know this scene", "in the tail"))
+@odd(
+    "scene", "an odd scene where it shall be refused", right=Refused("may not know this scene", "in the tail")
+)
 def _(folder: Path):
     like = place()
     return flags(like, seen_at(like, 6 * STD), "refuse")

@@ -11,7 +11,7 @@ import xarray as xr
 
 from odd_cases import Refused, odd
 from skyweave.observe.rows import beyond_limits
-from skyweave.posterior.plausible import usual_units
+from skyweave.reconstruction.plausible import usual_units
 from skyweave.state import StateSpec, Variable, to_tensor
 from skyweave.transform import Standardise
 from skyweave.units import conversion, pascals

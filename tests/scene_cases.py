@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.prior.knowledge import PROBABILITIES, Knowledge, Values
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network

@@ -9,15 +9,15 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.grid import Grid
 from skyweave.observe.assemble import ObservationSet, assemble
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.observe.simulate import sample_points
-from skyweave.posterior.innovations import climatological_innovations, groups_of
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.sources.innovations import climatological_innovations, groups_of
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 

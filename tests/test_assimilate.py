@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 
 from skyweave.cli import main
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.cycle import CycleSettings, assimilate
 from skyweave.cycle.record import CycleRecord
 from skyweave.errors import SkyweaveError
@@ -14,7 +15,6 @@ from skyweave.grid import Grid
 from skyweave.observe.errors import ErrorModel
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.posterior.sample import Method
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network, save_prior
 from skyweave.state import StateSpec, Variable

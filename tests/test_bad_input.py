@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from skyweave.cli import main
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network, save_prior
 from skyweave.state import StateSpec, Variable

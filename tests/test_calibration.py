@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel
 from skyweave.errors import SkyweaveError
 from skyweave.posterior.calibration import calibrate, recalibrate_members, stored_factor
-from skyweave.prior.error_covariance import ErrorCovarianceModel
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
 from skyweave.state import StateSpec, Variable

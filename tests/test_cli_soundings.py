@@ -14,8 +14,8 @@ from skyweave.cli import main
 from skyweave.cli.flags import Flags
 from skyweave.cli.inputs import input_paths, open_inputs
 from skyweave.cli.settings import settings_from
+from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.errors import SkyweaveError
-from skyweave.prior.error_covariance import estimate_error_covariance
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network, save_prior
 from skyweave.state import StateSpec, Variable

@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 
 from skyweave.cli import main
-from skyweave.prior.network import Architecture
-from skyweave.prior.space_time import SpaceTimeErrorModel
+from skyweave.covariance.space_time import SpaceTimeErrorModel
+from skyweave.diffusion.network import Architecture
 from skyweave.prior.storage import LearntPrior, build_network, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform

@@ -4,8 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from skyweave.diffusion.loss import denoising_errors, loss_weight
 from skyweave.prior.corruption import GAPS, CorruptionConfig, extra_mask
-from skyweave.prior.loss import denoising_errors, loss_weight
 
 
 class Recorder(torch.nn.Module):

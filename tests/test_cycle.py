@@ -8,20 +8,20 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skyweave.baselines.letkf import LETKFCycler, LETKFSettings
+from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.cycle.analysis import analyse
 from skyweave.cycle.ensemble import ensemble_covariance, lag_covariance, local_deviation
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver, ZonalInverse
+from skyweave.cycle.letkf import LETKFCycler, LETKFSettings
 from skyweave.cycle.run import Cycler, CycleSettings, adapted
 from skyweave.cycle.transform import Domain
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.observe.assemble import SegmentObservations, Source
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.prior.covariance import StationaryCovariance
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 

@@ -8,9 +8,9 @@ import xarray as xr
 from downscale_cases import make_record, two_datasets
 from skyweave import regrid
 from skyweave.baselines.downscaling import DOWNSCALING_BASELINES, Bicubic, Persistence, QuantileMapped
-from skyweave.downscale.data import Calendar, Samples, Scaler
-from skyweave.downscale.opening import pair_records
-from skyweave.downscale.splits import split_days
+from skyweave.downscale.data.opening import pair_records
+from skyweave.downscale.data.samples import Calendar, Samples, Scaler
+from skyweave.downscale.data.splits import split_days
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 

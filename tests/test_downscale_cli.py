@@ -12,12 +12,12 @@ import downscale_files as case
 import skyweave.downscale as downscale
 from skyweave.baselines.downscaling import DOWNSCALING_BASELINES
 from skyweave.cli import main
-from skyweave.downscale.extension import rollout_area
+from skyweave.downscale.data.task import prepare_task
+from skyweave.downscale.predict.extension import rollout_area
 from skyweave.downscale.settings import merge
-from skyweave.downscale.task import prepare_task
-from skyweave.report import downscaling as report
-from skyweave.report.downscaling import evaluate, evaluation_table
-from skyweave.report.rollouts import evaluate_rollout, longest_run
+from skyweave.evaluate import downscaling as report
+from skyweave.evaluate.downscaling import evaluate, evaluation_table
+from skyweave.evaluate.rollouts import evaluate_rollout, longest_run
 from skyweave.verify import crps, spread_skill_ratio
 
 
@@ -52,7 +52,7 @@ def test_scores_are_those_of_the_members(file):
     assert own == again
     assert {e.method for e in rest} == {"bicubic", "quantile-mapped", "persistence"}
     models = downscale.AreaModels(config, "all")
-    from skyweave.downscale.extension import area_days, predict_days
+    from skyweave.downscale.predict.extension import area_days, predict_days
 
     days = area_days(config, models, "test")
     how = config.inference.model_copy(update={"members": 4})

@@ -8,9 +8,9 @@ import xarray as xr
 from downscale_cases import axes, make_record, two_datasets
 from skyweave import regrid
 from skyweave.downscale.config import parse_downscaling
-from skyweave.downscale.data import Calendar, Samples, Scaler
-from skyweave.downscale.opening import open_record, pair_records
-from skyweave.downscale.task import prepare_task
+from skyweave.downscale.data.opening import open_record, pair_records
+from skyweave.downscale.data.samples import Calendar, Samples, Scaler
+from skyweave.downscale.data.task import prepare_task
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.transform import Log10Standardise, Standardise

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from skyweave.downscale.ddim import DDIM
-from skyweave.downscale.ddpm import SAMPLERS
-from skyweave.downscale.diffusion_schedule import CosineSchedule
-from skyweave.downscale.models import build_downscaler
+from skyweave.diffusion.cosine_schedule import CosineSchedule
+from skyweave.diffusion.noise import NoiseStream
+from skyweave.diffusion.samplers.ddim import DDIM
+from skyweave.downscale.models.ddpm import SAMPLERS
+from skyweave.downscale.models.registry import build_downscaler
+from skyweave.downscale.models.target_form import Channels
 from skyweave.downscale.settings import InferenceSection, ModelSection, NetworkSection
-from skyweave.downscale.target import Channels
 from skyweave.errors import SkyweaveError
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.samplers import Ancestral
 from test_downscale_models import Sample
 

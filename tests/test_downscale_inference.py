@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from skyweave.downscale import inference
-from skyweave.downscale.downscaler import OnePatch
-from skyweave.downscale.inference import StitchedDomain, day_tiles, predict_fields, taper
-from skyweave.downscale.models import DOWNSCALERS, build_downscaler
+from skyweave.diffusion.noise import NoiseStream
+from skyweave.downscale.models.downscaler import OnePatch
+from skyweave.downscale.models.registry import DOWNSCALERS, build_downscaler
+from skyweave.downscale.models.target_form import Channels
+from skyweave.downscale.predict import stitching as inference
+from skyweave.downscale.predict.stitching import StitchedDomain, day_tiles, predict_fields, taper
 from skyweave.downscale.settings import InferenceSection, ModelSection, NetworkSection
-from skyweave.downscale.target import Channels
 from skyweave.errors import SkyweaveError
-from skyweave.posterior.noise import NoiseStream
 from skyweave.stitch import stitch
 from test_downscale_models import make, make_sample
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from skyweave.downscale.encoder import ENCODERS, build_encoder, pretraining_loss
-from skyweave.downscale.models import DOWNSCALERS, build_downscaler
+from skyweave.downscale.models.encoder import ENCODERS, build_encoder, pretraining_loss
+from skyweave.downscale.models.registry import DOWNSCALERS, build_downscaler
+from skyweave.downscale.models.target_form import Channels, TargetForm
 from skyweave.downscale.settings import PRESETS, InferenceSection, ModelSection, NetworkSection, merge
-from skyweave.downscale.target import Channels, TargetForm
 from skyweave.errors import SkyweaveError
 
 SMALL = NetworkSection(base=8, multipliers=(1, 2))

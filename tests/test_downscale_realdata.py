@@ -9,9 +9,9 @@ import xarray as xr
 
 from skyweave.baselines.downscaling import Bicubic, QuantileMapped
 from skyweave.downscale.config import SplitConfig
-from skyweave.downscale.data import Calendar, Samples, Scaler
-from skyweave.downscale.opening import pair_records
-from skyweave.downscale.splits import split_days
+from skyweave.downscale.data.opening import pair_records
+from skyweave.downscale.data.samples import Calendar, Samples, Scaler
+from skyweave.downscale.data.splits import split_days
 from skyweave.grid import Grid
 from skyweave.io import open_fields
 from skyweave.io.elevation import elevation_on

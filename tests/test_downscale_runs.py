@@ -8,12 +8,13 @@ import torch
 import xarray as xr
 
 import downscale_files as case
-from skyweave.downscale import area_models, fitting, pretraining
-from skyweave.downscale import train as train_module
-from skyweave.downscale.area_models import AreaModels
 from skyweave.downscale.config import parse_downscaling
-from skyweave.downscale.extension import area_days, predict, predict_days, rollout, rollout_area
-from skyweave.downscale.fitting import fit, model_path
+from skyweave.downscale.fit import epochs as train_module
+from skyweave.downscale.fit import fitting, pretraining
+from skyweave.downscale.fit.fitting import fit, model_path
+from skyweave.downscale.predict import area_models
+from skyweave.downscale.predict.area_models import AreaModels
+from skyweave.downscale.predict.extension import area_days, predict, predict_days, rollout, rollout_area
 from skyweave.downscale.settings import merge
 from skyweave.downscale.storage import open_downscaler, open_encoder
 from skyweave.errors import SkyweaveError

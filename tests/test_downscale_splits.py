@@ -6,14 +6,14 @@ import torch
 import xarray as xr
 
 from downscale_cases import OVERLAP, make_record, two_datasets
-from skyweave.downscale.calendar import season_of
 from skyweave.downscale.config import SplitConfig, parse_downscaling
-from skyweave.downscale.data import Calendar, Samples, Scaler
-from skyweave.downscale.examples import PatchExamples, WindowExamples, fitting_pairs
-from skyweave.downscale.inference import day_tiles
-from skyweave.downscale.splits import season_start, split_days
-from skyweave.downscale.target import Channels, TargetForm
-from skyweave.downscale.task import prepare_task
+from skyweave.downscale.data.calendar import season_of
+from skyweave.downscale.data.examples import PatchExamples, WindowExamples, fitting_pairs
+from skyweave.downscale.data.samples import Calendar, Samples, Scaler
+from skyweave.downscale.data.splits import season_start, split_days
+from skyweave.downscale.data.task import prepare_task
+from skyweave.downscale.models.target_form import Channels, TargetForm
+from skyweave.downscale.predict.stitching import day_tiles
 from skyweave.errors import SkyweaveError
 
 LAGS = 4

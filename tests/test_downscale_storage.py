@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from skyweave.downscale.encoder import ENCODERS, build_encoder
-from skyweave.downscale.models import DOWNSCALERS
+from skyweave.downscale.models.encoder import ENCODERS, build_encoder
+from skyweave.downscale.models.registry import DOWNSCALERS
 from skyweave.downscale.storage import (
     TrainedDownscaler,
     open_downscaler,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from skyweave.downscale import train as module_under_test
+from skyweave.downscale.fit import epochs as module_under_test
+from skyweave.downscale.fit.epochs import train_network
 from skyweave.downscale.settings import TrainingSection
-from skyweave.downscale.train import train_network
 from skyweave.errors import SkyweaveError
 
 QUIET = {"tell": lambda text: None}

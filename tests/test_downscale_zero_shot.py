@@ -8,7 +8,8 @@ import torch
 import xarray as xr
 
 import downscale_files as case
-from skyweave.downscale.opening import pair_records
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
+from skyweave.downscale.data.opening import pair_records
 from skyweave.downscale.zero_shot import (
     coarse_observations,
     fit_coarse_law,
@@ -17,7 +18,6 @@ from skyweave.downscale.zero_shot import (
     train_prior,
 )
 from skyweave.errors import SkyweaveError
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network
 from skyweave.state import StateSpec, Variable

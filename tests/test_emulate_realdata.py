@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from skyweave.emulate import EmulatorConfig, fit_forecaster, score_forecasts, train_emulator
+from skyweave.emulate import EmulatorConfig, fit_forecaster, train_emulator
+from skyweave.evaluate.forecasts import score_forecasts
 from skyweave.io import open_fields
 
 DATA = Path(os.environ.get("SKYWEAVE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

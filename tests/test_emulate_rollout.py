@@ -23,11 +23,11 @@ from skyweave.emulate import (
     forecast_states,
     hindcast_errors,
     open_forecast,
-    score_forecasts,
     train_emulator,
 )
 from skyweave.emulate.hindcast import error_reach, hindcast_starts
 from skyweave.errors import SkyweaveError
+from skyweave.evaluate.forecasts import score_forecasts
 from skyweave.grid import Grid
 from skyweave.io.write import write
 from skyweave.observe.errors import correlation, unit_vectors

@@ -19,13 +19,13 @@ from skyweave.emulate import (
     Forecaster,
     open_emulator,
     save_emulator,
-    score_forecasts,
     train_emulator,
 )
 from skyweave.errors import SkyweaveError
+from skyweave.evaluate.forecasts import score_forecasts
 from skyweave.grid import Grid
 from skyweave.io.write import write
-from skyweave.prior.checkpoint import load_checkpoint
+from skyweave.learn.checkpoint import load_checkpoint
 from skyweave.prior.storage import read_tensors, write_tensors
 from skyweave.state import to_tensor
 

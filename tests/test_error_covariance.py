@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, LagStatistics, estimate_error_covariance
+from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.prior.analytic import DenseGaussianPrior, GaussianPrior, red_spectrum
-from skyweave.prior.covariance import StationaryCovariance
-from skyweave.prior.error_covariance import ErrorCovarianceModel, LagStatistics, estimate_error_covariance
 
 SHAPE = (1, 1, 16, 16)
 

@@ -7,16 +7,16 @@ import torch
 import xarray as xr
 
 from skyweave.config import parse_config
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
-from skyweave.posterior.expectation_maximisation import (
+from skyweave.posterior.kalman import KalmanSolver
+from skyweave.prior.analytic import GaussianPrior, red_spectrum
+from skyweave.prior.config import TrainConfig
+from skyweave.reconstruction.expectation_maximisation import (
     _cells,
     gaussian_completion,
     learn_by_expectation_maximisation,
 )
-from skyweave.posterior.kalman import KalmanSolver
-from skyweave.posterior.noise import NoiseStream
-from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.prior.config import TrainConfig
 
 
 def red_fields(frames, size, gaps):

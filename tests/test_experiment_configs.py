@@ -10,10 +10,10 @@ import xarray as xr
 
 from skyweave.cli import main
 from skyweave.config import load_config
+from skyweave.diffusion.network import UNet
 from skyweave.grid import Grid
 from skyweave.observe.quantities import quantity_of
 from skyweave.prior.config import NetworkConfig, SplitConfig, TrainConfig
-from skyweave.prior.network import UNet
 from skyweave.prior.prepare import _variable, prepare
 
 CONFIGS = Path(__file__).resolve().parent.parent / "experiments" / "configs"

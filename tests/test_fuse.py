@@ -11,8 +11,8 @@ from skyweave.cycle import fuse, past_from_files, past_from_forecaster
 from skyweave.emulate import FunctionForecaster, open_forecast
 from skyweave.errors import SkyweaveError
 from skyweave.observe.observation import GridObservation
-from skyweave.posterior.execute import StoreSink
 from skyweave.prior.storage import save_prior
+from skyweave.reconstruction.execute import StoreSink
 from skyweave.state import StateSpec, Variable
 from test_assimilate import GRID, LAT, LON, SPEC, prior  # noqa: F401  (the fixture is used by name)
 

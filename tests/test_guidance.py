@@ -8,13 +8,13 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver, conjugate_gradients, innovation_covariance
-from skyweave.posterior.noise import NoiseStream
-from skyweave.posterior.precondition import Partition, two_level
+from skyweave.posterior.preconditioner import Partition, two_level
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.start import analysis_start
 from skyweave.prior.analytic import DenseGaussianPrior, GaussianMixturePrior, GaussianPrior, red_spectrum

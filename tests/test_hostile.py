@@ -18,17 +18,17 @@ from mutators import mutant
 from odd_hostile import edited, prior_file
 from skyweave import reconstruct, sample
 from skyweave.cli import main
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.cycle.run import Cycler
+from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
 from skyweave.finite import NotFiniteError, check_channels
+from skyweave.io.tensors import read_tensors, write_tensors
+from skyweave.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from skyweave.limits import MOST, check_counts
 from skyweave.posterior.calibration import calibrate
-from skyweave.posterior.precondition import cholesky
-from skyweave.prior.checkpoint import Progress, load_checkpoint, save_checkpoint
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
-from skyweave.prior.precondition import PreconditionedNetwork
+from skyweave.posterior.preconditioner import cholesky
 from skyweave.prior.storage import open_prior, save_prior
-from skyweave.prior.tensor_file import read_tensors, write_tensors
 from skyweave.yaml_file import read_yaml
 from test_bad_input import field
 from test_hostile_words import emulator_file

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from safetensors.torch import load, save
 
+from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver
@@ -20,7 +21,6 @@ from skyweave.errors import SkyweaveError
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.posterior.sample import Method
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.prior.covariance import StationaryCovariance
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 from test_cycle import CELLS, CLIMATE, PRIOR, SHAPE, SPECTRUM, N, Stations, stationary

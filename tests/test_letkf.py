@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skyweave.baselines.letkf import Domain, LETKFCycler, LETKFSettings, letkf_analysis
+from skyweave.cycle.letkf import Domain, LETKFCycler, LETKFSettings, letkf_analysis
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid, great_circle
 from skyweave.observe.operator import StateOperator

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.posterior.guidance import GUIDANCE, MultimodalGuidance, SDAGuidance
 from skyweave.posterior.methods import find_method, method_of, with_options
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
 from source_cases import STD, gaussian, observed_by, sources_of, truth_of
 

@@ -12,10 +12,10 @@ import torch
 from baseline_cases import GRID, PLAIN, SPEC, Observations, observe, red_states, scattered
 from skyweave.baselines import BASELINES, Climatology
 from skyweave.baselines.optimal_interpolation import analyse
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.errors import SkyweaveError
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network
 from skyweave.regrid import bicubic, bilinear, block_mean, nearest

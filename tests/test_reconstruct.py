@@ -6,16 +6,16 @@ import pytest
 import torch
 import xarray as xr
 
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.errors import SkyweaveError
 from skyweave.observe.observation import GridObservation, PointObservation
-from skyweave.posterior import execute
-from skyweave.posterior.job import Settings
-from skyweave.posterior.reconstruct import plan, reconstruct
 from skyweave.posterior.sample import Method
 from skyweave.posterior.samplers import SAMPLERS
-from skyweave.prior.error_covariance import ErrorCovarianceModel, default_levels
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.reconstruction import execute
+from skyweave.reconstruction.job import Settings
+from skyweave.reconstruction.reconstruct import plan, reconstruct
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from skyweave.diffusion.noise import NoiseStream
+from skyweave.diffusion.schedule import NoiseSchedule
 from skyweave.posterior.given import Given
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.prior.schedule import NoiseSchedule
 
 SCHEDULES = {
     "dpm++2m": NoiseSchedule(12, 20.0, 0.01),

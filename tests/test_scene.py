@@ -14,9 +14,9 @@ import skyweave
 from scene_cases import CARD, MEAN, STD, place, seen_at, white_prior
 from skyweave.errors import SkyweaveError
 from skyweave.observe.observation import GridObservation, PointObservation
-from skyweave.posterior.job import Settings, prepare
-from skyweave.posterior.widening import DOUBT, REACHES, WidenedTransform, local_scale
 from skyweave.prior.knowledge import Knowledge
+from skyweave.reconstruction.job import Settings, prepare
+from skyweave.sources.widening import DOUBT, REACHES, WidenedTransform, local_scale
 from skyweave.transform import Log1pQuantile, Standardise, StateTransform
 
 
@@ -214,7 +214,7 @@ def test_what_was_left_out_lies_within_the_ensemble_as_often_as_it_should():
 
 
 def test_a_widened_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    from skyweave.posterior.execute import StoreSink
+    from skyweave.reconstruction.execute import StoreSink
 
     like = place(times=2)
     seen = GridObservation(seen_at(like, 4 * STD), error=1.0)

@@ -9,11 +9,11 @@ import torch
 import xarray as xr
 
 import skyweave
+from skyweave.covariance.space_time import SpaceTimeErrorModel
+from skyweave.diffusion.network import Architecture
 from skyweave.errors import SkyweaveError
-from skyweave.posterior import job
-from skyweave.prior.network import Architecture
-from skyweave.prior.space_time import SpaceTimeErrorModel
 from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.reconstruction import job
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 

@@ -9,20 +9,20 @@ import torch
 
 from skyweave.errors import SkyweaveError
 from skyweave.observe.errors import ErrorModel
-from skyweave.posterior.innovations import (
-    Innovations,
-    climatological_innovations,
-    groups_of,
-)
-from skyweave.posterior.leave_out import leave_out
-from skyweave.posterior.source_bias import estimate_bias
-from skyweave.posterior.source_errors import (
+from skyweave.sources.bias import estimate_bias
+from skyweave.sources.errors import (
     chi_square,
     desroziers,
     diagnose,
     maximum_likelihood,
 )
-from skyweave.posterior.sources import Estimation, adjust, estimate_sources
+from skyweave.sources.estimates import Estimation, adjust, estimate_sources
+from skyweave.sources.innovations import (
+    Innovations,
+    climatological_innovations,
+    groups_of,
+)
+from skyweave.sources.leave_out import leave_out
 from source_cases import (
     PRIOR,
     TIMES,

@@ -11,17 +11,17 @@ import xarray as xr
 from skyweave.errors import SkyweaveError
 from skyweave.observe.errors import CorrelatedBlock, ErrorCovariance
 from skyweave.observe.observation import GridObservation, PointObservation
-from skyweave.posterior.diagnose import diagnose_sources
-from skyweave.posterior.innovations import (
+from skyweave.prior.storage import open_prior
+from skyweave.reconstruction.diagnose import diagnose_sources
+from skyweave.reconstruction.reconstruct import plan, reconstruct
+from skyweave.sources.errors import (
+    ErrorEstimates,
+)
+from skyweave.sources.estimates import SourceEstimates, adjust, estimation
+from skyweave.sources.innovations import (
     choose_stretches,
     groups_of,
 )
-from skyweave.posterior.reconstruct import plan, reconstruct
-from skyweave.posterior.source_errors import (
-    ErrorEstimates,
-)
-from skyweave.posterior.sources import SourceEstimates, adjust, estimation
-from skyweave.prior.storage import open_prior
 from source_cases import (
     STD,
     case,
@@ -193,7 +193,7 @@ def test_wrong_settings_of_sources_are_named():
 
 def test_blocks_of_correlated_errors_are_known_by_row():
     R = ErrorCovariance(np.ones(4), (CorrelatedBlock(np.array([1, 3]), np.eye(3)[:2], 100.0),))
-    from skyweave.posterior.innovations import correlated_blocks
+    from skyweave.sources.innovations import correlated_blocks
 
     class Rows:
         n = 4

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from skyweave.posterior.noise import NoiseStream
-from skyweave.prior.space_time import SpaceTimeErrorModel, estimate_space_time_covariance
+from skyweave.covariance.space_time import SpaceTimeErrorModel, estimate_space_time_covariance
+from skyweave.diffusion.noise import NoiseStream
 
 PHI, LENGTH = 0.6, 2.0
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from skyweave.diffusion.network import UNet
+from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.prior.network import UNet
-from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior
 from skyweave.prior.tiled import TiledDenoiser

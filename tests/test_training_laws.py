@@ -13,12 +13,12 @@ import torch
 import xarray as xr
 
 from skyweave.config import parse_config
+from skyweave.diffusion.loss import edm_loss
+from skyweave.diffusion.network import UNet
+from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
 from skyweave.prior import train as training
 from skyweave.prior.config import TrainConfig
-from skyweave.prior.loss import edm_loss
-from skyweave.prior.network import UNet
-from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import build_network, open_prior
 

@@ -11,10 +11,10 @@ import yaml
 
 from skyweave.cli import main
 from skyweave.errors import SkyweaveError
+from skyweave.evaluate import best, expand, score_fields, search, table_of, tune, with_values
+from skyweave.evaluate.score import truth_like
 from skyweave.observe.observation import GridObservation
 from skyweave.prior.storage import save_prior
-from skyweave.tuning import best, expand, score_fields, search, table_of, tune, with_values
-from skyweave.tuning.score import truth_like
 from skyweave.verify import crps, rmse
 from source_cases import STD, white_prior, white_truth, write
 
@@ -174,7 +174,7 @@ def test_diverged_settings_are_never_best():
 
 
 def test_nothing_runs_where_a_key_is_wrong(monkeypatch):
-    monkeypatch.setattr("skyweave.tuning.cases.reconstruct", lambda *a, **k: pytest.fail("it ran"))
+    monkeypatch.setattr("skyweave.evaluate.tuning.reconstruct", lambda *a, **k: pytest.fail("it ran"))
     truth = white_truth(1)
     call = {"like": truth, "progress": False}
     for grid, how, word in (

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
+from skyweave.diffusion.network import Architecture
 from skyweave.errors import SkyweaveError
-from skyweave.prior.network import Architecture
 from skyweave.prior.storage import build_network
 from skyweave.prior.windows import WindowDenoiser, central_frames, check_times
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from skyweave.observe.errors import ErrorModel as ErrorModel
     from skyweave.observe.observation import GridObservation as GridObservation
     from skyweave.observe.observation import PointObservation as PointObservation
-    from skyweave.posterior.reconstruct import plan as plan
-    from skyweave.posterior.reconstruct import reconstruct as reconstruct
-    from skyweave.posterior.reconstruct import sample as sample
-    from skyweave.posterior.reconstruct import scene as scene
     from skyweave.prior.storage import open_prior as open_prior
     from skyweave.prior.train import train as train
+    from skyweave.reconstruction.reconstruct import plan as plan
+    from skyweave.reconstruction.reconstruct import reconstruct as reconstruct
+    from skyweave.reconstruction.reconstruct import sample as sample
+    from skyweave.reconstruction.reconstruct import scene as scene
     from skyweave.state import StateSpec as StateSpec
     from skyweave.version import __version__ as __version__
 
@@ -37,10 +37,10 @@ _HOME = {
     "SkyweaveError": "errors",
     "StateSpec": "state",
     "open_prior": "prior.storage",
-    "plan": "posterior.reconstruct",
-    "reconstruct": "posterior.reconstruct",
-    "sample": "posterior.reconstruct",
-    "scene": "posterior.reconstruct",
+    "plan": "reconstruction.reconstruct",
+    "reconstruct": "reconstruction.reconstruct",
+    "sample": "reconstruction.reconstruct",
+    "scene": "reconstruction.reconstruct",
     "train": "prior.train",
 }
 

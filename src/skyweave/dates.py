@@ -66,7 +66,9 @@ def equal_steps(start: str, count: int, step: float) -> np.ndarray:
         raise SkyweaveError(f"start {start!r}: a date such as 2000-01-01 or 2000-01-01T06:00") from None
     last = first + np.timedelta64(round((count - 1) * step), "s")
     if np.isnat(first) or first < np.datetime64("1678-01-01") or last >= np.datetime64("2262-01-01"):
-        raise SkyweaveError(f"start {start!r}, {count} frames to {last}: years from 1678 to 2261 are possible")
+        raise SkyweaveError(
+            f"start {start!r}, {count} frames to {last}: years from 1678 to 2261 are possible"
+        )
     return (first + np.arange(count) * np.timedelta64(round(step), "s")).astype("datetime64[ns]")
 
 

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skyweave.baselines.lag_covariance import lag_covariance, stationary
 from skyweave.baselines.located import Observed
+from skyweave.covariance.lags import lag_covariance, stationary
+from skyweave.covariance.space_time import SpaceTimeErrorModel
+from skyweave.covariance.stationary import StationaryCovariance
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.posterior.background import error_covariance
-from skyweave.posterior.noise import NoiseStream
-from skyweave.prior.covariance import StationaryCovariance
-from skyweave.prior.space_time import SpaceTimeErrorModel
 from skyweave.prior.storage import LearntPrior
 from skyweave.state import StateSpec, apply_bounds
 from skyweave.transform import StateTransform
@@ -133,7 +133,7 @@ class Climatology:
         )
 
     def covariance(self, frames: int = 1, *, periodic: bool = False) -> StationaryCovariance:
-        """Covariance of normalised states ``(frames, C, H, W)``; see `skyweave.baselines.lag_covariance.stationary`.
+        """Covariance of normalised states ``(frames, C, H, W)``; see `skyweave.covariance.lags.stationary`.
 
         Args:
             frames: time steps of the states.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skyweave.downscale.data import Samples
+from skyweave.downscale.data.samples import Samples
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.transform import StateTransform
 

@@ -14,9 +14,9 @@ from scipy.special import betaincinv
 from skyweave.baselines.climatology import Climatology, physical_members
 from skyweave.baselines.located import Floats, LocatedObservations, Observed, locate
 from skyweave.baselines.variogram import SAME_PLACE, Variogram, fit_variogram, semivariogram
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.posterior.noise import NoiseStream
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from skyweave.baselines.climatology import Climatology, physical_members, required
 from skyweave.baselines.located import Observed
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
 from skyweave.posterior.kalman import KalmanSolver
-from skyweave.posterior.noise import NoiseStream
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 

@@ -32,7 +32,7 @@ def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
 
     from skyweave import open_prior
     from skyweave.cli.inputs import open_inputs, options
-    from skyweave.posterior.reconstruct import prepare_job
+    from skyweave.reconstruction.reconstruct import prepare_job
 
     prior = open_prior(settings.prior)
     inputs = open_inputs(settings)
@@ -49,7 +49,9 @@ def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
         )
         print(f"output        {settings.out} {ending}")
     if scene.conflicts and settings.on_conflict == "refuse":
-        raise SkyweaveError("the prior may not know this scene, and the run would refuse it (on_conflict: refuse)")
+        raise SkyweaveError(
+            "the prior may not know this scene, and the run would refuse it (on_conflict: refuse)"
+        )
 
 
 def describe(settings: ReconstructConfig, prior: LearntPrior, inputs: Inputs) -> list[str]:

@@ -27,9 +27,9 @@ def cycle(config: Path, /, *, overwrite: bool = False) -> None:
     from skyweave.cycle import CycleSettings, assimilate
     from skyweave.io.read import open_fields
     from skyweave.io.store import check_output
+    from skyweave.learn.processes import usable_device
     from skyweave.observe.errors import ErrorModel
     from skyweave.posterior.sample import Method
-    from skyweave.prior.processes import usable_device
     from skyweave.prior.storage import open_prior
 
     settings = load_config(config, CycleConfig)

@@ -20,8 +20,8 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.read import open_fields
 from skyweave.observe.assemble import assemble
-from skyweave.posterior.reconstruct import plan, reconstruct
 from skyweave.prior.storage import LearntPrior, open_prior
+from skyweave.reconstruction.reconstruct import plan, reconstruct
 from skyweave.verify import scorecards, table
 
 REGION = {"lat": (20.0, 83.0), "lon": (-60.0, 35.0)}  # 64 x 96 cells

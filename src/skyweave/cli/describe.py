@@ -49,7 +49,9 @@ def describe_prior(prior: LearntPrior, full: bool = False) -> list[str]:
     kinds = (prior.metadata.get("calibration") or {}).get("kinds", {})
     for kind, scores in kinds.items():
         ratio, inside = scores["spread_skill_ratio"], scores["coverage_90"]
-        lines.append(row("spread and skill", f"{kind}: ratio {ratio:.2f}, the 90 % interval holds {inside:.0%}"))
+        lines.append(
+            row("spread and skill", f"{kind}: ratio {ratio:.2f}, the 90 % interval holds {inside:.0%}")
+        )
     told = {key: value for key, value in prior.metadata.items() if key not in CARD}
     lines += [row(key, _flat(value)) for key, value in told.items()]
     return lines

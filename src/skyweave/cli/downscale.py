@@ -71,8 +71,8 @@ def fit(config: Path, /, *, models: Several = None, jobs: int = 1, overwrite: bo
     check_counts(label="--jobs", jobs=jobs)
     settings = _settings(config)
 
-    from skyweave.downscale.fitting import fit as run
-    from skyweave.report.downscaling import fitted_table
+    from skyweave.downscale.fit.fitting import fit as run
+    from skyweave.evaluate.downscaling import fitted_table
 
     print(fitted_table(run(settings, models=models, jobs=jobs, overwrite=overwrite)))
 
@@ -106,7 +106,7 @@ def predict(
     settings = _settings(config)
     chosen = _days(days)
 
-    from skyweave.downscale.extension import predict as run
+    from skyweave.downscale.predict.extension import predict as run
 
     for path in run(
         settings, days=chosen, model=model, out=out, overwrite=overwrite, **_given(flags)
@@ -145,7 +145,7 @@ def rollout(
     """
     settings = _settings(config)
 
-    from skyweave.downscale.extension import rollout as run
+    from skyweave.downscale.predict.extension import rollout as run
 
     for path in run(
         settings, start=start, end=end, model=model, out=out, overwrite=overwrite, **_given(flags)
@@ -194,14 +194,14 @@ def evaluate(
         )
     given = _given(flags)
     if rollout:
-        from skyweave.report.rollouts import evaluate_rollout, rollout_table
+        from skyweave.evaluate.rollouts import evaluate_rollout, rollout_table
 
         made = evaluate_rollout(settings, models=models, days=chosen, tell=_tell, **given)
         print(rollout_table(made, settings.step_name))
         return
 
-    from skyweave.report.downscaling import evaluate as run
-    from skyweave.report.downscaling import evaluation_table
+    from skyweave.evaluate.downscaling import evaluate as run
+    from skyweave.evaluate.downscaling import evaluation_table
 
     found = run(settings, models=models, days=chosen, most=most, tell=_tell, **given)
     print(evaluation_table(found, step=settings.step_name))
@@ -216,9 +216,13 @@ def described(header: dict[str, Any], weights: int) -> list[str]:
     if header["kind"] == "downscaler" and (
         any(key not in metadata for key in needed) or "epochs" not in metadata["training"]
     ):
-        return [f"downscaler {header['name']}, {weights:,} weights with its encoder; nothing is told of its training"]
+        return [
+            f"downscaler {header['name']}, {weights:,} weights with its encoder; nothing is told of its training"
+        ]
     if header["kind"] == "transfer encoder" and "epochs" not in metadata:
-        return [f"transfer encoder {header['encoder']['kind']}, {weights:,} weights; nothing is told of its training"]
+        return [
+            f"transfer encoder {header['encoder']['kind']}, {weights:,} weights; nothing is told of its training"
+        ]
     if header["kind"] == "transfer encoder":
         training, scores = metadata, metadata.get("scores", {})
         lines = [

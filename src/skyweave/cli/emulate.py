@@ -157,7 +157,7 @@ def score(
         Replace that file if it exists.
     """
     from skyweave.emulate.emulator import open_emulator
-    from skyweave.emulate.scores import score_forecasts, score_table
+    from skyweave.evaluate.forecasts import score_forecasts, score_table
     from skyweave.io.read import open_fields
     from skyweave.io.store import NETCDF_ENDINGS
     from skyweave.io.write import check_output, write

@@ -23,7 +23,7 @@ def info(file: Path, /) -> None:
     if file.suffix == ".safetensors":
         from skyweave import open_prior
         from skyweave.cli.describe import describe_prior
-        from skyweave.prior.tensor_file import read_tensors
+        from skyweave.io.tensors import read_tensors
 
         header, tensors = read_tensors(file, "a prior, an emulator or a downscaler")
         if header.get("kind") in ("downscaler", "transfer encoder"):

@@ -93,9 +93,7 @@ def open_source(
     return _grid(source, shared, cut)
 
 
-def _points(
-    source: PointSource | AeronetSource, shared: dict[str, Any], place: Place
-) -> PointObservation:
+def _points(source: PointSource | AeronetSource, shared: dict[str, Any], place: Place) -> PointObservation:
     table = _aeronet(source) if isinstance(source, AeronetSource) else _reports(source, place)
     if source.errors:
         rest = {name: shared["error"] for name in table["variable"].dropna().unique() if "error" in shared}

@@ -60,7 +60,7 @@ Count = Annotated[int, Field(ge=1, le=MOST["frames"])]
 
 
 class InnovationSection(Section):
-    """How errors and biases are estimated from innovations: see `skyweave.posterior.sources.Estimation`."""
+    """How errors and biases are estimated from innovations: see `skyweave.sources.estimates.Estimation`."""
 
     method: Literal["leave-out", "likelihood", "desroziers"] | None = None
     times: Count | None = None

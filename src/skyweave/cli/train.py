@@ -30,7 +30,7 @@ def train(config: Path, /, *, rounds: int | None = None, overwrite: bool = False
     settings = load_config(config, TrainConfig)
 
     if rounds is not None:
-        from skyweave.posterior.expectation_maximisation import learn_by_expectation_maximisation
+        from skyweave.reconstruction.expectation_maximisation import learn_by_expectation_maximisation
 
         learn_by_expectation_maximisation(
             settings, rounds=rounds, report=lambda text: print(text, file=sys.stderr)

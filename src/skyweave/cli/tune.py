@@ -37,7 +37,7 @@ def tune(config: Path, /, *, innovations: bool = False, overwrite: bool = False)
 def _grid(config: Path, overwrite: bool) -> None:
     from skyweave.cli.tune_settings import TuneConfig, base_of, checked
     from skyweave.config import load_config
-    from skyweave.tuning.settings import expand
+    from skyweave.evaluate.grid_of_settings import expand
 
     settings = load_config(config, TuneConfig)
     combinations = expand(settings.grid)
@@ -47,9 +47,9 @@ def _grid(config: Path, overwrite: bool) -> None:
     from skyweave import open_prior
     from skyweave import reconstruct as run
     from skyweave.cli.inputs import open_inputs, options
+    from skyweave.evaluate.search import best, search, table_of
+    from skyweave.evaluate.tuning import case_of, deviations
     from skyweave.io.read import open_fields
-    from skyweave.tuning.cases import case_of, deviations
-    from skyweave.tuning.search import best, search, table_of
 
     prior = open_prior(plain.prior)
     deviation = deviations(prior, settings.variable)
@@ -87,7 +87,7 @@ def _grid(config: Path, overwrite: bool) -> None:
 def _write_best(result: Any, base: dict[str, Any], settings: TuneConfig, names: Any) -> None:
     import yaml
 
-    from skyweave.tuning.settings import with_values
+    from skyweave.evaluate.grid_of_settings import with_values
 
     whole = with_values(base, result.setting)
     touched = {key.strip().split(".")[0] for keys in result.setting for key in keys.split(",")}
@@ -109,7 +109,7 @@ def _from_innovations(config: Path) -> None:
     settings = parse_config(base_of(values.get("reconstruct", values)), ReconstructConfig, source=str(config))
 
     from skyweave.cli.inputs import open_inputs, options
-    from skyweave.posterior.diagnose import diagnose_sources
+    from skyweave.reconstruction.diagnose import diagnose_sources
     from skyweave.verify import table
 
     inputs = open_inputs(settings)
@@ -117,9 +117,11 @@ def _from_innovations(config: Path) -> None:
     found = diagnose_sources(settings.prior, inputs.observations, **chosen)
     print(table(found.rows()))
     print(found.explanation())
-    from skyweave.posterior.reconstruct import prepare_job
+    from skyweave.reconstruction.reconstruct import prepare_job
 
     scene = prepare_job(settings.prior, inputs.observations, **chosen).look()
     if scene.conflicts:
         print(f"The prior itself is a suspect: it may not know this scene.\n{scene.told()}")
-        print("Errors estimated against such a prior are its own as much as the sources'; see docs/scenes.md.")
+        print(
+            "Errors estimated against such a prior are its own as much as the sources'; see docs/scenes.md."
+        )

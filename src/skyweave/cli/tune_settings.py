@@ -49,7 +49,7 @@ def checked(
         SkyweaveError: with the errors of every setting, before any data are opened.
     """
     from skyweave.config import parse_config
-    from skyweave.tuning.settings import with_values
+    from skyweave.evaluate.grid_of_settings import with_values
 
     found, wrong = [], []
     for setting in ({}, *settings):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from skyweave.cycle.forecast import GaussianForecast
 from skyweave.cycle.fused import FusedObserved, FusedSolver
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.posterior.kalman import KalmanSolver, Observed
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.sample import Method, sample_posterior
 
 __all__ = ["analyse"]

@@ -28,8 +28,8 @@ from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel
 from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background, bind
 from skyweave.posterior.reach import correlation_length
-from skyweave.posterior.target import Target, resolve_target
 from skyweave.prior.storage import LearntPrior, open_prior
+from skyweave.reconstruction.output_grid import Target, resolve_target
 from skyweave.regrid import conservative
 
 __all__ = ["assimilate", "climate_radius"]

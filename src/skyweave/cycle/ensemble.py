@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skyweave.prior.covariance import StationaryCovariance
+from skyweave.covariance.stationary import StationaryCovariance
 
 __all__ = [
     "ensemble_covariance",

@@ -16,8 +16,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.posterior.kalman import conjugate_gradients
-from skyweave.prior.covariance import StationaryCovariance
 
 __all__ = ["GaussianForecast", "aggregated", "as_source", "observed_mean"]
 

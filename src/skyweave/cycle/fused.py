@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skyweave.covariance.stationary import StateCovariance, StationaryCovariance
 from skyweave.cycle.forecast import GaussianForecast, aggregated
 from skyweave.observe.operator import to_torch_csr
 from skyweave.posterior.kalman import KalmanSolver, Observed, innovation_variance
-from skyweave.posterior.precondition import Partition, cholesky, tabulated, two_level
-from skyweave.prior.covariance import StateCovariance, StationaryCovariance
+from skyweave.posterior.preconditioner import Partition, cholesky, tabulated, two_level
 
 __all__ = ["FusedObserved", "FusedSolver"]
 

@@ -20,12 +20,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.cycle.ensemble import local_deviation
 from skyweave.cycle.forecast import GaussianForecast, _like, _modes, as_source
 from skyweave.cycle.run import _torus
 from skyweave.cycle.spectra import SmoothedSpectra, filtered, relative, root
 from skyweave.errors import SkyweaveError
-from skyweave.prior.covariance import StationaryCovariance
 
 __all__ = ["LeadTimeSkill"]
 

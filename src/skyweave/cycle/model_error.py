@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.cycle.ensemble import positive_blocks
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel, correlation
-from skyweave.prior.covariance import StationaryCovariance
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 

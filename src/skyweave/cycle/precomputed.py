@@ -21,6 +21,7 @@ from skyweave.cycle.fusion import Fusion, fuse_forecasts
 from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, mean_of
 from skyweave.cycle.run import CycleSettings
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.emulate.files import ForecastFile, open_forecast, source_of
 from skyweave.emulate.forecaster import later
 from skyweave.errors import SkyweaveError
@@ -28,11 +29,10 @@ from skyweave.grid import Grid
 from skyweave.io.store import check_output
 from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background, bind
-from skyweave.posterior.job import Job, Settings, prepare
-from skyweave.posterior.noise import NoiseStream
-from skyweave.posterior.plan import Unit
-from skyweave.posterior.reconstruct import face_scene, run_job
 from skyweave.prior.storage import LearntPrior, open_prior
+from skyweave.reconstruction.job import Job, Settings, prepare
+from skyweave.reconstruction.plan import Unit
+from skyweave.reconstruction.reconstruct import face_scene, run_job
 from skyweave.regrid import conservative
 
 __all__ = ["forecast_frames", "fuse"]
@@ -155,7 +155,9 @@ def fuse(
     _check_finer(grid, file.grid)
     chosen = Settings(**settings)
     if chosen.on_conflict == "widen":
-        raise SkyweaveError("on_conflict='widen' is for reconstructions; a forecast is fused with 'warn' or 'refuse'")
+        raise SkyweaveError(
+            "on_conflict='widen' is for reconstructions; a forecast is fused with 'warn' or 'refuse'"
+        )
     made = prepare(opened, observations, grid, frames.times, chosen, estimate=False)
     job = FusedJob.of(made, frames, file, past)
     if progress:

@@ -31,8 +31,8 @@ from skyweave.io.store import (
 )
 from skyweave.observe.assemble import ObservationSet
 from skyweave.observe.errors import ErrorModel
-from skyweave.posterior.target import Target
 from skyweave.prior.storage import LearntPrior
+from skyweave.reconstruction.output_grid import Target
 from skyweave.state import attributes
 
 __all__ = ["CycleRecord"]

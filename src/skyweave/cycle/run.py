@@ -12,20 +12,20 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.cycle.analysis import analyse
 from skyweave.cycle.ensemble import ensemble_covariance, tapered
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedSolver
 from skyweave.cycle.transform import Domain, letkf_analysis
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.finite import NotFiniteError, check_channels
 from skyweave.observe.assemble import ObservationSet, SegmentObservations
 from skyweave.observe.operator import to_torch_csr
 from skyweave.posterior.background import Background
 from skyweave.posterior.kalman import DIRECT_LIMIT
-from skyweave.posterior.noise import NoiseStream
-from skyweave.posterior.output import to_physical
 from skyweave.posterior.sample import Method
-from skyweave.prior.covariance import StationaryCovariance
+from skyweave.reconstruction.output import to_physical
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 

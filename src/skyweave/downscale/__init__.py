@@ -5,7 +5,7 @@
     downscale.fit(config)
     downscale.rollout(config, end="2024-12-31")
 
-Names are imported when they are first used; scores are in `skyweave.report.downscaling`.
+Names are imported when they are first used; scores are in `skyweave.evaluate.downscaling`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from skyweave.lazy import attach
 
 if TYPE_CHECKING:
-    from skyweave.downscale.area_models import AreaModels as AreaModels
     from skyweave.downscale.config import DownscaleConfig as DownscaleConfig
     from skyweave.downscale.config import load_downscaling as load_downscaling
     from skyweave.downscale.config import parse_downscaling as parse_downscaling
-    from skyweave.downscale.extension import predict as predict
-    from skyweave.downscale.extension import rollout as rollout
-    from skyweave.downscale.fitting import fit as fit
+    from skyweave.downscale.fit.fitting import fit as fit
+    from skyweave.downscale.predict.area_models import AreaModels as AreaModels
+    from skyweave.downscale.predict.extension import predict as predict
+    from skyweave.downscale.predict.extension import rollout as rollout
     from skyweave.downscale.storage import open_downscaler as open_downscaler
     from skyweave.downscale.zero_shot import fit_coarse_law as fit_coarse_law
     from skyweave.downscale.zero_shot import prior_settings as prior_settings
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from skyweave.downscale.zero_shot import train_prior as train_prior
 
 _HOME = {
-    "AreaModels": "area_models",
+    "AreaModels": "predict.area_models",
     "DownscaleConfig": "config",
-    "fit": "fitting",
+    "fit": "fit.fitting",
     "fit_coarse_law": "zero_shot",
     "load_downscaling": "config",
     "open_downscaler": "storage",
     "parse_downscaling": "config",
-    "predict": "extension",
+    "predict": "predict.extension",
     "prior_settings": "zero_shot",
     "reconstruct_days": "zero_shot",
-    "rollout": "extension",
+    "rollout": "predict.extension",
     "train_prior": "zero_shot",
 }
 

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from skyweave.downscale.settings import ModelSection
-from skyweave.prior.headers import ArchitectureHeader, GridHeader, Part, StateTransformHeader
+from skyweave.io.tensors import Part
+from skyweave.prior.headers import ArchitectureHeader, GridHeader, StateTransformHeader
 
 __all__ = ["CheckpointHeader", "DownscalerHeader", "EncoderFileHeader"]
 
@@ -17,7 +18,7 @@ Cells = Annotated[int, Field(ge=1, le=2**20)]
 
 
 class EncoderHeader(Part):
-    """See `skyweave.downscale.encoder.TransferEncoder`."""
+    """See `skyweave.downscale.models.encoder.TransferEncoder`."""
 
     kind: Literal["unet", "lstm", "convlstm"]
     days: Annotated[int, Field(ge=1, le=1000)]
@@ -27,7 +28,7 @@ class EncoderHeader(Part):
 
 
 class ChannelsHeader(Part):
-    """See `skyweave.downscale.target.Channels`."""
+    """See `skyweave.downscale.models.target_form.Channels`."""
 
     fine: Annotated[int, Field(ge=1, le=4096)]
     coarse: Annotated[int, Field(ge=1, le=4096)]
@@ -46,7 +47,7 @@ class ChannelsHeader(Part):
 
 
 class CalendarHeader(Part):
-    """See `skyweave.downscale.calendar.Calendar`."""
+    """See `skyweave.downscale.data.calendar.Calendar`."""
 
     first: Moment
     last: Moment
@@ -55,7 +56,7 @@ class CalendarHeader(Part):
 
 
 class ScalerHeader(Part):
-    """See `skyweave.downscale.scaling.Scaler`."""
+    """See `skyweave.downscale.data.scaling.Scaler`."""
 
     fine: StateTransformHeader
     coarse: StateTransformHeader
@@ -139,7 +140,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class ProgressHeader(Part):
-    """See `skyweave.downscale.train.Progress`; the best loss is infinite at first."""
+    """See `skyweave.downscale.fit.epochs.Progress`; the best loss is infinite at first."""
 
     epoch: Count
     step: Count

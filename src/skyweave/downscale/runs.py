@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skyweave.downscale.fit.epochs import Progress
 from skyweave.downscale.settings import TrainingSection
-from skyweave.downscale.train import Progress
 from skyweave.errors import SkyweaveError
 from skyweave.io.made_with import told_apart
-from skyweave.prior.tensor_file import read_tensors
+from skyweave.io.tensors import read_tensors
 
 __all__ = ["checkpoint_of", "clear_other", "essential", "facts_of", "refuse"]
 

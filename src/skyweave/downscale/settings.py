@@ -7,9 +7,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from skyweave.config import Section
+from skyweave.diffusion.network import LIMITS, Architecture
 from skyweave.limits import MOST
 from skyweave.prior.config import Multipliers
-from skyweave.prior.network import LIMITS, Architecture
 
 __all__ = [
     "PRESETS", "EncoderSection", "InferenceSection", "ModelSection", "NetworkSection", "TrainingSection", "preset",
@@ -76,23 +76,29 @@ class ModelSection(Section):
 
     `features` is what it knows of the fine days before: "transferred" from the frozen encoder, from the same encoder
     trained along ("scratch"), the days themselves ("lags"), or nothing ("none"). `coarse_lags` adds the same of the
-    coarse days. `target` is the form of `skyweave.downscale.target.TargetForm`.
+    coarse days. `target` is the form of `skyweave.downscale.models.target_form.TargetForm`.
     """
 
     network: NetworkSection = NetworkSection()
     features: Literal["transferred", "scratch", "lags", "none"] = "transferred"
     coarse_lags: bool = False
-    projection: int = Field(default=16, ge=1, le=4096, description="channels that the features are reduced to")
+    projection: int = Field(
+        default=16, ge=1, le=4096, description="channels that the features are reduced to"
+    )
     target: Literal["departure", "standard", "unit"] = "departure"
     output: Literal["linear", "sigmoid"] = "linear"
     loss: Literal["mse", "mae"] = "mse"
     formulation: Literal["edm", "ddpm"] = "edm"
-    timesteps: int = Field(default=1000, ge=2, le=MOST["lead_times"], description="of the squared-cosine schedule")
+    timesteps: int = Field(
+        default=1000, ge=2, le=MOST["lead_times"], description="of the squared-cosine schedule"
+    )
     p_mean: float = -0.4
     p_std: float = Field(default=1.5, gt=0)
     sigma_max: float = Field(default=80.0, gt=0)
     sigma_min: float = Field(default=0.02, gt=0)
-    latent: int = Field(default=4, ge=1, le=1024, description="channels of a variational model's latent field")
+    latent: int = Field(
+        default=4, ge=1, le=1024, description="channels of a variational model's latent field"
+    )
     kl_weight: float = Field(default=1.0, gt=0)
     training: TrainingSection = TrainingSection()
 

@@ -12,15 +12,15 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from skyweave.downscale.downscaler import Downscaler
-from skyweave.downscale.encoder import TransferEncoder, build_encoder
+from skyweave.diffusion.network import Architecture
 from skyweave.downscale.headers import DownscalerHeader, EncoderFileHeader
-from skyweave.downscale.models import build_downscaler
+from skyweave.downscale.models.downscaler import Downscaler
+from skyweave.downscale.models.encoder import TransferEncoder, build_encoder
+from skyweave.downscale.models.registry import build_downscaler
+from skyweave.downscale.models.target_form import Channels
 from skyweave.downscale.settings import ModelSection
-from skyweave.downscale.target import Channels
 from skyweave.errors import SkyweaveError
-from skyweave.prior.network import Architecture
-from skyweave.prior.tensor_file import (
+from skyweave.io.tensors import (
     check_kind,
     check_shapes,
     damaged,
@@ -29,7 +29,14 @@ from skyweave.prior.tensor_file import (
     write_tensors,
 )
 
-__all__ = ["TrainedDownscaler", "check_header", "open_downscaler", "open_encoder", "save_downscaler", "save_encoder"]
+__all__ = [
+    "TrainedDownscaler",
+    "check_header",
+    "open_downscaler",
+    "open_encoder",
+    "save_downscaler",
+    "save_encoder",
+]
 
 SCHEMA_VERSION = 1
 

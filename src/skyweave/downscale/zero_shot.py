@@ -13,8 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skyweave.downscale.config import DownscaleConfig
+from skyweave.downscale.data.records import Record
 from skyweave.downscale.logarithms import LOGARITHM, of_logarithms, to_physical
-from skyweave.downscale.records import Record
 from skyweave.errors import SkyweaveError
 from skyweave.grid import great_circle
 from skyweave.io.folder import make_folder
@@ -23,10 +23,10 @@ from skyweave.io.write import write
 from skyweave.observe.errors import ErrorModel
 from skyweave.observe.observation import GridObservation
 from skyweave.posterior.calibration import calibrate_run
-from skyweave.posterior.reconstruct import reconstruct
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.train import train
+from skyweave.reconstruction.reconstruct import reconstruct
 from skyweave.regrid import conservative
 
 __all__ = [

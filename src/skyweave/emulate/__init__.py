@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from skyweave.emulate.linear import LinearForecaster as LinearForecaster
     from skyweave.emulate.rollout import forecast as forecast
     from skyweave.emulate.rollout import forecast_states as forecast_states
-    from skyweave.emulate.scores import score_forecasts as score_forecasts
     from skyweave.emulate.simple import Climatology as Climatology
     from skyweave.emulate.simple import FunctionForecaster as FunctionForecaster
     from skyweave.emulate.simple import Persistence as Persistence
@@ -54,7 +53,6 @@ _HOME = {
     "open_emulator": "emulator",
     "open_forecast": "files",
     "save_emulator": "emulator",
-    "score_forecasts": "scores",
     "train_emulator": "train",
 }
 

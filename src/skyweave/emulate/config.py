@@ -27,7 +27,7 @@ class NetworkConfig(Section):
     """The network that predicts the increment; `auto` is a spherical one on global grids, else a U-Net.
 
     `layers`, `ratio`, `degrees` and `local` belong to the spherical network (see `skyweave.emulate.sfno.SFNO`),
-    `multipliers`, `blocks` and `dropout` to the U-Net (see `skyweave.prior.network.Architecture`).
+    `multipliers`, `blocks` and `dropout` to the U-Net (see `skyweave.diffusion.network.Architecture`).
     """
 
     kind: Literal["auto", "sfno", "unet"] = "auto"

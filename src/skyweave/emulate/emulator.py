@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.emulate.config import NetworkConfig
 from skyweave.emulate.forecaster import check_calendar, check_state, seconds_of
 from skyweave.emulate.headers import EmulatorHeader, check_fields
@@ -24,18 +25,16 @@ from skyweave.emulate.simple import Climatology
 from skyweave.errors import SkyweaveError
 from skyweave.finite import check_channels
 from skyweave.grid import Grid
-from skyweave.posterior.noise import NoiseStream
-from skyweave.prior.conditioning import Conditioning
-from skyweave.prior.storage import CHUNK_CELLS
-from skyweave.prior.tensor_file import (
+from skyweave.io.tensors import (
     check_kind,
     check_shapes,
     damaged,
     parse_header,
     read_tensors,
-    static_fields,
     write_tensors,
 )
+from skyweave.prior.conditioning import Conditioning, static_fields
+from skyweave.prior.storage import CHUNK_CELLS
 from skyweave.state import StateSpec, apply_bounds
 from skyweave.transform import StateTransform
 

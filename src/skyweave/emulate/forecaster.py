@@ -91,7 +91,9 @@ def fit_forecaster(name: str, data: xr.Dataset, spec: StateSpec, **options: Any)
         raise SkyweaveError(
             f"no forecaster {name!r}{did_you_mean(name, list(FORECASTERS))}; there are {known}"
         )
-    return FORECASTERS[name](data, spec, **checked_options(FORECASTERS[name], options, name, ("data", "spec")))
+    return FORECASTERS[name](
+        data, spec, **checked_options(FORECASTERS[name], options, name, ("data", "spec"))
+    )
 
 
 def later(time: Any, seconds: float) -> Any:

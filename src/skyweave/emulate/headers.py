@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from skyweave.emulate.config import NetworkConfig
+from skyweave.io.tensors import Part
 from skyweave.prior.headers import (
     ConditioningHeader,
     GridHeader,
-    Part,
     SpecHeader,
     StateTransformHeader,
     check_channels,

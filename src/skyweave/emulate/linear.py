@@ -11,11 +11,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.emulate.forecaster import check_state, later, register, seconds_of
 from skyweave.emulate.simple import Climatology, annual_basis, complete, fit_climatology
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.posterior.noise import NoiseStream
 from skyweave.prior.data import regular
 from skyweave.state import StateSpec, time_dim, to_tensor
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skyweave.diffusion.network import Architecture, UNet
 from skyweave.emulate.config import NetworkConfig
 from skyweave.emulate.sfno import SFNO
 from skyweave.emulate.spherical import is_global
 from skyweave.grid import Grid
-from skyweave.prior.network import Architecture, UNet
 
 __all__ = ["NETWORKS", "Integrator", "build_integrator", "network_kind"]
 

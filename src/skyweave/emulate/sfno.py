@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from skyweave.diffusion.network import CellNorm
 from skyweave.emulate.spherical import SphericalTransform
 from skyweave.grid import Grid
-from skyweave.prior.network import CellNorm
 
 __all__ = ["SFNO", "SpectralFilter"]
 

@@ -16,9 +16,9 @@ from skyweave.emulate.networks import Integrator, build_integrator
 from skyweave.emulate.reading import increments, longest_stretch, read_periods, residuals
 from skyweave.emulate.simple import fit_climatology
 from skyweave.errors import SkyweaveError
+from skyweave.learn.processes import Alone, launch, own_randomness
+from skyweave.learn.run import FREE_KEYS, TrainingRun
 from skyweave.prior.data import time_step
-from skyweave.prior.processes import Alone, launch, own_randomness
-from skyweave.prior.run import FREE_KEYS, TrainingRun
 from skyweave.prior.train import learning_rate, step_seed
 
 __all__ = ["train_emulator"]

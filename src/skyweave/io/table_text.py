@@ -90,7 +90,9 @@ def text_frame(text: str, path: str, notes: list[str]) -> pd.DataFrame:
     numbered = _content(text)
     longest = max((len(line) for _, line in numbered), default=0)
     if longest > LONGEST_ROW:
-        raise SkyweaveError(f"{path}: has a row of {longest} characters; it is no table, or its lines do not end")
+        raise SkyweaveError(
+            f"{path}: has a row of {longest} characters; it is no table, or its lines do not end"
+        )
     if not numbered:
         raise SkyweaveError(f"{path}: is empty")
     start, heading, separator = _heading(numbered, text, path)

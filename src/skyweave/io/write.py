@@ -35,7 +35,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-
 def write(
     ds: xr.Dataset,
     path: str | os.PathLike[str],

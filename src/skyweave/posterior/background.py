@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel
+from skyweave.covariance.space_time import SpaceTimeCovariance, SpaceTimeErrorModel
+from skyweave.covariance.stationary import StationaryCovariance
+from skyweave.diffusion.denoiser import Denoiser
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.prior.covariance import StationaryCovariance
-from skyweave.prior.denoiser import Denoiser
-from skyweave.prior.error_covariance import ErrorCovarianceModel
-from skyweave.prior.space_time import SpaceTimeCovariance, SpaceTimeErrorModel
 from skyweave.prior.storage import LearntPrior
 
 __all__ = ["Background", "bind", "error_covariance"]

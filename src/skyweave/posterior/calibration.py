@@ -13,20 +13,20 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from skyweave.covariance.by_noise_level import estimate_error_covariance
+from skyweave.covariance.space_time import estimate_space_time_covariance
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
+from skyweave.learn.processes import bfloat16_pays
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.background import Background, error_covariance
-from skyweave.posterior.innovations import climatological_mean
 from skyweave.posterior.kalman import innovation_covariance
-from skyweave.posterior.noise import NoiseStream
+from skyweave.posterior.problem import climatological_mean
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.data import PatchSampler, regular
-from skyweave.prior.error_covariance import estimate_error_covariance
 from skyweave.prior.prepare import TrainingData, prepare
-from skyweave.prior.processes import bfloat16_pays
-from skyweave.prior.space_time import estimate_space_time_covariance
 from skyweave.prior.storage import LearntPrior, NetworkDenoiser, is_half, open_prior, save_prior
 from skyweave.prior.windows import WindowDenoiser
 

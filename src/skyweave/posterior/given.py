@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.kalman import KalmanSolver, Observed
-from skyweave.posterior.noise import NoiseStream
 
 __all__ = ["Given", "error_noise"]
 

@@ -15,9 +15,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skyweave.covariance.stationary import StateCovariance
 from skyweave.observe.operator import StateOperator, to_torch_csr
-from skyweave.posterior.precondition import Partition, cholesky, tabulated, two_level
-from skyweave.prior.covariance import StateCovariance
+from skyweave.posterior.preconditioner import Partition, cholesky, tabulated, two_level
 
 __all__ = ["KalmanSolver", "Observed", "conjugate_gradients"]
 

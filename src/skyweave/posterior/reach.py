@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from skyweave.prior.covariance import StationaryCovariance
-from skyweave.prior.space_time import SpaceTimeCovariance
+from skyweave.covariance.space_time import SpaceTimeCovariance
+from skyweave.covariance.stationary import StationaryCovariance
 
 __all__ = ["correlation_length", "within"]
 

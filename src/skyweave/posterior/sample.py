@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skyweave.diffusion.denoiser import Denoiser
+from skyweave.diffusion.noise import NoiseStream
+from skyweave.diffusion.schedule import NoiseSchedule
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.limits import check_counts
 from skyweave.posterior.given import Given
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.kalman import KalmanSolver, Observed
-from skyweave.posterior.noise import NoiseStream
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.posterior.start import RENOISE, analysis_start, noise_start
-from skyweave.prior.denoiser import Denoiser
-from skyweave.prior.schedule import NoiseSchedule
 
 __all__ = ["Method", "sample_posterior"]
 

@@ -6,11 +6,11 @@ import math
 
 from torch import Tensor
 
+from skyweave.diffusion.denoiser import Denoiser
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.posterior.given import error_noise
 from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.kalman import KalmanSolver, Observed
-from skyweave.posterior.noise import NoiseStream
-from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["analysis_start", "noise_start"]
 

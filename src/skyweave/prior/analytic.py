@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skyweave.prior.covariance import StationaryCovariance
+from skyweave.covariance.stationary import StationaryCovariance
 
 __all__ = ["DenseCovariance", "DenseGaussianPrior", "GaussianMixturePrior", "GaussianPrior", "red_spectrum"]
 

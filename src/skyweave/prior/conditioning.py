@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -155,3 +156,19 @@ def clock(times: Sequence[object] | np.ndarray) -> tuple[np.ndarray, np.ndarray]
         return hours, np.asarray(index.dayofyear - 1, dtype=float) + hours / 24
     hours = np.array([t.hour + t.minute / 60 + t.second / 3600 for t in values], dtype=float)
     return hours, np.array([t.timetuple().tm_yday - 1 for t in values], dtype=float) + hours / 24
+
+
+def static_fields(grids: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, StaticField]:
+    """The surfaces of a file, each on the grid that its header has for it.
+
+    Raises:
+        ValueError: none of that name, or of another shape than its grid.
+    """
+    fields = {}
+    for name, values in grids.items():
+        grid, surface = Grid.from_dict(values), tensors.get(f"static.{name}")
+        if surface is None or tuple(surface.shape) != grid.shape or not surface.is_floating_point():
+            found = "absent" if surface is None else f"{surface.dtype} of shape {tuple(surface.shape)}"
+            raise ValueError(f"static.{name} is {found}, its grid has {grid.shape}")
+        fields[name] = StaticField(grid, surface.float().numpy())
+    return fields

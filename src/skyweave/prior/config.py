@@ -11,11 +11,11 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 
 from skyweave.config import RegionSection, Section
 from skyweave.dates import Period
+from skyweave.diffusion.network import LIMITS, MOST_LEVELS, Architecture, attention_levels
 from skyweave.errors import did_you_mean
 from skyweave.limits import MOST
 from skyweave.prior.conditioning import CONDITIONING, STATIC
 from skyweave.prior.corruption import CorruptionConfig
-from skyweave.prior.network import LIMITS, MOST_LEVELS, Architecture, attention_levels
 from skyweave.prior.presets import PRESETS, Preset, find_preset
 from skyweave.transform import TRANSFORMS
 

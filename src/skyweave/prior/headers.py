@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from skyweave.diffusion.network import LIMITS, MOST_LEVELS
+from skyweave.io.tensors import Part
 from skyweave.prior.conditioning import CONDITIONING, STATIC
-from skyweave.prior.network import LIMITS, MOST_LEVELS
 
 __all__ = [
-    "ArchitectureHeader", "ConditioningHeader", "GridHeader", "Part", "PriorHeader", "SpecHeader",
+    "ArchitectureHeader", "ConditioningHeader", "GridHeader", "PriorHeader", "SpecHeader",
     "StateTransformHeader", "check_channels",
 ]  # fmt: skip
 
@@ -24,12 +25,6 @@ Bound = Finite | None
 Axis = Annotated[list[Finite], Field(min_length=1, max_length=MOST_POINTS)]
 
 
-class Part(BaseModel):
-    """A part of a header: nothing unknown, no number for a text and no text for a number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
 class VariableHeader(Part):
     """See `skyweave.state.Variable`."""
 
@@ -37,7 +32,7 @@ class VariableHeader(Part):
     units: Text
     standard_name: Text = ""
     long_name: Text = ""
-    bounds: Annotated[list[Bound], Field(min_length=2, max_length=2)] = [None, None]
+    bounds: Annotated[list[Bound], Field(min_length=2, max_length=2, default_factory=lambda: [None, None])]
     level: Bound = None
 
 
@@ -82,14 +77,16 @@ def _count(name: str) -> Any:
 
 
 class ArchitectureHeader(Part):
-    """See `skyweave.prior.network.Architecture`."""
+    """See `skyweave.diffusion.network.Architecture`."""
 
     base: Annotated[int, _count("base")]
     multipliers: Annotated[
         list[Annotated[int, _count("multipliers")]], Field(min_length=1, max_length=MOST_LEVELS)
     ]
     blocks: Annotated[int, _count("blocks")]
-    attention: Annotated[list[Annotated[int, _count("attention")]], Field(max_length=MOST_LEVELS)] = []
+    attention: Annotated[
+        list[Annotated[int, _count("attention")]], Field(max_length=MOST_LEVELS, default_factory=list)
+    ]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     norm: Literal["group", "cell"] = "group"
     embedding: Annotated[int, _count("embedding")] = 4

@@ -168,7 +168,8 @@ def knowledge_of(record: Record, grid: Grid, memory_bytes: float = 4e9, seed: in
     months, hours, period = _when(when)
     return Knowledge(
         (float(lat[0]), float(lat[1])),
-        (float(lon[0]), float(lon[1])), bool(grid.periodic),
+        (float(lon[0]), float(lon[1])),
+        bool(grid.periodic),
         period,
         months,
         hours,

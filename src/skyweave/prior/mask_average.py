@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
 from skyweave.prior.corruption import moving_clouds
-from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.storage import LearntPrior
 
 __all__ = ["MaskAveraged", "averaged_over_masks"]

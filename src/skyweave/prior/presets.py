@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from skyweave.diffusion.network import Architecture
 from skyweave.errors import SkyweaveError, did_you_mean
-from skyweave.prior.network import Architecture
 
 
 @dataclass(frozen=True)

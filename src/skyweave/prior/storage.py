@@ -14,22 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skyweave.diffusion.network import Architecture, UNet
+from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.prior.conditioning import Conditioning
-from skyweave.prior.headers import PriorHeader
-from skyweave.prior.knowledge import Knowledge
-from skyweave.prior.network import Architecture, UNet
-from skyweave.prior.precondition import PreconditionedNetwork
-from skyweave.prior.tensor_file import (
+from skyweave.io.tensors import (
     check_kind,
     check_shapes,
     damaged,
     parse_header,
     read_tensors,
-    static_fields,
     write_tensors,
 )
+from skyweave.prior.conditioning import Conditioning, static_fields
+from skyweave.prior.headers import PriorHeader
+from skyweave.prior.knowledge import Knowledge
 from skyweave.prior.tiled import TiledDenoiser
 from skyweave.prior.windows import WindowDenoiser, check_times
 from skyweave.state import StateSpec

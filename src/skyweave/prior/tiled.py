@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyweave.prior.precondition import PreconditionedNetwork
+from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.stitch import add_patch, blend_weights, extract, tiles
 
 __all__ = ["TiledDenoiser"]

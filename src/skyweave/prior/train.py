@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skyweave.diffusion.loss import denoising_errors, draw_sigma, edm_loss
+from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
+from skyweave.learn.processes import Processes, launch, own_randomness
+from skyweave.learn.run import TrainingRun
 from skyweave.prior.config import OptimiserConfig, TrainConfig
 from skyweave.prior.corruption import extra_mask
-from skyweave.prior.loss import denoising_errors, draw_sigma, edm_loss
-from skyweave.prior.precondition import PreconditionedNetwork
 from skyweave.prior.prepare import TrainingData, prepare
-from skyweave.prior.processes import Processes, launch, own_randomness
-from skyweave.prior.run import TrainingRun
 from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
 
 

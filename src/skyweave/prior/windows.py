@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
 from skyweave.prior.data import regular, time_step
-from skyweave.prior.precondition import PreconditionedNetwork
 
 __all__ = ["WindowDenoiser", "central_frames", "check_times"]
 

@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from skyweave.covariance.stationary import StateCovariance
+from skyweave.diffusion.denoiser import Denoiser
 from skyweave.posterior.kalman import Observed
-from skyweave.prior.covariance import StateCovariance
-from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["CovarianceSource", "Guided", "Linearised", "innovation", "linearise"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from skyweave.diffusion.denoiser import Denoiser
 from skyweave.posterior.guidance.base import CovarianceSource, Guided
 from skyweave.posterior.kalman import KalmanSolver, Observed
-from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["CovarianceGuidance"]
 
@@ -17,7 +17,7 @@ class CovarianceGuidance(Guided):
     .. math:: \hat x_y = \hat x + V_\sigma J^T (J V_\sigma J^T + R)^{-1} (y - H(\hat x))
 
     ``V_sigma`` is estimated once per prior from ``x - D(x + sigma n, sigma)`` on validation data (see
-    `skyweave.prior.error_covariance`), as background error covariances are in data assimilation. One network
+    `skyweave.covariance.by_noise_level`), as background error covariances are in data assimilation. One network
     evaluation a step and no backward pass.
 
     Args:

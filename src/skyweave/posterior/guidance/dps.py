@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skyweave.diffusion.denoiser import Denoiser
 from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
 from skyweave.posterior.kalman import Observed
-from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["DPSGuidance"]
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from skyweave.diffusion.denoiser import Denoiser
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.observe.assemble import Source, is_called
 from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.guidance.sda import SDAGuidance
 from skyweave.posterior.kalman import Observed
-from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["GAMMA", "SIGMA_Y", "MultimodalGuidance"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skyweave.diffusion.denoiser import Denoiser
 from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
 from skyweave.posterior.kalman import Observed
-from skyweave.prior.denoiser import Denoiser
 
 __all__ = ["SDAGuidance"]
 

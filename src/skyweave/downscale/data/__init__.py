@@ -1,0 +1,1 @@
+"""Pairs of coarse and fine days: records, calendars, splits, samples."""

@@ -1,0 +1,1 @@
+"""Training of downscalers: encoder first, then the downscaler on it."""

@@ -1,0 +1,1 @@
+"""Downscalers: each learns the fine day from coarse days and its past."""

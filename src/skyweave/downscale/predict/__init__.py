@@ -1,0 +1,1 @@
+"""Fine days beyond the overlap: areas from patches, predictions and rollouts."""

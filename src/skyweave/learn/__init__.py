@@ -1,0 +1,1 @@
+"""A training run, whatever is learnt: its loop, its checkpoints, its processes."""

@@ -1,0 +1,201 @@
+"""Decoupled annealing posterior sampling: estimate, draw given the observations, add fresh noise, again and again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from skyweave.diffusion.denoiser import Denoiser
+from skyweave.diffusion.noise import NoiseStream
+from skyweave.diffusion.samplers.base import NOISE_OFFSET, Progress
+from skyweave.posterior.given import Given, error_noise
+
+__all__ = ["DAPS", "ScaledIdentity"]
+
+PER_LEVEL = 4096
+"""Numbers of noise streams that one level may use."""
+
+
+@dataclass(frozen=True)
+class DAPS:
+    r"""DAPS as in AODDiff, and with the choices that make it calibrated.
+
+    At each noise level: (1) an estimate ``x_hat`` of the clean state, (2) a draw of
+
+    .. math:: p(x_0 \mid x_\sigma, y) \propto \exp\Big(-\tfrac{1}{2 r^2}\|x_0 - \hat x\|^2
+              - \sum_m \lambda_m \|A_m(x_0) - y_m\|^2\Big)
+
+    and (3) fresh noise, ``x = x_0 + \sigma_{next}\, n``. The weights ``lambda_m = 1 / (2 sigma_m^2)`` are those of the
+    sources' error covariances ``R``, so that the second term is ``(A x_0 - y)^T R^{-1} (A x_0 - y) / 2``.
+
+    The paper takes the estimate from a few Euler steps of the probability flow, ``r`` constant or of the size of the
+    noise, and the draw from Langevin steps ``x_0 <- x_0 - eta grad J + sqrt(2 eta) n`` that begin at the estimate.
+    Exact instead: the estimate is the denoiser's own (Tweedie), the covariance of the draw is the prior's error
+    covariance ``V_sigma`` in place of ``r^2 I``, and the draw is that of the Gaussian (Matheron's rule).
+
+    Args:
+        estimate: "ode" or "tweedie".
+        ode_steps: Euler steps of the estimate.
+        draw: "langevin" or "exact".
+        width: "sigma" (``r = sigma``), "covariance" (``V_sigma`` of the prior; exact draws only), or ``r`` itself.
+        langevin_steps: ``J``.
+        eta: step size; by default half of the largest that is stable.
+
+    Reference: Zhang et al. 2025, "Improving diffusion inverse problem solving with decoupled noise annealing",
+    Algorithm 1; AODDiff, Section 3.3.
+    """
+
+    estimate: Literal["ode", "tweedie"] = "ode"
+    ode_steps: int = 5
+    draw: Literal["langevin", "exact"] = "langevin"
+    width: Literal["sigma", "covariance"] | float = "sigma"
+    langevin_steps: int = 100
+    eta: float | None = None
+    stochastic: bool = True
+    decoupled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.width == "covariance" and self.draw != "exact":
+            raise ValueError("width 'covariance' needs exact draws")
+        if not 0 < self.langevin_steps < PER_LEVEL - 8 or self.ode_steps < 1:
+            raise ValueError(
+                "steps of the draw and of the estimate must be positive, and those of a draw fewer"
+            )
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        sigmas: Tensor,
+        noise: NoiseStream,
+        progress: Progress | None = None,
+        given: Given | None = None,
+    ) -> Tensor:
+        """As `Sampler`; `given` are the observations and what the draw needs of the prior."""
+        for i, sigma in enumerate(sigmas):
+            level, stream = float(sigma), NOISE_OFFSET + i * PER_LEVEL
+            x_hat = self._estimate(denoiser, x, level)
+            if self.draw == "exact":
+                x = self._exact(x_hat, level, given, noise, stream)
+            else:
+                x = self._langevin(x_hat, level, given, noise, stream)
+            if progress is not None:
+                progress(i)
+            if i < len(sigmas) - 1:
+                x = x + float(sigmas[i + 1]) * noise.normal(stream, x.shape[2:]).to(x)
+        return x
+
+    def evaluations(self, steps: int) -> int:
+        return steps * self._inner()
+
+    def gain(self, variance: Tensor, sigmas: Tensor) -> Tensor:
+        spread = variance + sigmas[0] ** 2
+        for i, sigma in enumerate(sigmas):
+            level = float(sigma)
+            factor = torch.ones_like(variance)
+            for here, there in self._flow(level):
+                shrink = variance / (variance + here**2)
+                factor = factor * (1 + (there - here) / here * (1 - shrink))
+            spread = factor**2 * spread + self._own_variance(variance, level)
+            if i < len(sigmas) - 1:
+                spread = spread + sigmas[i + 1] ** 2
+        return torch.sqrt(spread / variance)
+
+    def _own_variance(self, variance: Tensor, level: float) -> Tensor:
+        if self.width == "covariance":
+            return variance * level**2 / (variance + level**2)
+        r2 = self._radius(level) ** 2
+        if self.draw == "exact":
+            return torch.full_like(variance, r2)
+        eta = self._eta(level, None)
+        decay = 1 - eta / r2
+        return torch.full_like(variance, 2 * eta * (1 - decay ** (2 * self.langevin_steps)) / (1 - decay**2))
+
+    def _inner(self) -> int:
+        return self.ode_steps if self.estimate == "ode" else 1
+
+    def _flow(self, level: float) -> list[tuple[float, float]]:
+        """Noise levels of the Euler steps, the last to zero."""
+        n, rho = self._inner(), 7.0
+        ends = [(level ** (1 / rho) * (1 - k / n)) ** rho for k in range(n)]
+        return list(zip(ends, [*ends[1:], 0.0], strict=True))
+
+    def _estimate(self, denoiser: Denoiser, x: Tensor, level: float) -> Tensor:
+        for here, there in self._flow(level):
+            d = denoiser(x, x.new_tensor(here))
+            x = d if there == 0 else x + (there - here) / here * (x - d)
+        return x
+
+    def _radius(self, level: float) -> float:
+        return level if isinstance(self.width, str) else float(self.width)
+
+    def _exact(
+        self, x_hat: Tensor, level: float, given: Given | None, noise: NoiseStream, stream: int
+    ) -> Tensor:
+        if self.width == "covariance":
+            if given is None:
+                raise ValueError("width 'covariance' needs a prior that knows its error covariance")
+            V = given.prior.covariance(level, x_hat)
+        else:
+            V = ScaledIdentity(self._radius(level) ** 2, tuple(x_hat.shape[1:]))  # type: ignore[arg-type]
+        white = noise.around(V.noise_shape[0]).normal(stream + 1, V.noise_shape[1:])
+        background = x_hat + V.color(white).to(x_hat)
+        if given is None or not given.observed.operator.n:
+            return background
+        errors = given.observed.R.sample(error_noise(noise, stream + 2, given.observed))
+        return given.solver.update(
+            background, V, given.observed, key=("daps", given.key, level), y=given.observed.y + errors
+        )
+
+    def _langevin(
+        self, x_hat: Tensor, level: float, given: Given | None, noise: NoiseStream, stream: int
+    ) -> Tensor:
+        r2, x = self._radius(level) ** 2, x_hat
+        observed = None if given is None or not given.observed.operator.n else given.observed
+        eta = self._eta(level, given)
+        for j in range(self.langevin_steps):
+            gradient = (x - x_hat) / r2
+            if observed is not None:
+                misfit = observed.R.solve(observed.operator(x) - observed.y)
+                gradient = gradient + observed.operator.vjp(x, misfit)
+            x = x - eta * gradient + math.sqrt(2 * eta) * noise.normal(stream + 8 + j, x.shape[2:]).to(x)
+        return x
+
+    def _eta(self, level: float, given: Given | None) -> float:
+        """Step size: half of what stability allows, ``1 / (1 / r^2 + |J^T R^{-1} J|)``."""
+        if self.eta is not None:
+            return self.eta
+        stiffest = 0.0 if given is None or not given.observed.operator.n else given.stiffness()
+        return 1 / (1 / self._radius(level) ** 2 + stiffest)
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledIdentity:
+    """``V = variance I``, a `skyweave.covariance.stationary.StateCovariance`."""
+
+    size: float
+    shape: tuple[int, int, int, int]
+    member_dependent: bool = False
+
+    @property
+    def noise_shape(self) -> tuple[int, int, int, int]:
+        return self.shape
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        return self.size * v
+
+    def color(self, noise: Tensor) -> Tensor:
+        return math.sqrt(self.size) * noise
+
+    def dense(self, cells: Tensor) -> Tensor:
+        return self.size * (cells[..., :, None] == cells[..., None, :]).float()
+
+    def variance(self) -> Tensor:
+        return torch.full((1, 1, 1, 1, 1), self.size)
+
+    def largest(self) -> float:
+        return self.size
