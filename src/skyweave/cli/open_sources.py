@@ -121,6 +121,7 @@ def _reports(source: PointSource, place: Place) -> pd.DataFrame:
         time_format=source.time_format,
         time_zone=source.time_zone,
         decimal=source.decimal,
+        quality=source.quality,
         keep=[name for name in source.bias_predictors if name != "latitude"],
     )
     if "pressure" not in table:

@@ -14,9 +14,11 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError, clipped, did_you_mean
 from skyweave.io.bounded import read_bounded, read_opening, unzip_bounded
+from skyweave.io.flags import Quality
 from skyweave.io.formats import HDF5, ZARR_MARKERS, expand, is_url, open_one
 from skyweave.io.sampled import is_sampled, sampled_table
 from skyweave.io.sheets import read_sheet
+from skyweave.io.table_asked import named
 from skyweave.io.tables import COLUMNS, read_stations
 
 __all__ = ["kind_of", "read_reports", "reader_notes"]
@@ -46,11 +48,12 @@ def read_reports(
     variables: Mapping[str, str] | Sequence[str] | str | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     constants: Mapping[str, Any] | None = None,
-    missing: Sequence[float] | None = None,
+    missing: Sequence[float | str] | None = None,
     time_format: str | None = None,
     time_zone: str | None = None,
     decimal: str | None = None,
     keep: Sequence[str] = (),
+    quality: Quality | None = None,
 ) -> pd.DataFrame:
     """Reports of files of any kind that holds points, as the table of `read_stations`.
 
@@ -63,6 +66,8 @@ def read_reports(
         variables: to keep, or ``{"t2m": "T2"}``: its name here, and in the file.
         columns, constants, missing, time_format, time_zone, decimal, keep: of text tables and spreadsheets, as for
             `read_stations`; other files say these things themselves.
+        quality: which reports are kept by columns or variables of flags, as for `read_stations`; in NetCDF also by
+            their meanings, ``{"t2m_qc": ["good"]}``.
 
     Returns:
         As `read_stations`; ``.attrs["notes"]`` says what was assumed and left out.
@@ -79,13 +84,13 @@ def read_reports(
         kind = kind_of(path)
         if kind in ("text", "sheet"):
             table: pd.DataFrame | str = path if kind == "text" else _sheet(path)
-            part = read_stations(table, variables=variables, keep=keep, **table_only)  # type: ignore[arg-type]
+            part = read_stations(table, variables=variables, keep=keep, quality=quality, **table_only)  # type: ignore[arg-type]
         else:
             if given:
                 raise SkyweaveError(
                     f"{path}: {', '.join(given)} belong to text tables; this is {KINDS[kind]}, which says them itself"
                 )
-            part = _renamed(READERS[kind](path), variables, path, keep)
+            part = _renamed(_other(kind, path, variables, quality), variables, path, keep)
         parts.append(part)
         notes += reader_notes(part)
     out = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
@@ -164,6 +169,20 @@ def _sheet(path: str) -> pd.DataFrame:
     return read_sheet(read_bounded(path), path)
 
 
+def _other(
+    kind: str, path: str, variables: Mapping[str, str] | Sequence[str] | str | None, quality: Quality | None
+) -> pd.DataFrame:
+    """Reports of a file that is no table."""
+    if kind == "samples":
+        return _samples(path, variables, quality)
+    if quality:
+        raise SkyweaveError(
+            f"{path}: quality belongs to columns and variables of flags; this is {KINDS[kind]}, whose reader screens "
+            "by itself"
+        )
+    return READERS[kind](path)
+
+
 def _aeronet(path: str) -> pd.DataFrame:
     from skyweave.io.aeronet import read_aeronet
 
@@ -186,16 +205,22 @@ def _cells(path: str) -> pd.DataFrame:
     return _module("skyweave.io.cells", path, what).cells_as_points(path)  # type: ignore[no-any-return]
 
 
-def _samples(path: str) -> pd.DataFrame:
+def _samples(
+    path: str, variables: Mapping[str, str] | Sequence[str] | str | None, quality: Quality | None
+) -> pd.DataFrame:
     """Reports of a file that xarray opens: samples, or cells where there are no axes; a regular grid is refused."""
     with open_one(path) as ds:
         if is_sampled(ds):
-            return sampled_table(path)
+            return sampled_table(path, list((named(variables) or {}).values()) or None, quality)
         regular = _regular_variable(ds)
     if regular is not None:
         raise SkyweaveError(
             f"{path}: is a grid of latitude and longitude, not a table of reports: give it as "
             f"--grid {path}:{regular}=ERROR, or as `grid:` in the YAML"
+        )
+    if quality:
+        raise SkyweaveError(
+            f"{path}: its cells are reports; screen them by quality as a source `swath:`, which takes quality too"
         )
     return _cells(path)
 
@@ -254,4 +279,4 @@ KINDS = {
 }
 """What `kind_of` tells apart."""
 
-READERS = {"aeronet": _aeronet, "bufr": _bufr, "grib": _cells, "samples": _samples}
+READERS = {"aeronet": _aeronet, "bufr": _bufr, "grib": _cells}

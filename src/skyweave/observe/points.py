@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.io.flags import is_flag, unapplied
 from skyweave.io.reports import reader_notes
 from skyweave.observe.errors import ErrorModel, unit_vectors
 from skyweave.observe.match import (
@@ -154,6 +156,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
     notes = (
         *source.notes,
         *reader_notes(table),
+        *_flags(table, source),
         *_unknown(label[unknown], state.spec.names),
         *named.outside(outside),
         *named.out_of_range(
@@ -180,6 +183,13 @@ def _unknown(labels: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
     told = [f"{counts[v]} {v}{did_you_mean(v, tuple(names))}" for v in sorted(counts)[:MOST]]
     more = f", and {len(counts) - MOST} more" if len(counts) > MOST else ""
     return (f"variables that the state lacks: {', '.join(told)}{more}; it has {', '.join(names)}",)
+
+
+def _flags(table: pd.DataFrame, source: PointObservation) -> tuple[str, ...]:
+    """Notes on columns of flags of a table that its caller gives as it is."""
+    predictors = {column for _, column in source.predictor_columns()}
+    names = [str(c) for c in table.columns if is_flag(str(c)) and c not in predictors]
+    return tuple(unapplied(n, table[n], None) for n in names)
 
 
 def _whose_errors(source: PointObservation, own: np.ndarray) -> tuple[str, ...]:
