@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from skyweave.cli.source_flags import by_another_name
 from skyweave.cli.source_settings import (
     AeronetSource,
     ErrorSection,
@@ -20,7 +21,7 @@ from skyweave.cli.source_settings import (
     SwathSource,
 )
 from skyweave.config import RegionSection
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, UnknownNameError
 from skyweave.grid import Grid
 from skyweave.io.members import ensemble_mean, find_members
 from skyweave.io.read import check_not_empty, open_fields
@@ -85,12 +86,15 @@ def open_source(
     }
     if source.error is not None:
         shared["error"] = _error(source.error)
-    if isinstance(source, PointSource | AeronetSource):
-        return _points(source, shared, place)
-    if isinstance(source, GoesSource | SwathSource):
-        return _pixels(source, shared, place)
-    assert isinstance(source, GridSource)
-    return _grid(source, shared, cut)
+    try:
+        if isinstance(source, PointSource | AeronetSource):
+            return _points(source, shared, place)
+        if isinstance(source, GoesSource | SwathSource):
+            return _pixels(source, shared, place)
+        assert isinstance(source, GridSource)
+        return _grid(source, shared, cut)
+    except UnknownNameError as error:
+        raise SkyweaveError(f"{error}{by_another_name(source, error.asked, error.known)}") from error
 
 
 def _points(

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from skyweave.errors import SkyweaveError, clipped, did_you_mean
+from skyweave.errors import SkyweaveError, UnknownNameError, clipped, did_you_mean
 from skyweave.io.bounded import read_bounded, read_opening, unzip_bounded
 from skyweave.io.flags import Quality
 from skyweave.io.formats import HDF5, ZARR_MARKERS, expand, is_url, open_one
@@ -173,14 +173,15 @@ def _other(
     kind: str, path: str, variables: Mapping[str, str] | Sequence[str] | str | None, quality: Quality | None
 ) -> pd.DataFrame:
     """Reports of a file that is no table."""
+    names = list((named(variables) or {}).values())
     if kind == "samples":
-        return _samples(path, variables, quality)
+        return _samples(path, names, quality)
     if quality:
         raise SkyweaveError(
             f"{path}: quality belongs to columns and variables of flags; this is {KINDS[kind]}, whose reader screens "
             "by itself"
         )
-    return READERS[kind](path)
+    return _bufr(path, names) if kind == "bufr" else READERS[kind](path)
 
 
 def _aeronet(path: str) -> pd.DataFrame:
@@ -196,8 +197,15 @@ def _module(name: str, path: str, what: str) -> Any:
         raise SkyweaveError(f"{path}: is {what}, which this version cannot read as reports ({exc})") from None
 
 
-def _bufr(path: str) -> pd.DataFrame:
-    return _module("skyweave.io.bufr", path, "BUFR").read_bufr(path)  # type: ignore[no-any-return]
+def _bufr(path: str, names: Sequence[str]) -> pd.DataFrame:
+    """Reports of BUFR; of the names wanted alone, where all are known to it: each key of each message takes its time."""
+    bufr = _module("skyweave.io.bufr", path, "BUFR")
+    if names and set(names) <= set(bufr.VARIABLES):
+        try:
+            return bufr.read_bufr(path, names)  # type: ignore[no-any-return]
+        except SkyweaveError:
+            pass  # the message about all that the file holds says more
+    return bufr.read_bufr(path)  # type: ignore[no-any-return]
 
 
 def _cells(path: str) -> pd.DataFrame:
@@ -205,13 +213,11 @@ def _cells(path: str) -> pd.DataFrame:
     return _module("skyweave.io.cells", path, what).cells_as_points(path)  # type: ignore[no-any-return]
 
 
-def _samples(
-    path: str, variables: Mapping[str, str] | Sequence[str] | str | None, quality: Quality | None
-) -> pd.DataFrame:
+def _samples(path: str, names: Sequence[str], quality: Quality | None) -> pd.DataFrame:
     """Reports of a file that xarray opens: samples, or cells where there are no axes; a regular grid is refused."""
     with open_one(path) as ds:
         if is_sampled(ds):
-            return sampled_table(path, list((named(variables) or {}).values()) or None, quality)
+            return sampled_table(path, names or None, quality)
         regular = _regular_variable(ds)
     if regular is not None:
         raise SkyweaveError(
@@ -252,9 +258,8 @@ def _renamed(
         known = sorted(map(str, table["variable"].dropna().unique()))
         for name in wanted.values():
             if name not in known:
-                raise SkyweaveError(
-                    f"{path}: no observation of {name!r}{did_you_mean(name, known)}; it has: {', '.join(known[:40])}"
-                )
+                message = f"{path}: no observation of {name!r}{did_you_mean(name, known)}; it has: "
+                raise UnknownNameError(message + ", ".join(known[:40]), name, known)
         parts = [table[table["variable"] == old].assign(variable=new) for new, old in wanted.items()]
         table = pd.concat(parts, ignore_index=True)
     lacking = [name for name in keep if name not in table]
@@ -279,4 +284,4 @@ KINDS = {
 }
 """What `kind_of` tells apart."""
 
-READERS = {"aeronet": _aeronet, "bufr": _bufr, "grib": _cells}
+READERS = {"aeronet": _aeronet, "grib": _cells}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from skyweave.errors import SkyweaveError, clipped, did_you_mean
+from skyweave.errors import SkyweaveError, UnknownNameError, clipped, did_you_mean
 from skyweave.io.flags import flags_among
 from skyweave.io.table_asked import Asked
 from skyweave.io.table_checks import error_scale, refuse_text
@@ -66,10 +66,9 @@ def melted(
     for name, label in wanted.items():
         column = headings.get(label, label if label in names else None)
         if column is None:
-            raise SkyweaveError(
-                f"{where}: no column for variable {label!r}{did_you_mean(label, candidates)}; found: "
-                f"{listed(names)}"
-            )
+            hint = did_you_mean(label, candidates)
+            message = f"{where}: no column for variable {label!r}{hint}; found: {listed(names)}"
+            raise UnknownNameError(message, label, candidates)
         bare = split_heading(column)[0]
         kept = limits.kept(bare, ~is_missing(frame[column]).to_numpy(), notes)
         part = data.drop(columns=[c for c in ("variable",) if c in data]).copy()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skyweave.errors import SkyweaveError, clipped, did_you_mean
+from skyweave.errors import SkyweaveError, UnknownNameError, clipped, did_you_mean
 from skyweave.io.bounded import read_bounded
 from skyweave.io.flags import Quality, flags_among
 from skyweave.io.table_asked import Asked, Variables, named
@@ -204,9 +204,8 @@ def _long(
     known = sorted(data["variable"].dropna().unique())
     for name in (names or {}).values():
         if name not in known:
-            raise SkyweaveError(
-                f"{where}: no observation of {name!r}{did_you_mean(name, known)}; it has: {listed(known)}"
-            )
+            message = f"{where}: no observation of {name!r}{did_you_mean(name, known)}; it has: {listed(known)}"
+            raise UnknownNameError(message, name, known)
     wanted = known if names is None else list(names.values())
     kept = _flagged(data, frame, used, asked, wanted, where, notes)
     for role in ("value", "error"):

@@ -43,10 +43,12 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     what = f"observation {name!r}"
     variable = str(source.variable)
     if variable not in state.spec.names:
-        hint = did_you_mean(variable, state.spec.names)
+        hint = did_you_mean(variable.replace("@", ""), state.spec.names)
+        name = next((n for n in state.spec.names if n == variable.replace("@", "")), "NAME")
         raise SkyweaveError(
             f"{what}: the prior has no variable {variable!r}{hint}, it has {', '.join(state.spec.names)}; "
-            "say which is meant: `of: NAME` at the source in the configuration, variable= in Python"
+            f"say which is meant: `of: {name}` at the source in the configuration, --grid PATH:{name}={variable} at "
+            "the command line, variable= in Python"
         )
     channel = state.spec.names.index(variable)
     meant = state.spec.variables[channel]
