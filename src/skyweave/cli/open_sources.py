@@ -23,9 +23,11 @@ from skyweave.cli.source_settings import (
 from skyweave.config import RegionSection
 from skyweave.errors import SkyweaveError, UnknownNameError
 from skyweave.grid import Grid
+from skyweave.io.field_flags import screened
 from skyweave.io.members import ensemble_mean, find_members
 from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.reports import read_reports
+from skyweave.io.undeclared import without_fills
 from skyweave.observe.errors import ErrorModel
 from skyweave.observe.observation import GridObservation, PointObservation
 
@@ -158,8 +160,15 @@ def _aeronet(source: AeronetSource) -> pd.DataFrame:
 
 def _grid(source: GridSource, shared: dict[str, Any], cut: dict[str, Any]) -> GridObservation:
     names = [source.variable, *([source.error_variable] if source.error_variable else [])]
-    ds = open_fields(source.grid, names, **cut)
-    check_not_empty(ds)
+    flags = [name for name in source.quality or () if name not in names]
+    ds = open_fields(source.grid, [*names, *flags], **cut)
+    if source.missing is not None:
+        ds = without_fills(ds, source.missing, "")
+        shared.setdefault("valid_range", (None, None))  # what is left are values, as said
+    if source.quality is not None:
+        ds, notes = screened(ds, source.variable, source.quality, _first(source.grid))
+        shared["notes"] = notes
+    check_not_empty(ds, names)
     if source.error_variable is not None:
         shared["error_field"] = ds[source.error_variable]
     field = ds[source.variable]
@@ -177,10 +186,10 @@ def _mean_of_members(
     if "error" in shared or "error_field" in shared:
         mean = field.mean(find_members(field), skipna=False, keep_attrs=True)
         note = f"mean of {count} members with the stated error; their spread is not used"
-        return mean, shared | {"notes": (note,)}
+        return mean, shared | {"notes": (*shared.get("notes", ()), note)}
     mean, error = ensemble_mean(field)
     note = f"mean of {count} members; its error is their standard deviation times sqrt(1 + 1/{count})"
-    return mean, shared | {"error_field": error, "notes": (note,)}
+    return mean, shared | {"error_field": error, "notes": (*shared.get("notes", ()), note)}
 
 
 def _gridded(

@@ -103,7 +103,8 @@ class SourceSection(BiasSection):
 class GridSource(SourceSection):
     """A gridded source: `variable` is its name in the file, `of` the prior's (the same by default).
 
-    `error_variable` names a field of the same file with an error per cell.
+    `error_variable` names a field of the same file with an error per cell. `missing` names numbers that mean "no value"
+    and that the file does not declare; `quality` keeps cells by fields of flags, as for tables.
     """
 
     grid: str | list[str]
@@ -114,6 +115,8 @@ class GridSource(SourceSection):
     min_filled: Fraction | None = None
     error_variable: str | None = None
     units: str | None = None
+    missing: list[float] | None = None
+    quality: Quality | None = None
 
     @field_validator("operator")
     @classmethod

@@ -48,6 +48,7 @@ def _grid(config: Path, overwrite: bool) -> None:
     from skyweave import reconstruct as run
     from skyweave.cli.inputs import open_inputs, options
     from skyweave.io.read import open_fields
+    from skyweave.io.undeclared import with_known_fills
     from skyweave.tuning.cases import case_of, deviations
     from skyweave.tuning.search import best, search, table_of
 
@@ -56,7 +57,7 @@ def _grid(config: Path, overwrite: bool) -> None:
     inputs = open_inputs(plain)
     chosen = options(plain, inputs)
     like, times = chosen.pop("like"), chosen.pop("times", None)
-    truth = open_fields(settings.truth, list(deviation))
+    truth = with_known_fills(open_fields(settings.truth, list(deviation)))
     identity, truth = case_of(prior, inputs.observations, like, times, truth, list(deviation), chosen)
 
     def one(values: Mapping[str, Any]) -> xr.Dataset:

@@ -178,7 +178,7 @@ def meaning_words(field: xr.DataArray, how: Kept, where: str) -> Kept:
         SkyweaveError: texts that are neither meanings nor numbers, or meanings of bits.
     """
     texts = [h for h in _listed(how) if isinstance(h, str)]
-    if not texts:
+    if len(texts) != len(_listed(how)):
         return how
     meanings = str(field.attrs.get("flag_meanings", "")).split()
     if "flag_masks" in field.attrs and any(t in meanings for t in texts):

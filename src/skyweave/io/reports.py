@@ -198,7 +198,7 @@ def _module(name: str, path: str, what: str) -> Any:
 
 
 def _bufr(path: str, names: Sequence[str]) -> pd.DataFrame:
-    """Reports of BUFR; of the names wanted alone, where all are known to it: each key of each message takes its time."""
+    """Reports of BUFR: of the names wanted alone where all are known to it, to count no others as missing."""
     bufr = _module("skyweave.io.bufr", path, "BUFR")
     if names and set(names) <= set(bufr.VARIABLES):
         try:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 
+from skyweave.damage import reading
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
@@ -27,9 +28,9 @@ from skyweave.observe.rows import (
     expand,
     only_representativeness,
     taken,
+    unit_law,
 )
 from skyweave.state import time_dim
-from skyweave.units import conversion
 
 __all__ = ["grid_rows"]
 
@@ -53,7 +54,7 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     channel = state.spec.names.index(variable)
     meant = state.spec.variables[channel]
     text = source.units if source.units is not None else str(source.data.attrs.get("units", ""))
-    scale, offset = conversion(text, meant.units, f"{what}, variable {variable!r}")
+    scale, offset = unit_law(text, meant.units, f"{what}, variable {variable!r}", stated=source.units is not None)
     observed = Grid.from_dataset(source.data)
     data, error_field, when = _grid_layout(source, observed, state, what)
     fit = footprint(observed, state.grid, source.operator, name)
@@ -67,12 +68,13 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     used = np.flatnonzero(match.inside & ~twice & ~np.isnan(when))
     raw = np.full((steps, cells), np.nan)
     own = None if error_field is None else np.full((steps, cells), np.nan)
-    if len(used):
-        raw[used] = data.isel({data.dims[0]: used}).values.reshape(len(used), cells)
-        if own is not None and error_field is not None:
+    with reading(what):
+        if len(used):
+            raw[used] = data.isel({data.dims[0]: used}).values.reshape(len(used), cells)
+        if len(used) and own is not None and error_field is not None:
             own[used] = error_field.isel({data.dims[0]: used}).values.reshape(len(used), cells)
     if source.valid_range is None:
-        _check_fill(raw[used], meant.bounds, (scale, offset), f"{what}, variable {variable!r}")
+        _check_fill(raw[used], f"{what}, variable {variable!r}")
     value = raw * scale + offset
     measured = source.model.measurement_variance(raw, own) * scale**2
     model = only_representativeness(source.model, source.model.representativeness * abs(scale))
@@ -256,21 +258,19 @@ def _grid_layout(
     )
 
 
-def _check_fill(
-    raw: np.ndarray, bounds: tuple[float | None, float | None], law: tuple[float, float], what: str
-) -> None:
-    """Refuse values among which there is clearly a fill that nothing declares, unless the bounds drop it.
+def _check_fill(raw: np.ndarray, what: str) -> None:
+    """Refuse values among which there is clearly a fill that nothing declares.
 
     Raises:
         SkyweaveError: there is one.
     """
     found = clear_fill(raw)
-    if found is None or beyond_limits(np.array([found[0] * law[0] + law[1]]), bounds).all():
+    if found is None:
         return
     others = raw[np.isfinite(raw) & ~np.isclose(raw, found[0], rtol=1e-6)]
     span = f"{others.min():g}, {others.max():g}" if others.size else "low, high"
     raise SkyweaveError(
         f"{what}: {found[0]:g} stands in {found[1]:.2%} of the values, far from all others: a fill value that is not "
-        f"declared; exclude it with `valid_range: [{span}]` (or wider) at the source in the configuration, "
-        f"valid_range=({span}) in Python"
+        f"declared; name it, `missing: [{found[0]:g}]` at the source in the configuration, or state `valid_range: "
+        f"[{span}]` (or wider), valid_range=({span}) in Python"
     )

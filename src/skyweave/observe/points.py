@@ -34,6 +34,7 @@ from skyweave.observe.rows import (
     only_representativeness,
     point_weights,
     taken,
+    unit_law,
     weights_at,
 )
 from skyweave.observe.twins import find_twins
@@ -73,7 +74,15 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         ]
         for text in sorted(set(texts)):
             part = np.flatnonzero(here)[np.array([t == text for t in texts])]
-            scale, offset = conversion(text, variable.units, f"{what}, variable {variable.name!r}")
+            told = f"{what}, variable {variable.name!r}"
+            stated = source.units_of(variable.name)
+            try:
+                scale, offset = unit_law(text, variable.units, told, stated=text == stated)
+            except SkyweaveError:
+                if not stated or stated == text:
+                    raise
+                scale, offset = conversion(stated, variable.units, told)
+                assumed.add(f"{variable.name} taken to be in {stated}, as stated, where the table says {text!r}")
             if not text:
                 assumed.add(f"{variable.name} taken to be in {variable.units}")
             out_of_range[part] = beyond_limits(raw[part], source.valid_range_of(variable.name))
