@@ -23,7 +23,8 @@ __all__ = ["Odd", "Refused", "all_cases", "odd", "outcome"]
 
 MODULES = (
     *("odd_files", "odd_times", "odd_axes", "odd_grib", "odd_tables", "odd_table_times", "odd_reports"),
-    *("odd_matching", "odd_flags", "odd_attributes", "odd_sources", "odd_units", "odd_scenes", "odd_hostile"),
+    *("odd_matching", "odd_flags", "odd_attributes", "odd_sources", "odd_clashes", "odd_units", "odd_scenes"),
+    "odd_hostile",
 )
 CASES: list[Odd] = []
 

@@ -116,7 +116,7 @@ def _fields_of(
     ]
     if not gridded:
         raise SkyweaveError(
-            f"{path}: no variable lies on the grid ({', '.join(plane)}); it has: {_described(ds)}"
+            f"{path}: no variable of numbers lies on the grid ({', '.join(plane)}); it has: {_described(ds)}"
         )
     if path == files[0]:
         _tell_flags(ds[gridded], asked or [], path)
@@ -180,7 +180,10 @@ def with_times(ds: xr.Dataset, path: str, plane: Collection[Hashable]) -> xr.Dat
 
 def _described(ds: xr.Dataset) -> str:
     return (
-        ", ".join(f"{n}({', '.join(map(str, v.dims))})" for n, v in list(ds.data_vars.items())[:12])
+        ", ".join(
+            f"{n}({', '.join(map(str, v.dims))}){'' if v.dtype.kind in 'fiub' else ' of text or times'}"
+            for n, v in list(ds.data_vars.items())[:12]
+        )
         or "no variables"
     )
 

@@ -8,11 +8,11 @@ import pandas as pd
 from skyweave.errors import SkyweaveError
 from skyweave.io.table_asked import Asked
 from skyweave.io.table_checks import refuse_hemispheres
-from skyweave.io.table_roles import heading_unit
+from skyweave.io.table_roles import ALIASES, bare_name, heading_unit
 from skyweave.io.table_values import degrees, without_missing_numbers
 from skyweave.units import conversion
 
-__all__ = ["heights", "positions"]
+__all__ = ["heights", "positions", "refuse_two_columns"]
 
 NOWHERE = 900.0
 """Degrees that stand for no place, as -999 and 9999 do."""
@@ -39,6 +39,8 @@ def positions(
             notes.append(f"{told}: taken for missing: {int(far.sum())} of {NOWHERE:g} degrees and more")
         data[role] = without_missing_numbers(values.mask(far), told, [], asked.missing or ())
     refuse_hemispheres(frame, data, where)
+    if told := null_island(data["lat"], data["lon"]):
+        notes.append(told)
     lat, lon = data["lat"], data["lon"]
     beyond = lat.abs() > 90
     if beyond.any() and (lon.dropna().abs() <= 90).all() and (lat.dropna().abs() <= 360).all():
@@ -48,6 +50,40 @@ def positions(
             "and every longitude is within 90: are they exchanged? Say columns: {lat: "
             f"{found.get('lon', 'lon')}, lon: {found.get('lat', 'lat')}}}, or correct the row"
         )
+
+
+def refuse_two_columns(frame: pd.DataFrame, found: dict[str, str], given: set[str], where: str) -> None:
+    """Refuse a second column of places, values or errors that says something else than the one that is used.
+
+    Raises:
+        SkyweaveError: with both, and how to choose.
+    """
+    for role in ("lat", "lon", "value", "error"):
+        own = found.get(role)
+        others = [c for c in frame.columns if bare_name(str(c)) in ALIASES[role] and c != own]
+        if own is None or role in given:
+            continue
+        for other in map(str, others):
+            a, b = (pd.to_numeric(frame[c], errors="coerce").to_numpy(float) for c in (own, other))
+            apart = np.flatnonzero(np.abs(a - b) > (1e-3 if role in ("lat", "lon") else 1e-6 * np.abs(a)))
+            if apart.size:
+                k = int(apart[0])
+                raise SkyweaveError(
+                    f"{where}: columns {own!r} and {other!r} are both {role!r} and differ, {a[k]:g} and {b[k]:g} in "
+                    f"row {k + 1}: say which it is, columns: {{{role}: {own}}} or {{{role}: {other}}} at the "
+                    "source in the YAML (columns= in Python)"
+                )
+
+
+def null_island(lat: pd.Series, lon: pd.Series) -> str:
+    """A note on reports at 0 N 0 E among others that are elsewhere: what programs write for no place."""
+    there = (lat == 0) & (lon == 0)
+    if not there.any() or there.all():
+        return ""
+    return (
+        f"WARNING: {int(there.sum())} of {len(lat)} reports lie at 0 N 0 E exactly, which often stands for no place; "
+        "if so, remove them"
+    )
 
 
 def heights(values: pd.Series, heading: str, where: str) -> pd.Series:

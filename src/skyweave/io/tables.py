@@ -21,7 +21,7 @@ from skyweave.io.table_asked import Asked, Variables, named
 from skyweave.io.table_checks import error_scale
 from skyweave.io.table_flags import Flags
 from skyweave.io.table_headings import with_units_above
-from skyweave.io.table_places import heights, positions
+from skyweave.io.table_places import heights, positions, refuse_two_columns
 from skyweave.io.table_roles import ALIASES, heading_unit, listed, recognise, require, split_heading
 from skyweave.io.table_text import text_frame, text_of
 from skyweave.io.table_times import TimeColumns, table_times
@@ -104,6 +104,7 @@ def read_stations(
     frame, numbers = without_words(frame, missing, notes)
     times = TimeColumns(_listed_columns(given.get("time")), time_format, time_zone, None)
     found = recognise(frame, given, where)
+    refuse_two_columns(frame, found, set(given), where)
     asked = Asked(named(variables), constants or {}, numbers, decimal, tuple(keep), quality)
     return _table(frame, found, times, asked, where, notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,8 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     R = covariance_of(
         spread, channels, step, step, unit_vectors(lat[place], lon[place]), [source.model] * (channel + 1)
     )
-    notes = source.notes if text else (*source.notes, f"{variable} taken to be in {meant.units}")
+    told = (*source.notes, *_statistic(source.data))
+    notes = told if text else (*told, f"{variable} taken to be in {meant.units}")
     if own is not None:
         notes = (*bad_errors(own.ravel()[without]), *notes)
     report = SourceReport(
@@ -208,6 +210,17 @@ def _aggregate(
         none = np.zeros(0, np.int64)
         return none, none, np.zeros(0), np.zeros(0)
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _statistic(field: xr.DataArray) -> tuple[str, ...]:
+    """A note on what is by CF no value of its quantity, but how it varies, or a number that goes with it."""
+    methods, standard = (str(field.attrs.get(key, "")) for key in ("cell_methods", "standard_name"))
+    spread = re.search(r":\s*(standard_deviation|variance|range|standard_error)\b", methods)
+    modifier = re.search(r" (standard_error|number_of_observations|status_flag|detection_minimum)$", standard)
+    word = spread[1] if spread else modifier[1] if modifier else ""
+    if not word:
+        return ()
+    return (f"WARNING: the file calls it a {word} ({methods or standard}), which is no value of its quantity",)
 
 
 def _grid_layout(
