@@ -11,12 +11,16 @@ import pandas as pd
 import xarray as xr
 
 from odd_cases import Refused, odd
+from skyweave.cli import main
 from skyweave.cli.describe import describe_source
+from skyweave.cli.info import described_data
 from skyweave.cli.open_sources import Place, open_source
 from skyweave.cli.source_flags import grid_flag, points_flag
 from skyweave.cli.source_settings import GridSource, PointSource
+from skyweave.errors import SkyweaveError
 from skyweave.io import open_fields
 from skyweave.io.regridded import regrid_fields
+from skyweave.io.undeclared import with_known_fills
 from skyweave.observe.grids import grid_rows
 from skyweave.observe.points import point_rows
 from table_cases import STATE
@@ -30,6 +34,11 @@ def points(folder: Path, text: str, tail: str = "=1", **keys: Any) -> Any:
     """The observation of a table, given as a flag and further keys."""
     (folder / "x.csv").write_text(text)
     return open_source(PointSource(**{**points_flag(f"{folder / 'x.csv'}{tail}"), **keys}), {}, PLACE)
+
+
+def written(folder: Path, text: str, name: str = "x.csv") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
 
 
 def used(source: Any) -> list[float]:
@@ -234,3 +243,29 @@ def _(folder: Path) -> Any:
         for name, error in (("e.zarr", ""), ("l.zarr", "=1"))
     ]
     return [str(folder) in line for line in lines]
+
+
+# ---- fills of other inputs, and what a file is
+
+
+@odd("file", "-9999 in a truth, and the command that its refusal names", {"refused": True, "left": 5})
+def _(folder: Path) -> Any:
+    path = fields(folder, [-9999.0, *SIX[1:]])
+    try:
+        with_known_fills(open_fields(path))
+    except SkyweaveError as refusal:
+        told = "skyweave regrid FILE --like FILE --missing=-9999 --out COPY" in str(refusal)
+    main(["regrid", str(path), "--like", str(path), "--missing=-9999", "--out", str(folder / "copy.nc")])
+    copy = with_known_fills(open_fields(folder / "copy.nc"))
+    return {"refused": told, "left": int(copy.t2m.notnull().sum())}
+
+
+odd("table", "info of a table", ["t2m (degC): 2 reports"])(
+    lambda folder: [
+        line.partition("variable")[2].strip()
+        for line in described_data(Path(written(folder, TABLE.format("t2m [degC]", 10, 15))))[1:2]
+    ]
+)
+odd("file", "info of YAML", {"status": 2})(
+    lambda folder: {"status": main(["info", written(folder, "prior: era5\n", "c.yaml")])}
+)
