@@ -113,6 +113,13 @@ def _(folder: Path) -> Any:
     return values(read(folder, text), "air_quality")
 
 
+@odd("table", "a cloud water called qc, with its unit, is no flag", [1e-4, 2e-4])
+def _(folder: Path) -> Any:
+    table = read(folder, "time,lat,lon,t,qc [kg kg-1]\n2020-06-01,50,7,280,1e-4\n2020-06-01,51,7,281,2e-4\n")
+    assert not told(table)
+    return values(table, "qc")
+
+
 def stations(folder: Path, linked: bool) -> Path:
     flags = {"flag_values": np.array([1, 2, 4], "i1"), "flag_meanings": "good doubtful bad"}
     values = {"units": "K"} | ({"ancillary_variables": "flag_t"} if linked else {})

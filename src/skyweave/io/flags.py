@@ -162,7 +162,9 @@ def flag_fields(ds: xr.Dataset, name: str) -> list[str]:
     of_others = {a for own, names in linked.items() if own != name for a in names}
     others = [str(n) for n in ds.data_vars if str(n) != name and set(ds[n].dims) <= set(field.dims) and ds[n].ndim]
     named = flags_among([n for n in others if n not in of_others], [str(n) for n in ds.data_vars])
-    found += [n for n, of in named.items() if of in (None, name)]
+    # Cloud water is called qc too; flags have no units.
+    bare = {n for n in named if _states(ds[n]) or str(ds[n].attrs.get("units", "1")).strip() in ("", "1")}
+    found += [n for n, of in named.items() if of in (None, name) and n in bare]
     return list(dict.fromkeys(found))
 
 

@@ -53,7 +53,8 @@ def melted(
     headings = _headings(names, used, asked, where)
     error_of = {n[: -len(tail)]: n for tail in ERROR_TAILS for n in headings if n.endswith(tail)}
     rest = [n for n in headings if n not in error_of.values()]
-    flags = flags_among(rest, rest)
+    # Cloud water is called qc too; flags have no units.
+    flags = {n: of for n, of in flags_among(rest, rest).items() if heading_unit(headings[n]) in ("", "1")}
     limits = Flags.of(frame, flags, headings, asked.quality, where)
     candidates = [n for n in rest if n not in flags and n not in limits.columns]
     wanted = asked.names
