@@ -1,8 +1,8 @@
 """Odd inputs and what is right for each: a table that tests and documentation share.
 
 A case builds its input in a folder of its own and reads it; what comes out is compared with a value that was worked
-out by other means than the reader's, or must be refused in words that lead on. Cases stand in `odd_files`,
-`odd_tables`, `odd_units` and `odd_scenes`; `python tests/odd_cases.py` prints them all.
+out by other means than the reader's, or must be refused in words that lead on. Cases stand in the
+modules of `MODULES`, by kind; `python tests/odd_cases.py` prints them all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from skyweave.errors import SkyweaveError
 
 __all__ = ["Odd", "Refused", "all_cases", "odd", "outcome"]
 
-MODULES = ("odd_files", "odd_axes", "odd_grib", "odd_tables", "odd_units", "odd_scenes", "odd_hostile")
+MODULES = (
+    *("odd_files", "odd_times", "odd_axes", "odd_grib", "odd_tables", "odd_table_times", "odd_reports"),
+    *("odd_matching", "odd_flags", "odd_attributes", "odd_sources", "odd_clashes", "odd_units", "odd_scenes"),
+    "odd_hostile",
+)
 CASES: list[Odd] = []
 
 

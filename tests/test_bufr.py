@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +19,9 @@ from skyweave.observe.flight_levels import at_state_levels
 from skyweave.observe.soundings import sounding_observations
 from skyweave.state import StateSpec, Variable
 from skyweave.thermodynamics import standard_height, standard_pressure
+
+ROOT = Path(os.environ.get("SKYWEAVE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = ROOT / "bufr-networks"
 
 SPEC = StateSpec(
     (
@@ -108,3 +114,15 @@ def test_a_key_of_ecCodes_is_a_variable_by_its_name(tmp_path):
         read_bufr(path, ["cloudAmount"])
     with pytest.raises(SkyweaveError, match="did you mean 'air_temperature'"):
         read_bufr(path, ["air_temperatur"])
+
+
+def test_reports_given_as_soundings_are_named_with_the_flag_that_reads_them(tmp_path):
+    path = bufr(tmp_path, [*PLACE, 12101], DATE | WHERE | {"airTemperature": 280})
+    with pytest.raises(SkyweaveError, match=rf"given with --points {path}=ERROR"):
+        read_soundings(path)
+
+
+@pytest.mark.realdata
+def test_compressed_reports_of_aircraft_given_as_soundings_are_not_called_damaged():
+    with pytest.raises(SkyweaveError, match=r"186 reports of category 4; .* --points"):
+        read_soundings(str(DATA / "aircraft_mrar_compressed.bufr"))

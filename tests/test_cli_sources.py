@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from odd_tables import AOD550, aeronet
+from odd_reports import AOD550, aeronet
 from skyweave.cli.inputs import input_paths, open_inputs
 from skyweave.cli.settings import settings_from
 from skyweave.cli.source_flags import grid_flag, points_flag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 
 class SkyweaveError(ValueError):
@@ -14,6 +15,20 @@ class SkyweaveError(ValueError):
 
 class NotRectilinearError(SkyweaveError):
     """Fields whose cells have a latitude and a longitude each, where a latitude-longitude grid was expected."""
+
+
+class UnknownNameError(SkyweaveError):
+    """A variable or column that is not there.
+
+    Args:
+        message: what was asked for, and what there is.
+        asked: the name.
+        known: the names that there are.
+    """
+
+    def __init__(self, message: str, asked: str, known: Sequence[str]) -> None:
+        super().__init__(message)
+        self.asked, self.known = asked, tuple(known)
 
 
 class SkyweaveWarning(UserWarning):

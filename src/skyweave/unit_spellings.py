@@ -49,7 +49,7 @@ _FOLDED = {text.lower(): text for text in _CERTAIN.split()} | {"mb": "mbar", "km
 _PROPOSED = (
     "Pa|hPa|kPa|MPa|mPa|mbar|K|degC|degF|m|mm|Mm|cm|km|dam|gpm|m s-1|km/h|kt|mph|kg|g|mg|Mg|ug|kg kg-1|g kg-1|ppmv|"
     "ppbv|pptv|%|1|kg m-2|mm/day|mm/h|W|mW|MW|W m-2|J|mJ|MJ|J kg-1|J m-2|m2 s-2|DU|rad|degree|s|h|day|min|mol|ug m-3|"
-    "Mm-1|mm-1|ft|in|inHg|mmHg|atm"
+    "Mm-1|mm-1|ft|in|inHg|mmHg|atm|Celsius|Fahrenheit|Kelvin|Pascal|hectopascal|millibar|knots|metres|percent|degrees"
 )
 _USUAL = tuple(_PROPOSED.split("|"))
 """Spellings that are proposed for one that is not known."""

@@ -27,6 +27,7 @@ def cycle(config: Path, /, *, overwrite: bool = False) -> None:
     from skyweave.cycle import CycleSettings, assimilate
     from skyweave.io.read import open_fields
     from skyweave.io.store import check_output
+    from skyweave.io.undeclared import with_known_fills
     from skyweave.learn.processes import usable_device
     from skyweave.observe.errors import ErrorModel
     from skyweave.posterior.sample import Method
@@ -48,7 +49,7 @@ def cycle(config: Path, /, *, overwrite: bool = False) -> None:
         inputs.observations,
         times=None if settings.times is None else np.array(settings.times, dtype="datetime64[ns]"),
         like=inputs.like,
-        initial=None if settings.initial is None else open_fields(settings.initial),
+        initial=None if settings.initial is None else with_known_fills(open_fields(settings.initial)),
         settings=CycleSettings(method=method, **{key: getattr(settings, key) for key in keys}),
         model_error={name: ErrorModel(**dict(error)) for name, error in settings.model_error.items()} or None,
         out=settings.out,

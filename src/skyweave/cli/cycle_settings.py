@@ -93,9 +93,10 @@ def open_model(section: ModelSection, prior: LearntPrior) -> Forecaster:
     if section.fitted is not None:
         from skyweave.emulate.forecaster import fit_forecaster
         from skyweave.io.read import open_fields
+        from skyweave.io.undeclared import with_known_fills
 
         chosen = section.fitted
-        data = open_fields(chosen.data, prior.spec.names, time=chosen.period)
+        data = with_known_fills(open_fields(chosen.data, prior.spec.names, time=chosen.period))
         return fit_forecaster(chosen.name, data.load(), prior.spec, **chosen.options)
     from skyweave.nature_runs.shallow_water import ShallowWater, ShallowWaterConfig
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from skyweave.io.describe import describe
@@ -65,14 +66,27 @@ def describe_dataset(ds: xr.Dataset) -> list[str]:
 def describe_source(source: GridObservation | PointObservation) -> list[str]:
     """Where, when and how many observations of a source there are, before any is matched to the grid."""
     if isinstance(source, PointObservation):
-        table = source.table
-        lines = [row("variable", f"{name}: {count} reports") for name, count in _counts(table)]
-        if len(table):
-            lat, lon, time = table["lat"], table["lon"], table["time"]
-            lines.append(row("area", f"{lat.min():g} to {lat.max():g} N, {lon.min():g} to {lon.max():g} E"))
+        return describe_reports(source.table)
+    ds = source.data.to_dataset(name=str(source.data.name))
+    # A mean of members or a level is a field of its own, which knows no file.
+    ds.encoding["source"] = source.data.encoding.get("source") or source.label
+    return describe_dataset(ds)
+
+
+def describe_reports(table: pd.DataFrame) -> list[str]:
+    """How many reports there are of each variable, their units, where and when they are."""
+    lines = []
+    for name, part in table.groupby("variable", sort=False):
+        known = sorted({str(u) for u in part["units"].dropna() if str(u)}) if "units" in table else []
+        told = f" ({', '.join(known)})" if known else ""
+        lines.append(row("variable", f"{name}{told}: {len(part)} reports"))
+    if len(table):
+        lat, lon = table["lat"], table["lon"]
+        lines.append(row("area", f"{lat.min():g} to {lat.max():g} N, {lon.min():g} to {lon.max():g} E"))
+        time = table["time"].dropna()
+        if len(time):
             lines.append(row("times", f"{time.min():%Y-%m-%d %H:%M} to {time.max():%Y-%m-%d %H:%M}"))
-        return lines
-    return describe_dataset(source.data.to_dataset(name=str(source.data.name)))
+    return lines
 
 
 def describe_output(ds: xr.Dataset) -> list[str]:
@@ -89,10 +103,6 @@ def describe_output(ds: xr.Dataset) -> list[str]:
     if len(told.get("made_with", "")) > LONG:
         told["made_with"] = f"{told['made_with'][:LONG]} ... ({len(told['made_with'])} characters)"
     return lines + [row(key, text) for key, text in told.items()]
-
-
-def _counts(table: Any) -> list[tuple[str, int]]:
-    return [(str(name), int(count)) for name, count in table["variable"].value_counts().items()]
 
 
 def _flat(value: Any) -> str:

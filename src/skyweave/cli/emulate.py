@@ -99,6 +99,7 @@ def forecast(
     from skyweave.emulate.emulator import open_emulator
     from skyweave.emulate.rollout import forecast as run
     from skyweave.io.read import open_fields
+    from skyweave.io.undeclared import with_known_fills
     from skyweave.io.write import check_output
     from skyweave.limits import check_counts
 
@@ -107,7 +108,7 @@ def forecast(
     check_counts(label="--steps", lead_times=steps)
     model = open_emulator(emulator)
     model = model.stochastic(noise, seed) if stochastic else model.stochastic(0.0, seed)
-    fields = open_fields(initial, [*model.spec.names], time=time)
+    fields = with_known_fills(open_fields(initial, [*model.spec.names], time=time))
     made = run(
         model,
         fields.isel({fields[model.spec.names[0]].dims[-3]: [-1]}),
@@ -160,6 +161,7 @@ def score(
     from skyweave.evaluate.forecasts import score_forecasts, score_table
     from skyweave.io.read import open_fields
     from skyweave.io.store import NETCDF_ENDINGS
+    from skyweave.io.undeclared import with_known_fills
     from skyweave.io.write import check_output, write
     from skyweave.limits import check_counts
 
@@ -169,7 +171,7 @@ def score(
     check_counts(label="--steps", lead_times=steps)
     check_counts(label="--leads", lead_times=leads)
     model = open_emulator(emulator)
-    fields = open_fields(data, [*model.spec.names], time=period)
+    fields = with_known_fills(open_fields(data, [*model.spec.names], time=period))
     scores = score_forecasts(model, fields, steps=steps, starts=starts, name="emulator")
     print(f"{scores.attrs['starts']} forecasts from {scores.attrs['first']} to {scores.attrs['last']}")
     print(score_table(scores, {v.name: v.units for v in model.spec.variables}, leads))

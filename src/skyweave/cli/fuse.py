@@ -60,9 +60,10 @@ def _past(settings: FuseConfig, prior: Any, file: ForecastFile) -> Any:
     from skyweave.cycle.past import past_from_files, past_from_forecaster
     from skyweave.io.formats import open_one
     from skyweave.io.read import open_fields
+    from skyweave.io.undeclared import with_known_fills
 
     own = settings.past
-    truth = open_fields(own.truth, [*prior.spec.names], time=own.period)
+    truth = with_known_fills(open_fields(own.truth, [*prior.spec.names], time=own.period))
     leads = [float(lead) for lead in file.leads if lead > 0]
     if own.forecasts is not None:
         return past_from_files(open_one(own.forecasts), truth, prior.spec, leads)

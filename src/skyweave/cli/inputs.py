@@ -12,6 +12,7 @@ import xarray as xr
 from skyweave.cli.open_sources import Place, open_source
 from skyweave.cli.settings import ReconstructConfig, SoundingSource
 from skyweave.io.read import open_fields
+from skyweave.io.undeclared import with_known_fills
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.observe.sounding_report import SoundingReport
 from skyweave.state import time_dim
@@ -93,7 +94,7 @@ def _soundings(
         variables=source.variables,
         errors=source.errors,
         quality=None if source.quality is None else QualityControl(**dict(source.quality)),
-        background=None if background is None else open_fields(background.path),
+        background=None if background is None else with_known_fills(open_fields(background.path)),
         background_error=None if background is None else background.error,
         name=source.name or first,
         **{key: getattr(source, key) for key in keys},

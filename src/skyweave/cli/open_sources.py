@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from skyweave.cli.source_flags import by_another_name
 from skyweave.cli.source_settings import (
     AeronetSource,
     ErrorSection,
@@ -20,11 +21,13 @@ from skyweave.cli.source_settings import (
     SwathSource,
 )
 from skyweave.config import RegionSection
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, UnknownNameError
 from skyweave.grid import Grid
+from skyweave.io.field_flags import screened
 from skyweave.io.members import ensemble_mean, find_members
 from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.reports import read_reports
+from skyweave.io.undeclared import without_fills
 from skyweave.observe.errors import ErrorModel
 from skyweave.observe.observation import GridObservation, PointObservation
 
@@ -85,12 +88,15 @@ def open_source(
     }
     if source.error is not None:
         shared["error"] = _error(source.error)
-    if isinstance(source, PointSource | AeronetSource):
-        return _points(source, shared, place)
-    if isinstance(source, GoesSource | SwathSource):
-        return _pixels(source, shared, place)
-    assert isinstance(source, GridSource)
-    return _grid(source, shared, cut)
+    try:
+        if isinstance(source, PointSource | AeronetSource):
+            return _points(source, shared, place)
+        if isinstance(source, GoesSource | SwathSource):
+            return _pixels(source, shared, place)
+        assert isinstance(source, GridSource)
+        return _grid(source, shared, cut)
+    except UnknownNameError as error:
+        raise SkyweaveError(f"{error}{by_another_name(source, error.asked, error.known)}") from error
 
 
 def _points(source: PointSource | AeronetSource, shared: dict[str, Any], place: Place) -> PointObservation:
@@ -119,6 +125,7 @@ def _reports(source: PointSource, place: Place) -> pd.DataFrame:
         time_format=source.time_format,
         time_zone=source.time_zone,
         decimal=source.decimal,
+        quality=source.quality,
         keep=[name for name in source.bias_predictors if name != "latitude"],
     )
     if "pressure" not in table:
@@ -151,8 +158,15 @@ def _aeronet(source: AeronetSource) -> pd.DataFrame:
 
 def _grid(source: GridSource, shared: dict[str, Any], cut: dict[str, Any]) -> GridObservation:
     names = [source.variable, *([source.error_variable] if source.error_variable else [])]
-    ds = open_fields(source.grid, names, **cut)
-    check_not_empty(ds)
+    flags = [name for name in source.quality or () if name not in names]
+    ds = open_fields(source.grid, [*names, *flags], **cut)
+    if source.missing is not None:
+        ds = without_fills(ds, source.missing, "")
+        shared.setdefault("valid_range", (None, None))  # what is left are values, as said
+    if source.quality is not None:
+        ds, notes = screened(ds, source.variable, source.quality, _first(source.grid))
+        shared["notes"] = notes
+    check_not_empty(ds, names)
     if source.error_variable is not None:
         shared["error_field"] = ds[source.error_variable]
     field = ds[source.variable]
@@ -170,10 +184,10 @@ def _mean_of_members(
     if "error" in shared or "error_field" in shared:
         mean = field.mean(find_members(field), skipna=False, keep_attrs=True)
         note = f"mean of {count} members with the stated error; their spread is not used"
-        return mean, shared | {"notes": (note,)}
+        return mean, shared | {"notes": (*shared.get("notes", ()), note)}
     mean, error = ensemble_mean(field)
     note = f"mean of {count} members; its error is their standard deviation times sqrt(1 + 1/{count})"
-    return mean, shared | {"error_field": error, "notes": (note,)}
+    return mean, shared | {"error_field": error, "notes": (*shared.get("notes", ()), note)}
 
 
 def _gridded(

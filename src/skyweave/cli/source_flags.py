@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from skyweave.cli.source_settings import ErrorSection, GridSource, PointSource
 from skyweave.errors import SkyweaveError
 
-__all__ = ["grid_flag", "points_flag"]
+__all__ = ["by_another_name", "grid_flag", "points_flag"]
 
 NUMBER = r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 ERROR = re.compile(rf"[+-]?{NUMBER}%?(\+{NUMBER}%?)?")
@@ -72,6 +75,49 @@ def points_flag(text: str) -> dict[str, Any]:
     if equals and not own and not named:
         return {"points": path, "error": error}
     return {"points": text}
+
+
+def by_another_name(source: object, asked: str, known: Sequence[str]) -> str:
+    """How a source says that a variable has another name in its file, as a flag and in the YAML; for messages.
+
+    Args:
+        source: of the settings.
+        asked: the name that the file lacks.
+        known: the names that it has.
+    """
+    name = asked.partition("@")
+    close = difflib.get_close_matches(asked, known, n=1, cutoff=0.6) or [
+        k for k in known if asked.startswith(k) or k.startswith(name[0])
+    ]
+    guess = close[0] if close else known[0] if len(known) == 1 else "NAME_IN_FILE"
+    if name[1] and "@" not in guess and guess != "NAME_IN_FILE":
+        guess += name[1] + name[2]
+    if isinstance(source, GridSource):
+        path = source.grid if isinstance(source.grid, str) else source.grid[0]
+        own = source.of or asked
+        return (
+            f". A variable of another name in the file: --grid {path}:{own}={guess}{_stated(source.error)}, or "
+            f"of: {own} and variable: {guess} in the YAML"
+        )
+    if isinstance(source, PointSource):
+        path = source.points if isinstance(source.points, str) else source.points[0]
+        named = source.variables if isinstance(source.variables, dict) else {}
+        own = next((n for n, column in named.items() if column == asked), asked)
+        stated = _stated(source.errors.get(own, source.error))
+        return (
+            f". A variable of another name in the file: --points {path}:{own}={guess}{stated}, or variables: "
+            f"{{{own}: {guess}}} in the YAML"
+        )
+    return ""
+
+
+def _stated(error: ErrorSection | None) -> str:
+    """An error as a flag writes it, behind an equals sign."""
+    if error is None:
+        return ""
+    parts = [f"{error.absolute:g}"] if error.absolute or not error.relative else []
+    parts += [f"{100 * error.relative:g}%"] if error.relative else []
+    return "=" + "+".join(parts)
 
 
 def _names(names: str, text: str) -> dict[str, Any]:

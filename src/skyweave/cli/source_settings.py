@@ -79,6 +79,9 @@ Error = Annotated[ErrorSection, BeforeValidator(parse_error)]
 Range = tuple[float | None, float | None]
 
 
+Quality = dict[str, float | tuple[float, float] | list[str] | str]
+
+
 class BiasSection(Section):
     """The bias of a source: `estimate` it from innovations, as a constant and linear in predictors."""
 
@@ -100,7 +103,8 @@ class SourceSection(BiasSection):
 class GridSource(SourceSection):
     """A gridded source: `variable` is its name in the file, `of` the prior's (the same by default).
 
-    `error_variable` names a field of the same file with an error per cell.
+    `error_variable` names a field of the same file with an error per cell. `missing` names numbers that mean "no value"
+    and that the file does not declare; `quality` keeps cells by fields of flags, as for tables.
     """
 
     grid: str | list[str]
@@ -111,6 +115,8 @@ class GridSource(SourceSection):
     min_filled: Fraction | None = None
     error_variable: str | None = None
     units: str | None = None
+    missing: list[float] | None = None
+    quality: Quality | None = None
 
     @field_validator("operator")
     @classmethod
@@ -132,16 +138,18 @@ class PointSource(TableSection):
     """Files of reports of any kind that `skyweave.io.read_reports` knows; text tables and spreadsheets need most keys.
 
     `variables` has the names that are taken, or `{t2m: T2}`: the prior's name, and that of the file. `columns`,
-    `constants`, `missing`, `time_format`, `time_zone` and `decimal` say how to read a table. `errors` has one error per
-    variable where they differ, `units` may have one unit per variable. Reports of aircraft are used within
-    `level_tolerance` (a fraction of the pressure) of a level of the prior.
+    `constants`, `missing`, `time_format`, `time_zone` and `decimal` say how to read a table. `quality` keeps reports by
+    columns of flags: `{t2m_qc: 1}` the greatest kept, `[0, 1]` the least and the greatest, `["V", "P"]` the flags.
+    `errors` has one error per variable where they differ, `units` may have one unit per variable. Reports of aircraft
+    are used within `level_tolerance` (a fraction of the pressure) of a level of the prior.
     """
 
     points: str | list[str]
     variables: list[str] | dict[str, str] | None = None
     columns: dict[str, str | list[str]] = Field(default={})
     constants: dict[str, Any] = Field(default={})
-    missing: list[float] | None = None
+    missing: list[float | str] | None = None
+    quality: Quality | None = None
     time_format: str | None = None
     time_zone: str | None = None
     decimal: Literal[".", ","] | None = None

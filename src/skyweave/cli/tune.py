@@ -50,13 +50,14 @@ def _grid(config: Path, overwrite: bool) -> None:
     from skyweave.evaluate.search import best, search, table_of
     from skyweave.evaluate.tuning import case_of, deviations
     from skyweave.io.read import open_fields
+    from skyweave.io.undeclared import with_known_fills
 
     prior = open_prior(plain.prior)
     deviation = deviations(prior, settings.variable)
     inputs = open_inputs(plain)
     chosen = options(plain, inputs)
     like, times = chosen.pop("like"), chosen.pop("times", None)
-    truth = open_fields(settings.truth, list(deviation))
+    truth = with_known_fills(open_fields(settings.truth, list(deviation)))
     identity, truth = case_of(prior, inputs.observations, like, times, truth, list(deviation), chosen)
 
     def one(values: Mapping[str, Any]) -> xr.Dataset:

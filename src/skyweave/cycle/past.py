@@ -19,6 +19,7 @@ from skyweave.emulate.hindcast import hindcast_starts, past_forecasts
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.read import open_fields
+from skyweave.io.undeclared import with_known_fills
 from skyweave.state import StateSpec, time_dim, to_tensor
 from skyweave.transform import StateTransform
 
@@ -119,6 +120,7 @@ def past_from_files(
         SkyweaveError: no initial times, no lead time in common, another calendar or grid than the truth's.
     """
     data = source if isinstance(source, xr.Dataset) else open_fields(str(source), forecasts=True)
+    data = with_known_fills(data)
     inits = initial_times(data)
     files = [open_forecast(data, spec, init) for init in inits]
     grid, own = Grid.from_dataset(truth), files[0].leads

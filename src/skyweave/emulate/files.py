@@ -21,6 +21,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import LEAD_NAMES, REFERENCE_NAMES, find_time, has_dates
 from skyweave.io.formats import open_one
+from skyweave.io.undeclared import with_known_fills
 from skyweave.io.valid_time import lead_seconds
 from skyweave.state import StateSpec, find_variable, to_tensor
 
@@ -123,7 +124,7 @@ def open_forecast(
         SkyweaveError: a variable that is not there, no lead times or uneven ones, an unknown initial time, another
             grid.
     """
-    data = source if isinstance(source, xr.Dataset) else open_one(str(source))
+    data = source if isinstance(source, xr.Dataset) else with_known_fills(open_one(str(source)))
     where = source_of(data)
     if isinstance(init_time, date | str):  # such as a date of a YAML file; those of cftime are none
         init_time = pd.Timestamp(init_time).to_datetime64()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError, UnknownNameError, did_you_mean
 from skyweave.time_axes import LEAD_NAMES as LEAD_NAMES
 from skyweave.time_axes import LEAD_UNITS as LEAD_UNITS
 from skyweave.time_axes import REFERENCE_NAMES as REFERENCE_NAMES
@@ -161,4 +161,5 @@ def require_names(asked: list[str], known: list[str], where: str, kind: str = "v
     for name in asked:
         if name not in known:
             listed = ", ".join(known) if known else "none"
-            raise SkyweaveError(f"{where}: no {kind} {name!r}{did_you_mean(name, known)}; it has: {listed}")
+            message = f"{where}: no {kind} {name!r}{did_you_mean(name, known)}; it has: {listed}"
+            raise UnknownNameError(message, name, known)

@@ -220,7 +220,8 @@ def _has_any(eccodes: Any, handle: int, keys: Sequence[str]) -> bool:
 def _reports(eccodes: Any, handle: int, count: int, single: bool) -> Iterator[Message]:
     category = int(eccodes.codes_get(handle, "dataCategory"))
     compressed = bool(eccodes.codes_get(handle, "compressedData"))
-    if count == 1 or (compressed and not single):
+    # Only soundings (category 2) are taken one by one; others need not, and some templates cannot be taken apart.
+    if count == 1 or (compressed and not (single and category == 2)):
         yield Message(eccodes, handle, category, count)
         return
     for k in range(1, count + 1):

@@ -99,7 +99,7 @@ def read_bufr_soundings(paths: Paths, *, period: tuple[Any, Any] | None = None) 
         when = f" between {period[0]} and {period[1]}" if period else ""
         raise SkyweaveError(
             f"{where}: no sounding with a time, a position and a level{when}{told}; reports of stations and aircraft "
-            "are given with --points"
+            f"are given with --points {where}=ERROR"
         )
     table = without_duplicates(pd.concat(parts, ignore_index=True), counts)
     counts["soundings"] = int(table["sounding"].iloc[-1]) + 1
@@ -112,7 +112,7 @@ def read_bufr_soundings(paths: Paths, *, period: tuple[Any, Any] | None = None) 
 def _ascent(message: Message, counts: Counter[str], period: tuple[Any, Any] | None) -> pd.DataFrame | None:
     """The levels of one sounding, ``None`` where it has none, no time or no place."""
     if message.category != SOUNDING:
-        counts[f"reports of category {message.category}"] += 1
+        counts[f"reports of category {message.category}"] += message.subsets
         return None
 
     def one(key: str) -> Floats:

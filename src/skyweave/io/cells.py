@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from skyweave.damage import reading
 from skyweave.errors import SkyweaveError
 from skyweave.io.axes import at_level as level_of
 from skyweave.io.axes import find_level, find_time, has_dates, parse_request, require_names
@@ -146,7 +147,8 @@ def _plain(field: xr.DataArray, plane: tuple, where: str) -> xr.DataArray:
 
 
 def _rows(field: xr.DataArray, lat: xr.DataArray, lon: xr.DataArray, dropped: Counter[str]) -> pd.DataFrame:
-    values = np.asarray(field.values, np.float64)
+    with reading(str(field.encoding.get("source", field.name))):
+        values = np.asarray(field.values, np.float64)
     values = values.reshape(-1, lat.size)
     time = find_time(field)
     dated = time is not None and time in field.coords and has_dates(field[time])

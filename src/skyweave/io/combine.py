@@ -12,6 +12,7 @@ from skyweave.coordinates import edge_names
 from skyweave.errors import SkyweaveError, note
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, has_dates, time_role
+from skyweave.io.one_kind import one_kind
 from skyweave.io.select import span_of
 from skyweave.io.stamps import check_stamps
 from skyweave.io.time_units import why_undated
@@ -136,6 +137,7 @@ def in_sequence(group: list[xr.Dataset]) -> xr.Dataset:
             )
         check_stamps(piece[time], source)
     name = str(times[0])
+    group = one_kind(group)
     group = sorted(_with_own_times(group, name), key=lambda piece: piece[name].values.min())
     seen: dict[Any, str] = {}
     for piece in group:

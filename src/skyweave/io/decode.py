@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, note
 from skyweave.io.attributes import plain_attributes
 from skyweave.io.missing import USUAL_FILLS, Decoding, decoding_of
 from skyweave.io.time_units import decode_times, refuse_missing_dates
@@ -118,9 +118,11 @@ def _decoded(name: Hashable, raw: xr.Dataset, file: _File, engine: str, zeros: b
         and name in raw.data_vars
         and not any(key in attrs for key in FLAGS),
     )
+    for text in decoding.notes:
+        note(f"{file.path}: {name!r}: {text}")
     if axis:
         file.check(var.nbytes, f"coordinate {name!r}", axis=True)
-    lazy = indexing.LazilyIndexedArray(_Values(var, decoding, file))
+    lazy = indexing.LazilyIndexedArray(_Values(var, decoding, file, name))
     return xr.Variable(var.dims, lazy, left, var.encoding | went)
 
 
@@ -156,14 +158,16 @@ def _allocated(var: xr.Variable, attrs: Mapping[str, Any], engine: str) -> dict[
 class _Values(xr.backends.BackendArray):
     """Values of one variable, decoded as they are read; every error of a read names the file."""
 
-    def __init__(self, raw: xr.Variable, decoding: Decoding, file: _File) -> None:
-        self.raw, self.decoding, self.file = raw, decoding, file
+    def __init__(self, raw: xr.Variable, decoding: Decoding, file: _File, name: Hashable) -> None:
+        self.raw, self.decoding, self.file, self.name = raw, decoding, file, name
         self.shape, self.dtype = raw.shape, decoding.dtype
 
     def __getitem__(self, key: Any) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        if self.decoding.refusal:
+            raise SkyweaveError(f"{self.file.path}: {self.name!r}: {self.decoding.refusal}")
         part = self.raw[key]
         self.file.check(part.nbytes, "a part of it")
         try:

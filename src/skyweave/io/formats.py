@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import fsspec
+import h5netcdf
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
@@ -105,7 +106,28 @@ def open_one(path: str) -> xr.Dataset:
         SkyweaveError: the file is missing, empty, truncated, or of a format that cannot be read.
     """
     engine, source = _identify(path)
-    return open_grib(source) if engine == "grib" else open_decoded(source, engine, path)
+    if engine == "grib":
+        return open_grib(source)
+    ds = open_decoded(source, engine, path)
+    if not ds.variables:
+        raise SkyweaveError(f"{path}: {_nothing_in(path)}")
+    return ds
+
+
+def _nothing_in(path: str) -> str:
+    """Why a file holds nothing: its variables lie in groups, or there are none."""
+    try:
+        with h5netcdf.File(path) as file:
+            groups = [str(name) for name in file.groups]
+    except Exception:  # a store, an address, another format: there is nothing more to tell
+        groups = []
+    if not groups:
+        return "holds no variables"
+    told = ", ".join(map(repr, groups[:6]))
+    return (
+        f"its variables lie in groups ({told}), which are not read: take one out with `ncks -g {groups[0]} -G : IN "
+        f"OUT.nc`, or xarray.open_dataset(IN, group={groups[0]!r}).to_netcdf(OUT)"
+    )
 
 
 def _first_line(exc: BaseException) -> str:

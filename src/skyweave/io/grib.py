@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import NotRectilinearError, SkyweaveError
 from skyweave.io.axes import find_time
 from skyweave.io.ecmwf import library, told_of
 from skyweave.io.grib_messages import Cube, Fields, cubes, join_grids, scan
@@ -81,7 +81,7 @@ def _check_grids(path: str, headers: dict[Any, dict[str, Any]], found: list[Cube
                 "`cdo -f nc4 sp2gpl IN OUT.nc`"
             )
         if kind not in GRIDS and not cells:
-            raise SkyweaveError(
+            raise NotRectilinearError(
                 f"{path}: its grid is {kind!r}, not latitudes and longitudes. Give it as reports, one for each cell, "
                 f"with `--points {path}=ERROR` (skyweave.io.cells.cells_as_points), or interpolate it with "
                 "`cdo -f nc4 remapcon,GRID IN OUT.nc`"

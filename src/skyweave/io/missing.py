@@ -8,12 +8,14 @@ compared in the variable's own stored type, before unpacking, because that is wh
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from skyweave.io.attribute_numbers import number_of, numbers_of, plain
+from skyweave.io.usual_names import with_usual_names
 
 __all__ = [
     "DECLARED",
@@ -50,7 +52,6 @@ _DEFAULTS: dict[str, float | int] = {
     "i8": -9223372036854775806,
     "u8": 18446744073709551614,
 }
-_SUFFIX = re.compile(r"[fFdDlLsSuUbB]+$")  # of numbers as CDL writes them, -9999.f
 _LIMITS = ("valid_min", "valid_max", "valid_range")
 _OF_STORAGE = ("_FillValue", "missing_value", "_Unsigned", "scale_factor", "add_offset")
 
@@ -68,6 +69,8 @@ class Decoding:
         high: greatest valid stored number.
         scale: ``value = stored * scale + offset``; ``None`` for 1.
         offset: ``None`` for 0.
+        notes: what was put right or left out in the attributes.
+        refusal: why the numbers cannot become values; empty where they can.
     """
 
     stored: np.dtype[Any]
@@ -78,6 +81,8 @@ class Decoding:
     high: float | None = None
     scale: Any = None
     offset: Any = None
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
         """Values of stored numbers, any shape; missing ones are NaN."""
@@ -107,7 +112,17 @@ class Decoding:
         for fill in self.unwritten:
             values[stored == fill] = _nan(values.dtype, NEVER_WRITTEN)
         for fill in self.fills:
-            values[stored == fill] = _nan(values.dtype, DECLARED)
+            values[_equal(stored, fill)] = _nan(values.dtype, DECLARED)
+
+
+def _equal(stored: np.ndarray, fill: Any) -> np.ndarray:
+    """Where stored numbers are a fill; floating-point ones to single precision, through which many of them came."""
+    number = float(fill)
+    if stored.dtype.kind != "f" or not math.isfinite(number) or number == 0:
+        return np.asarray(stored == fill)
+    with np.errstate(over="ignore"):
+        ends = [stored.dtype.type(number * (1 + side * SINGLE)) for side in (-1, 1)]
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
 
 
 def reasons(values: np.ndarray) -> dict[int, int]:
@@ -150,11 +165,12 @@ def decoding_of(
     Returns:
         The decoding; the attributes that are left, limits in physical units; those that went, for the encoding.
     """
+    attrs, notes, refusal = with_usual_names(stored, attrs)
     signed = stored
     if stored.kind in "iu" and "_Unsigned" in attrs:
-        unsigned = str(_plain(attrs["_Unsigned"])).lower() == "true"
+        unsigned = str(plain(attrs["_Unsigned"])).lower() == "true"
         stored = np.dtype(f"{'u' if unsigned else 'i'}{stored.itemsize}")
-    scale, offset = _number(attrs.get("scale_factor")), _number(attrs.get("add_offset"))
+    scale, offset = number_of(attrs.get("scale_factor")), number_of(attrs.get("add_offset"))
     packing = _Packing(stored, signed, scale, offset)
     declared = [attrs[key] for key in ("_FillValue", "missing_value") if key in attrs]
     fills = sorted({fill for value in declared for fill in packing.fills(value)})
@@ -164,6 +180,8 @@ def decoding_of(
     if default and code in _DEFAULTS and (stored.kind == "f" or "_FillValue" not in attrs):
         unwritten = (stored.type(_DEFAULTS[code]),)
     low, high = packing.limits(attrs) if limits else (None, None)
+    if limits and packing.exchanged(attrs):
+        notes += ("the ends of its valid range are exchanged; the lesser is taken for the least",)
     packed = scale is not None or offset is not None
     if stored.kind == "f" and not packed:
         dtype = stored
@@ -173,7 +191,7 @@ def decoding_of(
         dtype = np.dtype(np.float32 if stored.itemsize <= 2 else np.float64)
     else:
         dtype, unwritten = stored, ()
-    decoding = Decoding(stored, dtype, tuple(fills), unwritten, low, high, scale, offset)
+    decoding = Decoding(stored, dtype, tuple(fills), unwritten, low, high, scale, offset, notes, refusal)
     left = {key: value for key, value in attrs.items() if key not in _OF_STORAGE}
     went = {key: value for key, value in attrs.items() if key in _OF_STORAGE}
     if packed or stored != signed:
@@ -197,7 +215,7 @@ class _Packing:
     def fills(self, value: Any) -> list[Any]:
         """The stored numbers that a declared fill means."""
         found = []
-        for number in _numbers(value):
+        for number in numbers_of(value):
             if math.isnan(number):
                 continue
             whole = self._whole(number)
@@ -258,8 +276,16 @@ class _Packing:
             ends = [None if end is None else end[0] for end in one]
         low, high = (None if end is None or math.isnan(end) else end for end in ends)
         if low is not None and high is not None and low > high:
-            return None, None  # an empty range says nothing
+            low, high = high, low
         return self._loosened(low, -1), self._loosened(high, 1)
+
+    def exchanged(self, attrs: Mapping[str, Any]) -> bool:
+        """Whether the greatest valid number is stated as the least, in the units in which it is stated."""
+        pair = numbers_of(attrs.get("valid_range"))
+        pair = pair or [n for key in ("valid_min", "valid_max") for n in numbers_of(attrs.get(key))]
+        if len(pair) != 2 or self.stored != self.signed:  # signed numbers that mean unsigned ones wrap
+            return False
+        return bool(pair[0] > pair[1])
 
     def physical(self, key: str, value: Any) -> Any:
         """A limit as a physical number, or two in order."""
@@ -270,7 +296,7 @@ class _Packing:
         return None if one is None else self._value(one[0])
 
     def _pair(self, value: Any) -> tuple[float, float] | None:
-        numbers = _numbers(value)
+        numbers = numbers_of(value)
         if len(numbers) != 2:
             return None
         unpacked = self._unpacked(value, numbers)
@@ -279,7 +305,7 @@ class _Packing:
 
     def _one(self, value: Any) -> tuple[float, bool] | None:
         """A limit as a stored number, and whether it was given as a physical one."""
-        numbers = _numbers(value)
+        numbers = numbers_of(value)
         if len(numbers) != 1:
             return None
         unpacked = self._unpacked(value, numbers)
@@ -289,7 +315,7 @@ class _Packing:
         """Whether limits are in the units of the unpacked values: their type is, and is wider than the stored one."""
         if not self.packed or not any(isinstance(n, float) for n in numbers):
             return False
-        width = getattr(np.asarray(_plain(value)), "dtype", np.dtype("f8")).itemsize
+        width = getattr(np.asarray(plain(value)), "dtype", np.dtype("f8")).itemsize
         return self.stored.kind in "iu" or (width > self.stored.itemsize and self.stored.kind == "f")
 
     def _wrapped(self, number: float) -> float:
@@ -306,47 +332,6 @@ class _Packing:
             slack = 2.0**-10 if self.stored.itemsize == 2 else SINGLE
             return own + side * slack * abs(own) if math.isfinite(own) else None
         return math.floor(limit + 0.01) if side > 0 else math.ceil(limit - 0.01)
-
-
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _numbers(value: Any) -> list[Any]:
-    """The numbers of an attribute, whole ones as int; text is read, and what is no number left out."""
-    value = _plain(value)
-    if value is None:
-        return []
-    found: list[Any] = []
-    for item in np.ravel(np.asarray(value)):
-        if isinstance(item, (str, bytes)):
-            found += _from_text(str(_plain(bytes(item) if isinstance(item, bytes) else str(item))))
-        elif isinstance(item, (np.integer, np.bool_, int)):
-            found.append(int(item))
-        elif isinstance(item, (np.floating, float)):
-            found.append(float(item))
-    return found
-
-
-def _from_text(text: str) -> list[Any]:
-    found: list[Any] = []
-    for word in re.split(r"[\s,;()\[\]]+", text.strip()):
-        for way in (word, _SUFFIX.sub("", word)):
-            try:
-                found.append(int(way) if re.fullmatch(r"[+-]?\d+", way) else float(way))
-                break
-            except ValueError:
-                continue
-    return found
-
-
-def _number(value: Any) -> Any:
-    """A scale or an offset in its own type; of text a double; None where there is none."""
-    flat = np.ravel(np.asarray(value)) if value is not None else np.zeros(0)
-    if flat.size == 1 and flat.dtype.kind in "fiu":
-        return flat.astype(flat.dtype.newbyteorder("="))[0]
-    numbers = _numbers(value)
-    return np.float64(numbers[0]) if len(numbers) == 1 else None
 
 
 def _unpacked_type(stored: np.dtype[Any], scale: Any, offset: Any) -> np.dtype[Any]:

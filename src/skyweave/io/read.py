@@ -25,6 +25,7 @@ from skyweave.io.axes import (
 )
 from skyweave.io.combine import combine
 from skyweave.io.edges import with_edges
+from skyweave.io.flags import flag_fields
 from skyweave.io.formats import expand, is_url, open_one
 from skyweave.io.positions import rectilinear
 from skyweave.io.select import select_region, select_time
@@ -77,7 +78,7 @@ def open_fields(
     asked = [variables] if isinstance(variables, str) else None if variables is None else list(variables)
     if asked is not None and not asked:
         raise SkyweaveError(f"{files[0]}: an empty list of variables was asked for")
-    opened = [_fields_of(path, asked, select or {}, len(files) == 1, forecasts) for path in files]
+    opened = [_fields_of(path, asked, select or {}, files, forecasts) for path in files]
     where = files[0] if len(files) == 1 else f"{files[0]} ... ({len(files)} files)"
     if asked is not None:
         known = list(dict.fromkeys(name for _, names in opened for name in names))
@@ -98,7 +99,7 @@ def open_fields(
 
 
 def _fields_of(
-    path: str, asked: list[str] | None, select: Mapping[str, Any], alone: bool, forecasts: bool
+    path: str, asked: list[str] | None, select: Mapping[str, Any], files: list[str], forecasts: bool
 ) -> tuple[xr.Dataset, list[str]]:
     """The wanted variables of one file, ordered, as dask arrays; and the names of all on its grid."""
     ds = rectilinear(open_one(path))
@@ -115,8 +116,10 @@ def _fields_of(
     ]
     if not gridded:
         raise SkyweaveError(
-            f"{path}: no variable lies on the grid ({', '.join(plane)}); it has: {_described(ds)}"
+            f"{path}: no variable of numbers lies on the grid ({', '.join(plane)}); it has: {_described(ds)}"
         )
+    if path == files[0]:
+        _tell_flags(ds[gridded], asked or [], path)
     # Before anything else touches them: transposing xarray's own lazy arrays makes their reads slow.
     maps = _chunked(ds[gridded], path, plane)
     chosen: dict[str, xr.DataArray] = {}
@@ -128,7 +131,7 @@ def _fields_of(
                 f"{path}: variable {request.name!r} is not on the grid ({', '.join(plane)}): its dimensions "
                 f"are ({dims})"
             )
-        if request.name not in gridded and not alone:
+        if request.name not in gridded and len(files) > 1:
             continue  # another of the files may have it; what none has is reported once all are open
         require_names([request.name], gridded, path)
         field = select_values(maps[request.name], select, path)
@@ -137,6 +140,19 @@ def _fields_of(
     out = xr.Dataset(chosen, attrs=ds.attrs)
     out.encoding["source"] = path
     return (_ordered(out, plane, path, forecasts) if chosen else out), gridded
+
+
+def _tell_flags(ds: xr.Dataset, asked: list[str], path: str) -> None:
+    """Tell of flags of the variables asked for that are not asked for with them."""
+    names = [parse_request(name, list(map(str, ds.data_vars))).name for name in asked]
+    for name in names:
+        flags = [flag for flag in flag_fields(ds, name) if flag not in names] if name in ds else []
+        if flags:
+            note(
+                f"{path}: {name!r} has quality flags in {', '.join(map(repr, flags[:4]))}, which are not applied: all "
+                f"values are used. A source of observations applies them by quality: {{{flags[0]}: 1}} (the greatest "
+                "kept) in the YAML; other commands take a field that is masked already"
+            )
 
 
 def with_times(ds: xr.Dataset, path: str, plane: Collection[Hashable]) -> xr.Dataset:
@@ -164,7 +180,10 @@ def with_times(ds: xr.Dataset, path: str, plane: Collection[Hashable]) -> xr.Dat
 
 def _described(ds: xr.Dataset) -> str:
     return (
-        ", ".join(f"{n}({', '.join(map(str, v.dims))})" for n, v in list(ds.data_vars.items())[:12])
+        ", ".join(
+            f"{n}({', '.join(map(str, v.dims))}){'' if v.dtype.kind in 'fiub' else ' of text or times'}"
+            for n, v in list(ds.data_vars.items())[:12]
+        )
         or "no variables"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Hashable
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import scipy.sparse as sp
 import xarray as xr
 
 from skyweave import regrid
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError, did_you_mean, note
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
 from skyweave.io.encoding import PACKED_LIMITS
@@ -33,8 +34,43 @@ from skyweave.limits import MOST
 
 __all__ = ["METHODS", "regrid_fields", "regular_grid", "write_in_blocks"]
 
+FLAGS = ("flag_values", "flag_masks", "flag_meanings")
 METHODS = ("conservative", "bilinear", "bicubic", "nearest")
 BLOCK_BYTES = 32 * 2**20
+
+
+OF_THE_FIELD = frozenset(
+    ("paramId", "shortName", "name", "units", "cfName", "cfVarName", "dataType", "typeOfLevel", "stepType", "stepUnits",
+     "totalNumber", "edition", "centre", "centreDescription", "subCentre", "level", "number", "constituentType")
+)  # fmt: skip
+"""Keys of GRIB that describe the quantity; the others describe the grid that it was on."""
+EXTENT = re.compile(
+    r"geospatial_|(southern|northern|western|eastern)most(lat|lon)|(latitude|longitude|data)_?resolution$|"
+    r"(nominal|spatial)_resolution$", re.IGNORECASE
+)  # fmt: skip
+
+
+def of_the_grid(key: str) -> bool:
+    """Whether an attribute describes the grid of its file, which is no longer there on another."""
+    if key.startswith("GRIB_"):
+        return key.removeprefix("GRIB_") not in OF_THE_FIELD
+    return EXTENT.match(key) is not None
+
+
+def _with_means(ds: xr.Dataset, method: str) -> xr.Dataset:
+    """The variables of which values between cells make sense: no flags, unless they are taken from the nearest.
+
+    Raises:
+        SkyweaveError: there is no other.
+    """
+    flags = [n for n, v in ds.data_vars.items() if any(key in v.attrs for key in FLAGS)]
+    if method == "nearest" or not flags:
+        return ds
+    told = f"{ds.encoding.get('source', 'dataset')}: {', '.join(map(repr, flags[:6]))} hold flags, which have no mean"
+    if len(flags) == len(ds.data_vars):
+        raise SkyweaveError(f"{told}; take them from the nearest cell with --method nearest")
+    note(f"{told}, and are left out; --method nearest takes them from the nearest cell")
+    return ds.drop_vars(flags)
 
 
 def regular_grid(resolution: float | tuple[float, float], like: Grid) -> Grid:
@@ -168,7 +204,7 @@ def moved_fields(
     """
     coordinates = {n: xr.Variable(*parts) for n, parts in grid_coordinates(target).items()}
     out = {}
-    for name, field in ds.data_vars.items():
+    for name, field in _with_means(ds, method).items():
         if not set(plane) <= set(field.dims):
             out[name] = field
             continue
@@ -184,12 +220,13 @@ def moved_fields(
         )  # fmt: skip
         moved = moved.rename({"_lat": target.lat_name, "_lon": target.lon_name})
         # What the file said of its own cells and values; an interpolated value may lie a little beyond its limits.
-        gone = (*PACKED_LIMITS, "grid_mapping", "coordinates")
-        moved.attrs = {k: v for k, v in moved.attrs.items() if k not in gone}
+        gone = (*PACKED_LIMITS, "grid_mapping", "coordinates", "cell_measures", "ancillary_variables")
+        moved.attrs = {k: v for k, v in moved.attrs.items() if k not in gone and not of_the_grid(str(k))}
         if method == "conservative":
             moved.attrs["cell_methods"] = f"{moved.attrs.get('cell_methods', '')} area: mean".strip()
         out[name] = moved
-    result = xr.Dataset(out, attrs=ds.attrs).assign_coords(coordinates)
+    kept = {k: v for k, v in ds.attrs.items() if not of_the_grid(str(k))}
+    result = xr.Dataset(out, attrs=kept).assign_coords(coordinates)
     result.encoding["source"] = str(ds.encoding.get("source", "dataset"))
     return result
 

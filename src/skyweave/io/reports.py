@@ -12,11 +12,13 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from skyweave.errors import SkyweaveError, clipped, did_you_mean
+from skyweave.errors import SkyweaveError, UnknownNameError, clipped, did_you_mean
 from skyweave.io.bounded import read_bounded, read_opening, unzip_bounded
+from skyweave.io.flags import Quality
 from skyweave.io.formats import HDF5, ZARR_MARKERS, expand, is_url, open_one
 from skyweave.io.sampled import is_sampled, sampled_table
 from skyweave.io.sheets import read_sheet
+from skyweave.io.table_asked import named
 from skyweave.io.tables import COLUMNS, read_stations
 
 __all__ = ["kind_of", "read_reports", "reader_notes"]
@@ -46,11 +48,12 @@ def read_reports(
     variables: Mapping[str, str] | Sequence[str] | str | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     constants: Mapping[str, Any] | None = None,
-    missing: Sequence[float] | None = None,
+    missing: Sequence[float | str] | None = None,
     time_format: str | None = None,
     time_zone: str | None = None,
     decimal: str | None = None,
     keep: Sequence[str] = (),
+    quality: Quality | None = None,
 ) -> pd.DataFrame:
     """Reports of files of any kind that holds points, as the table of `read_stations`.
 
@@ -63,6 +66,8 @@ def read_reports(
         variables: to keep, or ``{"t2m": "T2"}``: its name here, and in the file.
         columns, constants, missing, time_format, time_zone, decimal, keep: of text tables and spreadsheets, as for
             `read_stations`; other files say these things themselves.
+        quality: which reports are kept by columns or variables of flags, as for `read_stations`; in NetCDF also by
+            their meanings, ``{"t2m_qc": ["good"]}``.
 
     Returns:
         As `read_stations`; ``.attrs["notes"]`` says what was assumed and left out.
@@ -79,13 +84,13 @@ def read_reports(
         kind = kind_of(path)
         if kind in ("text", "sheet"):
             table: pd.DataFrame | str = path if kind == "text" else _sheet(path)
-            part = read_stations(table, variables=variables, keep=keep, **table_only)  # type: ignore[arg-type]
+            part = read_stations(table, variables=variables, keep=keep, quality=quality, **table_only)  # type: ignore[arg-type]
         else:
             if given:
                 raise SkyweaveError(
                     f"{path}: {', '.join(given)} belong to text tables; this is {KINDS[kind]}, which says them itself"
                 )
-            part = _renamed(READERS[kind](path), variables, path, keep)
+            part = _renamed(_other(kind, path, variables, quality), variables, path, keep)
         parts.append(part)
         notes += reader_notes(part)
     out = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
@@ -164,6 +169,21 @@ def _sheet(path: str) -> pd.DataFrame:
     return read_sheet(read_bounded(path), path)
 
 
+def _other(
+    kind: str, path: str, variables: Mapping[str, str] | Sequence[str] | str | None, quality: Quality | None
+) -> pd.DataFrame:
+    """Reports of a file that is no table."""
+    names = list((named(variables) or {}).values())
+    if kind == "samples":
+        return _samples(path, names, quality)
+    if quality:
+        raise SkyweaveError(
+            f"{path}: quality belongs to columns and variables of flags; this is {KINDS[kind]}, whose reader screens "
+            "by itself"
+        )
+    return _bufr(path, names) if kind == "bufr" else READERS[kind](path)
+
+
 def _aeronet(path: str) -> pd.DataFrame:
     from skyweave.io.aeronet import read_aeronet
 
@@ -177,8 +197,15 @@ def _module(name: str, path: str, what: str) -> Any:
         raise SkyweaveError(f"{path}: is {what}, which this version cannot read as reports ({exc})") from None
 
 
-def _bufr(path: str) -> pd.DataFrame:
-    return _module("skyweave.io.bufr", path, "BUFR").read_bufr(path)  # type: ignore[no-any-return]
+def _bufr(path: str, names: Sequence[str]) -> pd.DataFrame:
+    """Reports of BUFR: of the names wanted alone where all are known to it, to count no others as missing."""
+    bufr = _module("skyweave.io.bufr", path, "BUFR")
+    if names and set(names) <= set(bufr.VARIABLES):
+        try:
+            return bufr.read_bufr(path, names)  # type: ignore[no-any-return]
+        except SkyweaveError:
+            pass  # the message about all that the file holds says more
+    return bufr.read_bufr(path)  # type: ignore[no-any-return]
 
 
 def _cells(path: str) -> pd.DataFrame:
@@ -186,16 +213,20 @@ def _cells(path: str) -> pd.DataFrame:
     return _module("skyweave.io.cells", path, what).cells_as_points(path)  # type: ignore[no-any-return]
 
 
-def _samples(path: str) -> pd.DataFrame:
+def _samples(path: str, names: Sequence[str], quality: Quality | None) -> pd.DataFrame:
     """Reports of a file that xarray opens: samples, or cells where there are no axes; a regular grid is refused."""
     with open_one(path) as ds:
         if is_sampled(ds):
-            return sampled_table(path)
+            return sampled_table(path, names or None, quality)
         regular = _regular_variable(ds)
     if regular is not None:
         raise SkyweaveError(
             f"{path}: is a grid of latitude and longitude, not a table of reports: give it as "
             f"--grid {path}:{regular}=ERROR, or as `grid:` in the YAML"
+        )
+    if quality:
+        raise SkyweaveError(
+            f"{path}: its cells are reports; screen them by quality as a source `swath:`, which takes quality too"
         )
     return _cells(path)
 
@@ -227,9 +258,8 @@ def _renamed(
         known = sorted(map(str, table["variable"].dropna().unique()))
         for name in wanted.values():
             if name not in known:
-                raise SkyweaveError(
-                    f"{path}: no observation of {name!r}{did_you_mean(name, known)}; it has: {', '.join(known[:40])}"
-                )
+                message = f"{path}: no observation of {name!r}{did_you_mean(name, known)}; it has: "
+                raise UnknownNameError(message + ", ".join(known[:40]), name, known)
         parts = [table[table["variable"] == old].assign(variable=new) for new, old in wanted.items()]
         table = pd.concat(parts, ignore_index=True)
     lacking = [name for name in keep if name not in table]
@@ -254,4 +284,4 @@ KINDS = {
 }
 """What `kind_of` tells apart."""
 
-READERS = {"aeronet": _aeronet, "bufr": _bufr, "grib": _cells, "samples": _samples}
+READERS = {"aeronet": _aeronet, "grib": _cells}

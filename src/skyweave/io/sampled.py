@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from skyweave.errors import SkyweaveError
+from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.io.axes import has_dates
+from skyweave.io.flags import Quality, flag_fields, kept, left_out, meaning_words, unapplied
 from skyweave.io.formats import open_one
 
 __all__ = ["is_sampled", "sampled_table"]
@@ -43,11 +45,15 @@ def is_sampled(ds: xr.Dataset) -> bool:
     return together and (ds[lat].ndim == 0 or (ds[lat].ndim == 1 and named not in (lat, lon)))
 
 
-def sampled_table(path: str) -> pd.DataFrame:
+def sampled_table(
+    path: str, variables: Sequence[str] | None = None, quality: Quality | None = None
+) -> pd.DataFrame:
     """Reports of a NetCDF or Zarr file of points, stations or trajectories: a row per value that is not missing.
 
     Args:
         path: of the file; opened by `skyweave.io.formats.open_one`, so that fill values are masked.
+        variables: names in the file; all by default.
+        quality: which are kept by variables of flags; see `skyweave.io.flags`.
 
     Returns:
         time, lat, lon, variable, value, error, units, and station and elevation where the file has them.
@@ -64,30 +70,85 @@ def sampled_table(path: str) -> pd.DataFrame:
         ds = _expanded(ds, found, path)
         _check_times(ds, found, path)
         places = {d for role in ("lat", "lon", "time") for d in ds[found[role]].dims}
-        parts, notes = [], []
-        for name, field in ds.data_vars.items():
-            own = str(name)
-            if own in found.values() or field.dtype.kind not in "fiu" or _is_error(own, ds) or not field.ndim:
-                continue
-            if not set(field.dims) <= places or not set(field.dims) & places:
-                notes.append(
-                    f"{own} ({', '.join(map(str, field.dims))}) has other dimensions and is left out"
-                )
-                continue
-            if any(
-                k in field.attrs
-                for k in ("flag_values", "flag_masks", "sample_dimension", "instance_dimension")
-            ):
-                continue
-            parts.append(_rows(ds, own, found))
+        parts: list[pd.DataFrame] = []
+        notes: list[str] = []
+        fields = _fields(ds, set(found.values()), places, variables, quality, notes)
+        for own in fields:
+            parts.append(_rows(ds, own, found, *_screened(ds, own, quality, path)))
         if not parts:
             raise SkyweaveError(
                 f"{path}: holds no variable at the places of {found['lat']} "
                 f"({'; '.join(notes) or 'none of numbers'}); reports lie along the dimensions of latitude and time"
             )
         table = pd.concat(parts, ignore_index=True)
+        notes += [note for part in parts for note in part.attrs["notes"]]
     table.attrs = {"notes": tuple(notes)}
     return table
+
+
+def _fields(
+    ds: xr.Dataset, roles: set[str], places: set[Hashable], variables: Sequence[str] | None, quality: Quality | None,
+    notes: list[str],
+) -> list[str]:  # fmt: skip
+    """Variables of numbers at the places, flags apart."""
+    known = []
+    for name, field in ds.data_vars.items():
+        own = str(name)
+        if own in roles or field.dtype.kind not in "fiu" or _is_error(own, ds) or not field.ndim:
+            continue
+        if not set(field.dims) <= places or not set(field.dims) & places:
+            notes.append(f"{own} ({', '.join(map(str, field.dims))}) has other dimensions and is left out")
+            continue
+        if any(k in field.attrs for k in ("sample_dimension", "instance_dimension")):
+            continue
+        known.append(own)
+    flags = {flag for own in known for flag in flag_fields(ds, own)} | set(quality or ())
+    flags |= {n for n in known if any(k in ds[n].attrs for k in ("flag_values", "flag_masks"))}
+    return [n for n in known if n in (variables or ()) or (variables is None and n not in flags)]
+
+
+def _screened(
+    ds: xr.Dataset, name: str, quality: Quality | None, path: str
+) -> tuple[xr.DataArray, list[str]]:
+    """Which values of a variable its flags keep, and what is to be told of them."""
+    field, notes = ds[name], []
+    good = xr.ones_like(field, bool)
+    flags = flag_fields(ds, name)
+    for flag, how in (quality or {}).items():
+        if flag not in ds.variables:
+            known = [str(n) for n in ds.variables]
+            raise SkyweaveError(
+                f"{path}: no variable {flag!r} for quality{did_you_mean(flag, known)}; it has: {', '.join(known[:30])}"
+            )
+        if not set(ds[flag].dims) <= set(field.dims):
+            raise SkyweaveError(
+                f"{path}: {flag!r} ({', '.join(map(str, ds[flag].dims))}) does not lie along {name!r} "
+                f"({', '.join(map(str, field.dims))}), so it cannot screen it"
+            )
+        if flag not in flags and any(flag in flag_fields(ds, str(n)) for n in ds.data_vars if str(n) != flag):
+            continue  # of another variable
+        own = pd.Series(ds[flag].values.ravel())
+        keeps = kept(own, meaning_words(ds[flag], how, f"{path}: {flag}"), f"{path}: {flag}")
+        keeps_here = xr.DataArray(keeps.reshape(ds[flag].shape), dims=ds[flag].dims)
+        flag_of = xr.broadcast(_bare(ds[flag]), _bare(field))[0].transpose(*field.dims)
+        gone = (_bare(field).notnull() & _bare(good) & ~keeps_here).transpose(*field.dims)
+        if bool(gone.any()):
+            notes.append(left_out(flag, pd.Series(flag_of.values[gone.values]), name))
+        good = (_bare(good) & keeps_here).transpose(*field.dims)
+    if quality is None or quality:
+        for flag in flags:
+            if flag not in (quality or {}):
+                column = pd.Series(ds[flag].values.ravel())
+                notes.append(unapplied(flag, _meant(column, ds[flag]), name))
+    return good, notes
+
+
+def _meant(column: pd.Series, field: xr.DataArray) -> pd.Series:
+    """Flags with what CF says that they mean, for messages."""
+    meanings = str(field.attrs.get("flag_meanings", "")).split()
+    values = np.ravel(np.asarray(field.attrs.get("flag_values", ())))
+    known = {float(v): f"{v} {m}" for v, m in zip(values, meanings, strict=False)}
+    return column.map(lambda cell: known.get(cell, cell)) if known else column
 
 
 def _find(ds: xr.Dataset, role: str) -> str | None:
@@ -158,9 +219,11 @@ def _is_error(name: str, ds: xr.Dataset) -> bool:
     return any(name.endswith(tail) and name.removesuffix(tail) in ds for tail in ERROR_TAILS)
 
 
-def _rows(ds: xr.Dataset, name: str, found: dict[str, str]) -> pd.DataFrame:
-    """One variable as rows, without its missing values."""
-    parts = {"value": ds[name], **{role: ds[own] for role, own in found.items()}}
+def _rows(
+    ds: xr.Dataset, name: str, found: dict[str, str], good: xr.DataArray, notes: list[str]
+) -> pd.DataFrame:
+    """One variable as rows, without its missing values and those that flags do not keep."""
+    parts = {"value": ds[name].where(_bare(good).values), **{role: ds[own] for role, own in found.items()}}
     error = next((f"{name}{tail}" for tail in ERROR_TAILS if f"{name}{tail}" in ds), None)
     if error is not None:
         parts["error"] = ds[error]
@@ -179,6 +242,7 @@ def _rows(ds: xr.Dataset, name: str, found: dict[str, str]) -> pd.DataFrame:
     table["variable"], table["units"] = name, str(ds[name].attrs.get("units", ""))
     if "error" not in table:
         table["error"] = np.nan
+    table.attrs = {"notes": notes}
     order = ["time", "lat", "lon", "variable", "value", "error", "station", "elevation", "units"]
     return table[[c for c in order if c in table]]
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from skyweave.damage import reading
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time, require_names
@@ -142,7 +143,8 @@ def grid_swath(
             f"({', '.join(map(str, plane))}) and {lon.name!r} ({', '.join(map(str, lon.dims))}) do not share "
             "two dimensions; give a variable on those of its latitude and longitude"
         )
-    cells = PixelCells.find(lat.values, lon.values, grid)
+    with reading(where):
+        cells = PixelCells.find(lat.values, lon.values, grid)
     if cells.inside.size == 0:
         raise SkyweaveError(no_pixel(where, lat.values, lon.values, grid))
     field = field.transpose(..., *plane)
@@ -152,7 +154,8 @@ def grid_swath(
     count = np.zeros((*shape, *grid.shape), np.int32)
     known = _decoding(field)
     for step in np.ndindex(*shape):
-        values = known(field.isel(dict(zip(leading, step, strict=True))).values)
+        with reading(f"{where}: {variable!r}"):
+            values = known(field.isel(dict(zip(leading, step, strict=True))).values)
         mean[step], count[step] = cells.mean(values, minimum_share)
     coords: dict[Any, Any] = {d: field[d] for d in leading if d in field.coords}
     dims = (*leading, grid.lat_name, grid.lon_name)

@@ -14,6 +14,7 @@ __all__ = [
     "TIME_NAMES",
     "bare_name",
     "heading_unit",
+    "is_edge",
     "listed",
     "recognise",
     "require",
@@ -73,6 +74,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "utcoffset",
     ),
 }
+EDGE = re.compile(
+    r"[_ ](w|e|n|s|west|east|north|south|min|max|lo|hi|low|high|lower|upper|left|right|top|bottom|first|last|start|end|"
+    r"begin|from|to|bnds|bounds|edge|[01])$|^(min|max|north|south|west|east|start|end|first|last)[_ ]?(lat|lon|time)"
+)
 SHOWN = 20
 """Columns that a message lists, at most."""
 
@@ -91,6 +96,11 @@ def bare_name(column: str) -> str:
 def heading_unit(column: str) -> str:
     """The unit in a heading, empty if there is none."""
     return split_heading(column)[1]
+
+
+def is_edge(column: str) -> bool:
+    """Whether a heading is that of an edge of something, a bound or an end, and not of its place or time."""
+    return EDGE.search(bare_name(column)) is not None
 
 
 def listed(names: Sequence[object]) -> str:
@@ -145,8 +155,14 @@ def require(role: str, data: pd.DataFrame, frame: pd.DataFrame, where: str) -> N
         return
     known = ", ".join(ALIASES[role])
     names = [str(c) for c in frame.columns]
+    edges = [n for n in names if is_edge(n) and bare_name(n).find(role) >= 0]
+    hint = did_you_mean(role, [n for n in names if not is_edge(n)])
+    hint += (
+        f" ({', '.join(map(repr, edges[:2]))} are edges: add a column of the middle)"
+        if edges and not hint
+        else ""
+    )
     raise SkyweaveError(
-        f"{where}: no column for {role!r} (it may be called {known}){did_you_mean(role, names)}; found: "
-        f"{listed(names)}. "
+        f"{where}: no column for {role!r} (it may be called {known}){hint}; found: {listed(names)}. "
         f"Name it with columns={{'{role}': ...}}, or give one value for all with constants={{'{role}': ...}}"
     )

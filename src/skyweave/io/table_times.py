@@ -11,6 +11,7 @@ import pandas as pd
 
 from skyweave.dates import nanoseconds
 from skyweave.errors import SkyweaveError, clipped
+from skyweave.io.table_clashes import refuse_other_times
 from skyweave.io.table_dates import FORMATS, SINCE, Moments, clock_seconds, parse_dates, refused
 from skyweave.io.table_roles import TIME_NAMES, bare_name, heading_unit
 from skyweave.io.table_values import MISSING_WORDS, is_missing
@@ -125,14 +126,13 @@ def _found(
     """Times of the columns that their names tell."""
     candidates = [names[n] for n in (*TIME_NAMES, *EPOCH_NAMES, *DATE_NAMES) if n in names]
     candidates = list(dict.fromkeys([*candidates, *_odd_names(names)]))
-    ymd = {
-        part: next((names[n] for n in PARTS[part] if n in names), None) for part in ("year", "month", "day")
-    }
+    ymd = {k: next((names[n] for n in PARTS[k] if n in names), None) for k in ("year", "month", "day")}
     dates: list[tuple[str, Moments]] = []
     first_bad: tuple[str, Moments] | None = None
     for name in candidates:
         moments = _moments(frame[name], _column(where, name), _form_of(name, given.form))
         if not moments.bad.any() and moments.clock.any() and _has_hours(moments):
+            refuse_other_times(frame, name, moments, candidates, where, notes)
             return _complete(frame, name, moments, names, where, notes)
         if not moments.bad.any() and moments.time.notna().any():
             dates.append((name, moments))

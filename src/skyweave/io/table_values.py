@@ -21,6 +21,7 @@ __all__ = [
     "looks_numeric",
     "numbers",
     "without_missing_numbers",
+    "without_words",
 ]
 
 MISSING_WORDS = frozenset(
@@ -274,3 +275,26 @@ def without_missing_numbers(
     if told:
         notes.append(f"{where}: kept as values: {told}; if they mean missing, say so with missing: [...]")
     return values.mask(far)
+
+
+def without_words(
+    frame: pd.DataFrame, missing: Sequence[float | str] | None, notes: list[str]
+) -> tuple[pd.DataFrame, list[float] | None]:
+    """A table without the words that the caller says mean missing, and the numbers that do; ``None`` for none said.
+
+    Args:
+        frame: the table.
+        missing: numbers and words.
+        notes: takes how many cells there were.
+    """
+    words = {m.strip() for m in missing or () if isinstance(m, str)}
+    numbers = None if missing is None else [float(m) for m in missing if not isinstance(m, str)]
+    if not words:
+        return frame, numbers
+    held = frame.apply(
+        lambda column: column.map(lambda cell: isinstance(cell, str) and cell.strip() in words)
+    )
+    notes.append(
+        f"taken for missing as said: {int(held.to_numpy().sum())} cells ({', '.join(sorted(words))})"
+    )
+    return frame.mask(held), numbers or None

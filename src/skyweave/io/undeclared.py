@@ -11,7 +11,10 @@ import xarray as xr
 from skyweave.errors import SkyweaveError
 from skyweave.io.missing import USUAL_FILLS
 
-__all__ = ["clear_fill", "sample_maps", "without_fills"]
+__all__ = ["clear_fill", "sample_maps", "with_known_fills", "without_fills"]
+
+COPY = "`skyweave regrid FILE --like FILE --missing={fill} --out COPY` writes a copy in which it is missing"
+"""How a fill is named for inputs that have no key of their own for it."""
 
 
 def clear_fill(values: np.ndarray) -> tuple[float, float] | None:
@@ -82,6 +85,18 @@ def without_fills(
                 f"{remedy.format(fill=f'{fill:g}')}; or declare it as missing_value in the file"
             )
     return ds
+
+
+def with_known_fills(ds: xr.Dataset) -> xr.Dataset:
+    """Fields as they are, refused where they hold what is clearly a fill that their file does not declare.
+
+    Args:
+        ds: states, forecasts or a truth from `skyweave.io.open_fields`; stays lazy.
+
+    Raises:
+        SkyweaveError: with the command that names the fill.
+    """
+    return without_fills(ds, None, COPY)
 
 
 def _masked(field: xr.DataArray, fills: list[float]) -> xr.DataArray:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from skyweave.damage import reading
 from skyweave.errors import SkyweaveError
 from skyweave.grid import EARTH_RADIUS, Grid
 from skyweave.regrid import bilinear, conservative
@@ -149,7 +150,8 @@ def gap_masks(
         raise SkyweaveError(
             f"gap_masks: length {length}, step {step}, shape {shape}: all must be at least one"
         )
-    known = np.isfinite(field.values if time is None else field.transpose(time, ...).values)
+    with reading(f"gap_masks: {field.encoding.get('source', field.name)}"):
+        known = np.isfinite(field.values if time is None else field.transpose(time, ...).values)
     known = known.reshape(-1, *known.shape[-2:])[::step]
     found = []
     for _ in range(max(tries, 1)):

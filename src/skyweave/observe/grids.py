@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 
+from skyweave.damage import reading
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
@@ -27,9 +29,9 @@ from skyweave.observe.rows import (
     expand,
     only_representativeness,
     taken,
+    unit_law,
 )
 from skyweave.state import time_dim
-from skyweave.units import conversion
 
 __all__ = ["grid_rows"]
 
@@ -43,15 +45,19 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     what = f"observation {name!r}"
     variable = str(source.variable)
     if variable not in state.spec.names:
-        hint = did_you_mean(variable, state.spec.names)
+        hint = did_you_mean(variable.replace("@", ""), state.spec.names)
+        name = next((n for n in state.spec.names if n == variable.replace("@", "")), "NAME")
         raise SkyweaveError(
             f"{what}: the prior has no variable {variable!r}{hint}, it has {', '.join(state.spec.names)}; "
-            "say which is meant: `of: NAME` at the source in the configuration, variable= in Python"
+            f"say which is meant: `of: {name}` at the source in the configuration, --grid PATH:{name}={variable} at "
+            "the command line, variable= in Python"
         )
     channel = state.spec.names.index(variable)
     meant = state.spec.variables[channel]
     text = source.units if source.units is not None else str(source.data.attrs.get("units", ""))
-    scale, offset = conversion(text, meant.units, f"{what}, variable {variable!r}")
+    scale, offset = unit_law(
+        text, meant.units, f"{what}, variable {variable!r}", stated=source.units is not None
+    )
     observed = Grid.from_dataset(source.data)
     data, error_field, when = _grid_layout(source, observed, state, what)
     fit = footprint(observed, state.grid, source.operator, name)
@@ -65,12 +71,13 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     used = np.flatnonzero(match.inside & ~twice & ~np.isnan(when))
     raw = np.full((steps, cells), np.nan)
     own = None if error_field is None else np.full((steps, cells), np.nan)
-    if len(used):
-        raw[used] = data.isel({data.dims[0]: used}).values.reshape(len(used), cells)
-        if own is not None and error_field is not None:
+    with reading(what):
+        if len(used):
+            raw[used] = data.isel({data.dims[0]: used}).values.reshape(len(used), cells)
+        if len(used) and own is not None and error_field is not None:
             own[used] = error_field.isel({data.dims[0]: used}).values.reshape(len(used), cells)
     if source.valid_range is None:
-        _check_fill(raw[used], meant.bounds, (scale, offset), f"{what}, variable {variable!r}")
+        _check_fill(raw[used], f"{what}, variable {variable!r}")
     value = raw * scale + offset
     measured = source.model.measurement_variance(raw, own) * scale**2
     model = only_representativeness(source.model, source.model.representativeness * abs(scale))
@@ -136,7 +143,8 @@ def grid_rows(source: GridObservation, name: str, state: Frame) -> Rows:
     R = covariance_of(
         spread, channels, step, step, unit_vectors(lat[place], lon[place]), [source.model] * (channel + 1)
     )
-    notes = source.notes if text else (*source.notes, f"{variable} taken to be in {meant.units}")
+    told = (*source.notes, *_statistic(source.data))
+    notes = told if text else (*told, f"{variable} taken to be in {meant.units}")
     if own is not None:
         notes = (*bad_errors(own.ravel()[without]), *notes)
     report = SourceReport(
@@ -206,6 +214,19 @@ def _aggregate(
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
+def _statistic(field: xr.DataArray) -> tuple[str, ...]:
+    """A note on what is by CF no value of its quantity, but how it varies, or a number that goes with it."""
+    methods, standard = (str(field.attrs.get(key, "")) for key in ("cell_methods", "standard_name"))
+    spread = re.search(r":\s*(standard_deviation|variance|range|standard_error)\b", methods)
+    modifier = re.search(r" (standard_error|number_of_observations|status_flag|detection_minimum)$", standard)
+    word = spread[1] if spread else modifier[1] if modifier else ""
+    if not word:
+        return ()
+    return (
+        f"WARNING: the file calls it a {word} ({methods or standard}), which is no value of its quantity",
+    )
+
+
 def _grid_layout(
     source: GridObservation, observed: Grid, state: Frame, what: str
 ) -> tuple[xr.DataArray, xr.DataArray | None, np.ndarray]:
@@ -254,21 +275,19 @@ def _grid_layout(
     )
 
 
-def _check_fill(
-    raw: np.ndarray, bounds: tuple[float | None, float | None], law: tuple[float, float], what: str
-) -> None:
-    """Refuse values among which there is clearly a fill that nothing declares, unless the bounds drop it.
+def _check_fill(raw: np.ndarray, what: str) -> None:
+    """Refuse values among which there is clearly a fill that nothing declares.
 
     Raises:
         SkyweaveError: there is one.
     """
     found = clear_fill(raw)
-    if found is None or beyond_limits(np.array([found[0] * law[0] + law[1]]), bounds).all():
+    if found is None:
         return
     others = raw[np.isfinite(raw) & ~np.isclose(raw, found[0], rtol=1e-6)]
     span = f"{others.min():g}, {others.max():g}" if others.size else "low, high"
     raise SkyweaveError(
         f"{what}: {found[0]:g} stands in {found[1]:.2%} of the values, far from all others: a fill value that is not "
-        f"declared; exclude it with `valid_range: [{span}]` (or wider) at the source in the configuration, "
-        f"valid_range=({span}) in Python"
+        f"declared; name it, `missing: [{found[0]:g}]` at the source in the configuration, or state `valid_range: "
+        f"[{span}]` (or wider), valid_range=({span}) in Python"
     )

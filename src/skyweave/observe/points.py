@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.io.flags import is_flag, unapplied
 from skyweave.io.reports import reader_notes
 from skyweave.observe.errors import ErrorModel, unit_vectors
 from skyweave.observe.match import (
@@ -32,6 +34,7 @@ from skyweave.observe.rows import (
     only_representativeness,
     point_weights,
     taken,
+    unit_law,
     weights_at,
 )
 from skyweave.observe.twins import find_twins
@@ -71,7 +74,17 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
         ]
         for text in sorted(set(texts)):
             part = np.flatnonzero(here)[np.array([t == text for t in texts])]
-            scale, offset = conversion(text, variable.units, f"{what}, variable {variable.name!r}")
+            told = f"{what}, variable {variable.name!r}"
+            stated = source.units_of(variable.name)
+            try:
+                scale, offset = unit_law(text, variable.units, told, stated=text == stated)
+            except SkyweaveError:
+                if not stated or stated == text:
+                    raise
+                scale, offset = conversion(stated, variable.units, told)
+                assumed.add(
+                    f"{variable.name} taken to be in {stated}, as stated, where the table says {text!r}"
+                )
             if not text:
                 assumed.add(f"{variable.name} taken to be in {variable.units}")
             out_of_range[part] = beyond_limits(raw[part], source.valid_range_of(variable.name))
@@ -154,6 +167,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
     notes = (
         *source.notes,
         *reader_notes(table),
+        *_flags(table, source),
         *_unknown(label[unknown], state.spec.names),
         *named.outside(outside),
         *named.out_of_range(
@@ -180,6 +194,13 @@ def _unknown(labels: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
     told = [f"{counts[v]} {v}{did_you_mean(v, tuple(names))}" for v in sorted(counts)[:MOST]]
     more = f", and {len(counts) - MOST} more" if len(counts) > MOST else ""
     return (f"variables that the state lacks: {', '.join(told)}{more}; it has {', '.join(names)}",)
+
+
+def _flags(table: pd.DataFrame, source: PointObservation) -> tuple[str, ...]:
+    """Notes on columns of flags of a table that its caller gives as it is."""
+    predictors = {column for _, column in source.predictor_columns()}
+    names = [str(c) for c in table.columns if is_flag(str(c)) and c not in predictors]
+    return tuple(unapplied(n, table[n], None) for n in names)
 
 
 def _whose_errors(source: PointObservation, own: np.ndarray) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import scipy.sparse as sp
 
+from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.missing import SINGLE
 from skyweave.observe.errors import CorrelatedBlock, ErrorCovariance, ErrorModel
@@ -20,6 +21,7 @@ from skyweave.observe.quantities import WIND_COMPONENTS, quantity_of
 from skyweave.observe.report import SourceReport
 from skyweave.regrid import bicubic, bilinear
 from skyweave.state import StateSpec
+from skyweave.units import conversion
 
 __all__ = [
     "Frame",
@@ -145,6 +147,27 @@ def expand(weights: sp.csr_array, channel: np.ndarray, match: TimeMatch, state: 
 def taken(match: TimeMatch, rows: np.ndarray) -> TimeMatch:
     """The match of some observations."""
     return TimeMatch(match.first[rows], match.last[rows], match.weight[rows], match.inside[rows])
+
+
+def unit_law(found: str, wanted: str, what: str, *, stated: bool) -> tuple[float, float]:
+    """Scale and offset from the units of observations to the state's.
+
+    Args:
+        found, wanted, what: as for `skyweave.units.conversion`.
+        stated: whether the caller states the units, rather than the file.
+
+    Raises:
+        SkyweaveError: units that are unknown or of another kind, with the key that overrides those of the file.
+    """
+    try:
+        return conversion(found, wanted, what)
+    except SkyweaveError as error:
+        if stated:
+            raise
+        raise SkyweaveError(
+            f"{error} Or say what they are at the source, which then counts: units: {wanted} (or another) in the YAML, "
+            f"units={wanted!r} in Python"
+        ) from error
 
 
 def beyond_limits(value: np.ndarray, limits: tuple[float | None, float | None]) -> np.ndarray:

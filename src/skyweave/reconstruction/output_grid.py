@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from skyweave.damage import reading
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
@@ -153,7 +154,8 @@ def domain_cells(domain_mask: xr.DataArray | np.ndarray | None, target: Target) 
     """
     if domain_mask is None:
         return None
-    values = np.asarray(domain_mask.values if isinstance(domain_mask, xr.DataArray) else domain_mask)
+    with reading("domain_mask"):
+        values = np.asarray(domain_mask.values if isinstance(domain_mask, xr.DataArray) else domain_mask)
     values = (
         values.reshape(values.shape[-2:]) if values.ndim > 2 and values.size == target.grid.size else values
     )
