@@ -9,9 +9,9 @@ import skyweave
 
 PACKAGE = Path(skyweave.__file__).parent
 FLOORS = (
-    "errors", "dates", "config", "units", "thermodynamics", "grid", "regrid", "transform", "state", "stitch", "io",
-    "nature_runs", "observe", "prior", "posterior", "downscale", "emulate", "cycle", "baselines", "verify", "tuning",
-    "report", "cli",
+    "errors", "dates", "config", "units", "thermodynamics", "grid", "regrid", "transform", "state", "stitch", "native",
+    "io", "nature_runs", "observe", "prior", "posterior", "downscale", "emulate", "cycle", "baselines", "verify",
+    "tuning", "report", "cli",
 )  # fmt: skip
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.stem in FLOORS)
 
