@@ -13,7 +13,7 @@ from typing import Any
 
 from skyweave.errors import SkyweaveError
 
-__all__ = ["ask"]
+__all__ = ["ask", "end"]
 
 DAMAGED = "is truncated or damaged, or not wholly downloaded"
 
@@ -119,6 +119,10 @@ _process: _Process | None = None
 
 
 @atexit.register
-def _end() -> None:
-    if _process is not None:
-        _process.end()
+def end() -> None:
+    """End the process, if there is one; the next question starts another."""
+    global _process
+    with _lock:
+        if _process is not None:
+            _process.end()
+        _process = None

@@ -24,8 +24,8 @@ __all__ = ["main"]
 
 MEMORY, MEMORY_RATIO = 2 * 2**30, 100
 """Bytes that a fork may grow: 2 GiB and so many times the size of its file."""
-SECONDS, SECONDS_PER_MIB = 5.0, 10.0
-"""Processor time of one answer; ecCodes needs less than a twentieth of it for whole files."""
+SECONDS, SECONDS_PER_MIB = 5.0, 60.0
+"""Processor time of one answer, by the size of the file; many small reports, the slowest valid files, need a tenth."""
 FORKS = hasattr(os, "fork")
 
 
