@@ -49,6 +49,7 @@ class Result:
     crashes: list[dict[str, Any]] = field(default_factory=list)
     memory: float = 0.0
     memory_of: int = -1
+    apart: float = 0.0  # largest size of a process that the reader started, or of this one when it did
     seconds: float = 0.0
     seconds_of: int = -1
     spent: float = 0.0
@@ -107,6 +108,8 @@ def child(target: Target, seeds: list[Files], numbers: range, seed: int, limit: 
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     warnings.simplefilter("ignore")
+    from skyweave.native import process
+
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with os.fdopen(out, "w", buffering=1) as pipe:
         for number in numbers:
@@ -118,6 +121,9 @@ def child(target: Target, seeds: list[Files], numbers: range, seed: int, limit: 
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             pipe.write(json.dumps({"end": number} | told) + "\n")
+        process.end()
+        apart = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        pipe.write(json.dumps({"apart": apart}) + "\n")
 
 
 def lines_of(descriptor: int, silence: float) -> Iterator[str | None]:
@@ -158,6 +164,9 @@ def batch(
         told = json.loads(line)
         if "begin" in told:
             current = told["begin"]
+            continue
+        if "apart" in told:
+            result.apart = max(result.apart, told["apart"])
             continue
         following = told["end"] + 1
         note(told, result)
@@ -239,18 +248,25 @@ def kinds_of(crashes: list[dict[str, Any]]) -> list[str]:
 
 def table(results: dict[str, Result | str]) -> str:
     """The results as a table."""
+    heads = (
+        "inputs",
+        "refused",
+        "read",
+        "crashes",
+        "most memory, MB (input)",
+        "apart, MB",
+        "longest, s (input)",
+    )
     lines = [
-        "| reader | inputs | refused | read | crashes | most memory, MB (input) | longest, s (input) | inputs / s |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| " + " | ".join(["reader", *heads, "inputs / s"]) + " |",
+        "| --- |" + " ---: |" * (len(heads) + 1),
     ]
     for name, r in results.items():
-        if isinstance(r, str):
-            lines.append(f"| {name} | - | - | - | - | - | - | {r} |")
-            continue
-        lines.append(
-            f"| {name} | {r.inputs:,} | {r.refused:,} | {r.read:,} | {len(r.crashes)} | "
-            f"{r.memory:.0f} ({r.memory_of}) | {r.seconds:.2f} ({r.seconds_of}) | {r.inputs / max(r.spent, 1e-9):.0f} |"
-        )
+        cells = [r] if isinstance(r, str) else [
+            f"{r.inputs:,}", f"{r.refused:,}", f"{r.read:,}", str(len(r.crashes)), f"{r.memory:.0f} ({r.memory_of})",
+            f"{r.apart:.0f}", f"{r.seconds:.2f} ({r.seconds_of})", f"{r.inputs / max(r.spent, 1e-9):.0f}",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join([name, *["-"] * (len(heads) + 1 - len(cells)), *cells]) + " |")
     return "\n".join(lines)
 
 

@@ -74,6 +74,11 @@ header_case(
 )
 header_case("a mean of NaN", lambda h: h["transform"]["transforms"][0].update(mean=float("nan")), "mean")
 header_case(
+    "a mean of forty digits",
+    lambda h: h["transform"]["transforms"][0].update(mean=10**40),
+    "finite in single precision",
+)
+header_case(
     "two transforms for a variable",
     lambda h: h["transform"]["transforms"].append({"kind": "identity"}),
     "1 variables, 2",

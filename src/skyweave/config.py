@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -14,7 +14,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.yaml_file import read_yaml
 
-__all__ = ["RegionSection", "Section", "explain", "load_config", "parse_config", "read_yaml"]
+__all__ = [
+    "RegionSection",
+    "Section",
+    "explain",
+    "load_config",
+    "parse_config",
+    "read_yaml",
+    "told_in_bounds",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -44,8 +52,14 @@ def load_config(path: str | Path, model: type[Model]) -> Model:
     return parse_config(read_yaml(path), model, source=str(path))
 
 
-MOST_TOLD, LONGEST = 40, 600
+MOST_TOLD, LONGEST = 40, 400
 """Errors of a configuration that are told, and characters of each."""
+
+
+def told_in_bounds(lines: Sequence[str]) -> list[str]:
+    """The first lines, each to its first characters, and how many more there are."""
+    told = [line if len(line) <= LONGEST else f"{line[:LONGEST]} ..." for line in lines[:MOST_TOLD]]
+    return told + ([f"  and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else [])
 
 
 def parse_config(values: Any, model: type[Model], source: str = "configuration") -> Model:
@@ -67,9 +81,7 @@ def parse_config(values: Any, model: type[Model], source: str = "configuration")
         lines += [f"  {line}" for line in explain(error, model)]
     if lines:
         count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
-        told = [line if len(line) <= LONGEST else f"{line[:LONGEST]} ..." for line in lines[:MOST_TOLD]]
-        more = [f"  and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else []
-        raise SkyweaveError(f"{source}: {count}\n" + "\n".join(told + more))
+        raise SkyweaveError(f"{source}: {count}\n" + "\n".join(told_in_bounds(lines)))
     return result
 
 

@@ -254,8 +254,9 @@ def transform_from_dict(values: dict[str, Any]) -> Transform:
     kind = str(parameters.pop("kind", ""))
     cls = _lookup(kind)
     try:
-        return cls(**parameters)
-    except TypeError as error:
+        # JSON does not tell 1 from 1.0, and whole numbers of any length are none for tensors.
+        return cls(**{k: float(v) if type(v) is int else v for k, v in parameters.items()})
+    except (TypeError, OverflowError) as error:
         raise SkyweaveError(
             f"transform {kind!r}: wrong parameters {sorted(parameters)} ({error})."
         ) from error
@@ -356,8 +357,11 @@ def _finite(values: Values, kind: str) -> NDArray[np.float64]:
     return finite
 
 
+_LARGEST = torch.finfo(torch.float32).max
+
+
 def _check_scale(value: float, name: str, kind: str) -> None:
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value <= _LARGEST:
         raise SkyweaveError(
             f"transform {kind!r}: {name} must be positive and finite, got {value}; do the "
             "training values vary?"
@@ -365,5 +369,5 @@ def _check_scale(value: float, name: str, kind: str) -> None:
 
 
 def _check_number(value: float, name: str, kind: str) -> None:
-    if not math.isfinite(value):
-        raise SkyweaveError(f"transform {kind!r}: {name} must be finite, got {value}.")
+    if not abs(value) <= _LARGEST:
+        raise SkyweaveError(f"transform {kind!r}: {name} must be finite in single precision, got {value}.")

@@ -48,7 +48,7 @@ def checked(
     Raises:
         SkyweaveError: with the errors of every setting, before any data are opened.
     """
-    from skyweave.config import parse_config
+    from skyweave.config import parse_config, told_in_bounds
     from skyweave.evaluate.grid_of_settings import with_values
 
     found, wrong = [], []
@@ -61,5 +61,5 @@ def checked(
             if not setting:
                 break  # what is wrong without the grid is wrong with every setting
     if wrong:
-        raise SkyweaveError(f"{source}:\n" + "\n".join(wrong))
+        raise SkyweaveError(f"{source}:\n" + "\n".join(told_in_bounds("\n".join(wrong).splitlines())))
     return found

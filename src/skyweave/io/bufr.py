@@ -11,12 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skyweave.errors import SkyweaveError, did_you_mean
-from skyweave.io.bufr_messages import Floats, Message, Paths, bufr_files, read_messages
+from skyweave.io.bufr_files import Paths, bufr_files
+from skyweave.native.bufr_values import AIRCRAFT, AMOUNT, CATEGORY, Reports
+from skyweave.native.process import ask
 from skyweave.thermodynamics import standard_pressure, wind_components
 
-__all__ = ["DATES", "SOUNDING", "VARIABLES", "Quantity", "read_bufr", "report_times", "station_names"]
+__all__ = ["DATES", "VARIABLES", "Quantity", "read_bufr", "report_times"]
 
-
+Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
@@ -39,7 +41,6 @@ class Quantity:
 
 SPEED, DIRECTION = ("windSpeedAt10M", "windSpeed"), ("windDirectionAt10M", "windDirection")
 PAST = {h: f"totalPrecipitationPast{h}Hour{'s' if h > 1 else ''}" for h in (1, 3, 6, 12, 24)}
-AMOUNT = "totalPrecipitationOrTotalWaterEquivalent"
 
 VARIABLES: dict[str, Quantity] = {
     "t2m": Quantity("air_temperature", "K", ("airTemperatureAt2M", "airTemperature")),
@@ -55,16 +56,9 @@ VARIABLES: dict[str, Quantity] = {
 }
 """Variables by the names that tables of reports give them; ``tp6h`` is precipitation of the past six hours."""
 
-SURFACE, SOUNDING, AIRCRAFT = (0, 1), 2, 4
 DATES = ("year", "month", "day", "hour", "minute", "second")
 PLACES = ("latitude", "longitude", "heightOfStationGroundAboveMeanSeaLevel", "heightOfStation")
 ALTITUDES = ("pressure", "flightLevel", "height")
-CATEGORY = "dataCategory"
-IDENTIFIERS = (
-    "wigosLocalIdentifierCharacter", "shipOrMobileLandStationIdentifier", "aircraftFlightNumber",
-    "aircraftRegistrationNumberOrOtherIdentification", "aircraftTailNumber", "icaoLocationIndicator",
-)  # fmt: skip
-BUOYS = ("marineObservingPlatformIdentifier", "buoyOrPlatformIdentifier")
 COLUMNS = ("time", "lat", "lon", "variable", "value", "error", "station", "elevation", "units")
 TRACE = -0.1
 """Precipitation of less than 0.05 mm is coded so."""
@@ -97,8 +91,7 @@ def read_bufr(paths: Paths, variables: Sequence[str] | None = None) -> pd.DataFr
     asked = _asked(variables)
     reader = _Reader(asked)
     for path in files:
-        for message in read_messages(path, reader.keys, reader.dropped, attributes=reader.bare):
-            reader.add(message)
+        reader.add(path)
     table = reader.table()
     told = ", ".join(f"{n} {reason}" for reason, n in reader.dropped.items()) or "no message"
     if table.empty and reader.soundings:
@@ -130,56 +123,46 @@ def _asked(variables: Sequence[str] | None) -> list[tuple[str, Quantity | None, 
 
 
 class _Reader:
-    """Gathers what messages hold, key by key, and makes rows of all of it at once.
+    """Gathers what files hold, key by key, and makes rows of all of it at once.
 
     A key that a message lacks is infinite in the columns, a value that is missing is NaN.
     """
 
     def __init__(self, asked: list[tuple[str, Quantity | None, str]]) -> None:
         self.asked = asked
-        self.keys = sorted({key for _, own, name in asked for key in (own.keys if own else (name,))})
-        self.bare = any(own is None for _, own, _ in asked)
-        self.sums = [key for _, own, key in asked if own is not None and AMOUNT in own.keys]
-        winds = DIRECTION if any(own is not None and SPEED[1] in own.keys for _, own, _ in asked) else ()
-        self.columns: dict[str, list[Floats]] = {
-            k: []
-            for k in dict.fromkeys((*DATES, *PLACES, *ALTITUDES, *winds, *self.keys, *self.sums, CATEGORY))
+        self.wanted = sorted({key for _, own, name in asked for key in (own.keys if own else (name,))})
+        self.bare = list(dict.fromkeys(key for _, own, key in asked if own is None))
+        self.sums = {
+            key: (VARIABLES[key].keys[0], int(key[2:-1]))
+            for _, own, key in asked
+            if own is not None and AMOUNT in own.keys
         }
+        winds = DIRECTION if any(own is not None and SPEED[1] in own.keys for _, own, _ in asked) else ()
+        self.keys = list(dict.fromkeys((*DATES, *PLACES, *ALTITUDES, *winds, *self.wanted, CATEGORY)))
+        self.parts: list[Reports] = []
         self.stations: list[str] = []
         self.units: dict[str, str] = {}
         self.dropped: Counter[str] = Counter()
         self.soundings = self.by_altitude = self.traces = 0
 
-    def add(self, message: Message) -> None:
-        """Take in the reports of a message of a category that is read."""
-        if message.category == SOUNDING:
-            self.soundings += message.subsets
-            self.dropped["sounding"] += message.subsets
-            return
-        if message.category not in (*SURFACE, AIRCRAFT) and not self.bare:
-            self.dropped[f"report of category {message.category}"] += message.subsets
-            return
-        lacking = np.full(message.subsets, np.inf)
-        for key, column in self.columns.items():
-            if key == CATEGORY:
-                column.append(np.full(message.subsets, message.category))
-            elif key not in self.sums:
-                found = message.numbers(key)
-                column.append(lacking if found is None else found)
-        for name in self.sums:
-            found = _precipitation(message, VARIABLES[name].keys[0], int(name[2:-1]))
-            self.columns[name].append(lacking if found is None else found)
-        for _, own, key in self.asked:
-            if own is None and key not in self.units:
-                self.units[key] = message.units(key)
-        self.stations += station_names(message)
+    def add(self, path: str) -> None:
+        """Take in the reports of a file."""
+        found: Reports = ask(path, "bufr_values.reports", self.keys, self.wanted, self.sums, self.bare)
+        self.parts.append(found)
+        self.stations += found.stations
+        self.units = found.units | self.units
+        self.dropped.update(found.dropped)
+        self.soundings += found.soundings
 
     def table(self) -> pd.DataFrame:
         """Rows of every value of a report that has a time and a place; the others are counted."""
         self.dropped = Counter({reason: n for reason, n in self.dropped.items() if n})
         if not self.stations:
             return pd.DataFrame(columns=list(COLUMNS))
-        data = {key: np.concatenate(column) for key, column in self.columns.items()}
+        data = {
+            key: np.concatenate([part.columns[key] for part in self.parts])
+            for key in (*self.keys, *self.sums)
+        }
         plain = {key: np.where(np.isinf(column), np.nan, column) for key, column in data.items()}
         lat, lon, time = plain["latitude"], plain["longitude"], report_times([plain[k] for k in DATES])
         good = self._less(np.ones(len(lat), bool), ~np.isnat(time), "report without a time")
@@ -267,48 +250,3 @@ def _first(data: dict[str, Floats], keys: Sequence[str]) -> tuple[Floats, Bools]
         found = np.where(np.isfinite(found), found, data[key])
         there |= ~np.isinf(data[key])
     return found, there
-
-
-def _precipitation(message: Message, key: str, hours: int) -> Floats | None:
-    """The sum of the past hours: by its own key, or as an amount whose period is told before it."""
-    found = message.numbers(key)
-    if message.numbers(AMOUNT) is None:
-        return found
-    period, rank = "", 0
-    for name in message.names():
-        bare = name.rpartition("#")[2]
-        if bare == "timePeriod":
-            period = name
-        elif bare == AMOUNT:
-            rank += 1
-            span = message.levels(period) if period else np.zeros(0)
-            amount = message.levels(f"#{rank}#{AMOUNT}")
-            # Periods before the report are negative, in hours for amounts.
-            told = (
-                np.where(np.abs(span) == hours, amount, np.nan) if len(span) and len(amount) else np.zeros(0)
-            )
-            if np.isfinite(told).any():
-                told = np.broadcast_to(told, message.subsets)
-                found = told if found is None else np.where(np.isnan(found), told, found)
-    return found
-
-
-def station_names(message: Message) -> list[str]:
-    """WMO number of each report's station, else the first other identifier that it has, else nothing."""
-    block, number = message.numbers("blockNumber"), message.numbers("stationNumber")
-    found = [""] * message.subsets
-    if block is not None and number is not None:
-        found = [
-            f"{int(b):02d}{int(n):03d}" if np.isfinite(b + n) else ""
-            for b, n in zip(block, number, strict=True)
-        ]
-    for key in IDENTIFIERS:
-        if not all(found) and message.has(key):
-            found = [own or other for own, other in zip(found, message.texts(key), strict=True)]
-    for key in BUOYS:
-        numbers = None if all(found) else message.numbers(key)
-        if numbers is not None:
-            found = [
-                own or (f"{n:.0f}" if np.isfinite(n) else "") for own, n in zip(found, numbers, strict=True)
-            ]
-    return found

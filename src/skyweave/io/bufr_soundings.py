@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skyweave.errors import SkyweaveError
-from skyweave.io.bufr import DATES, SOUNDING, report_times, station_names
-from skyweave.io.bufr_messages import Floats, Message, Paths, bufr_files, is_bufr, read_messages
+from skyweave.io.bufr import DATES, report_times
+from skyweave.io.bufr_files import Paths, bufr_files, is_bufr
 from skyweave.io.formats import expand
 from skyweave.io.igra import UNITS, read_igra, without_duplicates
+from skyweave.native.bufr_values import Ascent
+from skyweave.native.process import ask
 from skyweave.thermodynamics import (
     GRAVITY,
     relative_humidity,
@@ -24,11 +27,14 @@ from skyweave.thermodynamics import (
 
 __all__ = ["read_bufr_soundings", "read_soundings"]
 
+Floats = NDArray[np.float64]
+
 LEVELS = (
     "pressure", "nonCoordinateGeopotentialHeight", "nonCoordinateGeopotential", "airTemperature",
     "dewpointTemperature", "windDirection", "windSpeed", "timePeriod", "latitudeDisplacement",
     "longitudeDisplacement", "verticalSoundingSignificance", "extendedVerticalSoundingSignificance",
 )  # fmt: skip
+SINGLE = (*DATES, "latitude", "longitude", "timeSignificance")
 WANTED = ("airTemperature", "windSpeed")
 
 # Bits of the flag tables 0 08 001 and 0 08 042: surface, standard level, tropopause.
@@ -90,8 +96,10 @@ def read_bufr_soundings(paths: Paths, *, period: tuple[Any, Any] | None = None) 
     counts: Counter[str] = Counter()
     parts: list[pd.DataFrame] = []
     for path in files:
-        for message in read_messages(path, WANTED, counts, single=True):
-            part = _ascent(message, counts, period)
+        ascents, passed = ask(path, "bufr_values.ascents", SINGLE, LEVELS, WANTED)
+        counts.update(passed)
+        for ascent in ascents:
+            part = _levels(ascent, counts, period)
             if part is not None:
                 parts.append(part.assign(sounding=len(parts)))
     told = "".join(f"; {n} {what}" for what, n in counts.items() if n)
@@ -109,18 +117,11 @@ def read_bufr_soundings(paths: Paths, *, period: tuple[Any, Any] | None = None) 
     return table
 
 
-def _ascent(message: Message, counts: Counter[str], period: tuple[Any, Any] | None) -> pd.DataFrame | None:
+def _levels(ascent: Ascent, counts: Counter[str], period: tuple[Any, Any] | None) -> pd.DataFrame | None:
     """The levels of one sounding, ``None`` where it has none, no time or no place."""
-    if message.category != SOUNDING:
-        counts[f"reports of category {message.category}"] += message.subsets
-        return None
-
-    def one(key: str) -> Floats:
-        found = message.numbers(key)
-        return np.full(1, np.nan) if found is None else found
-
-    time = report_times([one(key) for key in DATES])[0]
-    lat, lon = float(one("latitude")[0]), float(one("longitude")[0])
+    one = ascent.single
+    time = report_times([np.full(1, one[key]) for key in DATES])[0]
+    lat, lon = one["latitude"], one["longitude"]
     if np.isnat(time):
         counts["soundings without a time"] += 1
         return None
@@ -130,13 +131,13 @@ def _ascent(message: Message, counts: Counter[str], period: tuple[Any, Any] | No
     if period is not None and not pd.Timestamp(period[0]) <= pd.Timestamp(time) <= pd.Timestamp(period[1]):
         counts["soundings outside the period"] += 1
         return None
-    levels = _columns(message, counts)
+    levels = _columns(ascent.levels, counts)
     if levels is None or levels.empty:
         counts["soundings without a level"] += levels is not None
         return None
     # A time that is not stated to be the launch's is, at a full hour, the nominal one.
-    launched = one("timeSignificance")[0] == LAUNCH or np.nan_to_num(one("minute")[0]) != 0
-    head = {"station": station_names(message)[0], "source": "BUFR", "time": time}
+    launched = one["timeSignificance"] == LAUNCH or np.nan_to_num(one["minute"]) != 0
+    head = {"station": ascent.station, "source": "BUFR", "time": time}
     head |= {"release": time if launched else np.datetime64("NaT", "ns"), "lat": lat, "lon": lon}
     table = levels.assign(**head)
     table["release"] = table["release"].astype("datetime64[ns]")
@@ -144,8 +145,7 @@ def _ascent(message: Message, counts: Counter[str], period: tuple[Any, Any] | No
     return table
 
 
-def _columns(message: Message, counts: Counter[str]) -> pd.DataFrame | None:
-    raw = {key: message.levels(key) for key in LEVELS}
+def _columns(raw: dict[str, Floats], counts: Counter[str]) -> pd.DataFrame | None:
     # Groups of wind shear follow the levels and repeat pressure and significance, never temperature or wind.
     n = max(len(raw[key]) for key in WANTED)
     if any(0 < len(values) < n for values in raw.values()):

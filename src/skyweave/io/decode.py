@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Hashable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from skyweave.errors import SkyweaveError, note
 from skyweave.io.attributes import plain_attributes
 from skyweave.io.missing import USUAL_FILLS, Decoding, decoding_of
 from skyweave.io.time_units import decode_times, refuse_missing_dates
+from skyweave.io.zarr_chunks import checked_chunks
 
 __all__ = ["decoded", "open_decoded"]
 
@@ -47,7 +49,7 @@ def open_decoded(source: Any, engine: str, where: str) -> xr.Dataset:
         SkyweaveError: the file is truncated or damaged, or claims sizes that it cannot hold.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), checked_chunks() if engine == "zarr" else nullcontext():
             warnings.filterwarnings("ignore", message=".*consolidated metadata.*")
             warnings.filterwarnings("ignore", category=xr.SerializationWarning)
             raw = xr.open_dataset(

@@ -10,8 +10,8 @@ import xarray as xr
 
 from skyweave.errors import NotRectilinearError, SkyweaveError
 from skyweave.io.axes import find_time
-from skyweave.io.ecmwf import library, told_of
 from skyweave.io.grib_messages import Cube, Fields, cubes, join_grids, scan
+from skyweave.native.ecmwf import library, told_of
 
 __all__ = ["is_grib", "open_grib"]
 
@@ -50,6 +50,7 @@ def open_grib(path: str, *, cells: bool = False) -> xr.Dataset:
         raise SkyweaveError(
             f"{path}: GRIB is read from local files; download it, or give simplecache::{path}"
         )
+    library("cfgrib.messages", "grib", path)
     headers = scan(path)
     join_grids(path, headers)
     found = cubes(path, headers)
@@ -100,7 +101,6 @@ def _variable(path: str, cube: Cube) -> xr.Dataset:
             "stepUnits", "dataDate", "dataTime", "validityDate", "validityTime")  # fmt: skip
     one = {"paramId": cube.one("paramId")}
     brief = {p: one | {k: h[k] for k in keys if h[k] is not None} for p, h in cube.headers.items()}
-    library("cfgrib", "grib", path)
     ds = xr.open_dataset(
         Fields(path, brief),  # type: ignore[arg-type]  # cfgrib takes a mapping of messages as well
         engine="cfgrib",

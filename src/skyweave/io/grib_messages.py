@@ -11,22 +11,9 @@ from typing import Any
 import numpy as np
 
 from skyweave.errors import SkyweaveError
-from skyweave.io.ecmwf import check_between, library, told_of
+from skyweave.native.process import ask
 
 __all__ = ["Cube", "Fields", "cubes", "join_grids", "scan"]
-
-KEYS = (
-    "paramId", "shortName", "cfVarName", "typeOfLevel", "stepType", "gridType", "md5GridSection", "dataType",
-    "number", "dataDate", "dataTime", "validityDate", "validityTime", "numberOfPoints",
-)  # fmt: skip
-TYPED = {
-    "level": float,
-    "endStep": int,
-    "startStep": int,
-    "stepUnits": int,
-    "offset": int,
-    "totalLength": int,
-}
 
 SHAPE = ("Nx", "Ny", "N", "iScansNegatively", "jScansPositively", "jPointsAreConsecutive")
 CORNERS = (
@@ -60,25 +47,24 @@ MOST_POINTS = 2 * 10**8
 class Field(Mapping):
     """One message, whose errors, of decoding too, are ours."""
 
-    def __init__(self, path: str, message: Any) -> None:
-        self.path, self.message = path, message
+    def __init__(self, path: str, place: Any) -> None:
+        self.path, self.place = path, place
 
     def __getitem__(self, key: str) -> Any:
-        with told_of(self.path):
-            found = self.message_get(key, default=None) if ":" not in key else self.message[key]
+        found = ask(self.path, "grib_fields.value", self.place, key)
         if found is None:
             raise KeyError(key)
         return found
 
-    def message_get(self, key: str, kind: type | None = None, default: Any = None) -> Any:
-        """A value of a stated type, or the default."""
-        return self.message.message_get(key, kind, default=default)
+    def attempt(self, key: str, kind: type | None = None) -> Any:
+        """A value of a stated type, None where there is none or ecCodes cannot tell."""
+        return ask(self.path, "grib_fields.attempt", self.place, key, kind)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.message)
+        return iter(ask(self.path, "grib_fields.keys", self.place))
 
     def __len__(self) -> int:
-        return len(self.message)
+        return sum(1 for _ in self)
 
 
 class Fields(Mapping):
@@ -87,10 +73,8 @@ class Fields(Mapping):
     def __init__(self, path: str, headers: dict[Any, dict[str, Any]]) -> None:
         self.path, self.headers = path, headers
 
-    def __getitem__(self, place: Any) -> Any:
-        with told_of(self.path):
-            stream = library("cfgrib.messages", "grib", self.path).FileStream(self.path, errors="raise")
-            return Field(self.path, stream[place])
+    def __getitem__(self, place: Any) -> Field:
+        return Field(self.path, place)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.headers)
@@ -122,22 +106,8 @@ def scan(path: str) -> dict[Any, dict[str, Any]]:
         SkyweaveError: a file that ends within a message or has anything but blanks and bulletins' headings between
             them, a date that is none, or a field of absurd size.
     """
-    messages = library("cfgrib.messages", "grib", path)
-    lock = library("cfgrib.xarray_plugin", "grib", path).ECCODES_LOCK
-    headers: dict[Any, dict[str, Any]] = {}
-    end = 0
-    with lock, told_of(path), open(path, "rb") as raw:
-        for place, message in messages.FileStream(path, errors="raise").items():
-            found = {key: _get(message, key) for key in KEYS}
-            found |= {key: _get(message, key, kind) for key, kind in TYPED.items()}
-            start = found["offset"]
-            if start >= end:
-                check_between(path, raw, end, start)
-                end = start + found["totalLength"]
-            headers[place] = _checked(path, found, len(headers) + 1)
-        raw.seek(0, 2)
-        check_between(path, raw, end, raw.tell())
-    return headers
+    found = ask(path, "grib_fields.headers")
+    return {place: _checked(path, header, k) for k, (place, header) in enumerate(found, 1)}
 
 
 def join_grids(path: str, headers: dict[Any, dict[str, Any]]) -> None:
@@ -151,19 +121,12 @@ def join_grids(path: str, headers: dict[Any, dict[str, Any]]) -> None:
     alike: dict[tuple[Any, ...], str] = {}
     for mark, place in firsts.items():
         message = fields[place]
-        corners = tuple(round(_get(message, key, float) or 0.0, 3) % 360 for key in CORNERS)
-        shape = tuple(_get(message, key) for key in ("gridType", *SHAPE))
+        corners = tuple(round(message.attempt(key, float) or 0.0, 3) % 360 for key in CORNERS)
+        shape = tuple(message.attempt(key) for key in ("gridType", *SHAPE))
         regular = headers[place]["gridType"].startswith("regular")
         marks[mark] = alike.setdefault((*shape, *corners) if regular else (mark,), mark)
     for h in headers.values():
         h["md5GridSection"] = marks[h["md5GridSection"]]
-
-
-def _get(message: Any, key: str, kind: type | None = None) -> Any:
-    try:
-        return message.message_get(key, kind, default=None)
-    except Exception:
-        return None
 
 
 def _checked(path: str, found: dict[str, Any], count: int) -> dict[str, Any]:
@@ -252,7 +215,7 @@ def _value(fields: Fields, place: Any, key: str) -> Any:
         h = fields.headers[place]
         hours = {0: 1 / 60, 1: 1, 2: 24, 10: 3, 11: 6, 12: 12, 13: 1 / 3600}.get(h["stepUnits"], np.nan)
         return f"{(h['endStep'] - h['startStep']) * hours:g}"
-    return _get(fields[place], key)
+    return fields[place].attempt(key)
 
 
 def _once(path: str, name: str, fields: Fields) -> Cube:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import BinaryIO
 
 from skyweave.errors import SkyweaveError
 
-__all__ = ["check_between", "first_line", "library", "told_of"]
+__all__ = ["check_between", "first_line", "library", "needed", "told_of"]
 
 HEADING = 200
 """Bytes between messages that may be a bulletin's heading."""
@@ -31,18 +32,31 @@ def library(module: str, extra: str, path: str) -> ModuleType:
     Raises:
         SkyweaveError: it is not installed.
     """
-    # An assertion of the C library that fails on a damaged message is an error to be told, no end of the process.
-    os.environ.setdefault("ECCODES_NO_ABORT", "1")
     try:
         found = importlib.import_module(module)
         _silence()
     except (ImportError, RuntimeError, OSError) as exc:
         # Without the C library the Python half of ecCodes raises RuntimeError.
-        raise SkyweaveError(
-            f"{path}: is {extra.upper()}, which needs {module}: `pip install 'skyweave[{extra}]'` "
-            f"({first_line(exc)})"
-        ) from exc
+        raise SkyweaveError(_missing(module, extra, path, first_line(exc))) from exc
     return found
+
+
+def needed(module: str, extra: str, path: str) -> None:
+    """Ask for a module of an extra without importing it: another process will.
+
+    Raises:
+        SkyweaveError: it is not installed.
+    """
+    try:
+        found = importlib.util.find_spec(module)
+    except ValueError:
+        found = None
+    if found is None:
+        raise SkyweaveError(_missing(module, extra, path, f"No module named {module!r}"))
+
+
+def _missing(module: str, extra: str, path: str, why: str) -> str:
+    return f"{path}: is {extra.upper()}, which needs {module}: `pip install 'skyweave[{extra}]'` ({why})"
 
 
 @functools.cache

@@ -1,53 +1,24 @@
-"""BUFR messages by ecCodes: opened one by one, their values by key, missing ones as NaN."""
+"""BUFR messages by ecCodes, one by one, their values by key, missing ones as NaN; in a process of its own."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skyweave.errors import SkyweaveError
-from skyweave.io.ecmwf import check_between, library, told_of
-from skyweave.io.formats import expand
+from skyweave.native.ecmwf import check_between, library, told_of
 
-__all__ = ["Message", "bufr_files", "is_bufr", "read_messages"]
+__all__ = ["Floats", "Message", "read_messages"]
 
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Floats = NDArray[np.float64]
 
 MISSING_INTEGER = 2147483647
 MISSING_REAL = -1e100
 UNREADABLE = "message that cannot be decoded"
-MOST_SUBSETS = 65535
-
-
-def is_bufr(path: str | os.PathLike[str]) -> bool:
-    """Whether a local file holds BUFR, by its first bytes, perhaps behind a bulletin's heading."""
-    try:
-        with open(path, "rb") as raw:
-            head = raw.read(64)
-    except OSError:
-        return False
-    at = head.find(b"BUFR")
-    return at >= 0 and len(head) > at + 7 and head[at + 7] in (2, 3, 4)
-
-
-def bufr_files(paths: Paths) -> list[str]:
-    """The files that are meant.
-
-    Raises:
-        SkyweaveError: one is not there or is not BUFR.
-    """
-    files = expand(paths)
-    for path in files:
-        if not is_bufr(path):
-            raise SkyweaveError(f"{path}: is not BUFR of edition 2 to 4 (it does not begin with 'BUFR')")
-    return files
 
 
 @dataclass(frozen=True)
