@@ -125,6 +125,8 @@ def test_the_loss_falls_and_the_stored_prior_is_the_trained_one(fields, tmp_path
             tmp_path / "run",
             steps=80,
             batch=8,
+            validate_every=40,
+            checkpoint_every=80,
             ema_half_life=5,
             optimiser={"lr": 5e-3, "warmup": 5},
         )
@@ -150,11 +152,11 @@ def test_missing_targets_have_no_say():
     gappy[:, :, 4:9, 4:9] = torch.nan
     sigma, noise = torch.tensor([0.5, 2.0]), torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
     empty = torch.zeros(2, 0, 16, 16)
+    answers = []
+    network.register_forward_hook(lambda module, given, answer: answers.append(answer))
     loss = edm_loss(network, gappy, sigma, noise, empty, sigma_data=1.0)
-    assert torch.isfinite(loss)
-    filled = torch.where(torch.isnan(gappy), torch.tensor(0.0), gappy)
-    other = edm_loss(network, filled, sigma, noise, empty, sigma_data=1.0)
-    assert float(loss.detach()) != pytest.approx(float(other.detach()))
+    slope = torch.autograd.grad(loss, answers[0], retain_graph=True)[0]
+    assert torch.equal(slope != 0, ~torch.isnan(gappy))
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 

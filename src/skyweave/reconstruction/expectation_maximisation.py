@@ -18,6 +18,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.io.read import open_fields
 from skyweave.io.undeclared import without_fills
 from skyweave.io.write import write
+from skyweave.learn.run import FREE_KEYS
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.observation import GridObservation
 from skyweave.observe.operator import StateOperator
@@ -27,7 +28,7 @@ from skyweave.posterior.sample import Method
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.data import select_period
 from skyweave.prior.prepare import NAME_FILLS, TrainingData, prepare
-from skyweave.prior.storage import LearntPrior
+from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.train import train
 from skyweave.reconstruction.reconstruct import reconstruct
 from skyweave.state import to_tensor
@@ -109,9 +110,15 @@ def learn_by_expectation_maximisation(
                 "seed": config.seed + number,
             }
         )
+        finished = folder / "finished.json"
+        made_with = settings.model_dump_json(exclude=set(FREE_KEYS))
+        if finished.exists() and finished.read_text() == made_with:
+            prior = open_prior(folder / "prior.safetensors")
+            continue
         tell(f"round {number + 1} of {rounds}: training")
         train(settings)
         prior = calibrate_run(settings, report=report)
+        finished.write_text(made_with)
     assert prior is not None
     target = out / "prior.safetensors"
     target.write_bytes((folder / "prior.safetensors").read_bytes())

@@ -30,11 +30,15 @@ PATCH = 25
 """Places left out together: a patch of neighbours, as a cloud would hide."""
 LEFT_OUT = 0.25
 """Share of the observations left out to see whether the spread is right."""
-MEMBERS, STEPS, ROUNDS = 8, 12, 2
-"""Of the ensembles without them."""
+MEMBERS, STEPS, ROUNDS = 8, 12, 3
+"""Of the ensembles without them, one a round."""
+NEAR_ONE = 1.05
+"""Factors below which no further round is needed."""
 ENOUGH, CLASSES = 40, 4
 """Observations left out from which a factor is estimated, and classes of the scale that have one of their own."""
 FACTORS = (0.5, 3.0)
+LARGER = (0.0, 0.5, 0.75)
+"""Quantiles of the size of innovations above which the range must hold as much as over all of them."""
 WIDENED = 1.5
 """Factor of the standard deviation above which a place counts as widened."""
 
@@ -147,7 +151,7 @@ def find_widening(
     at = _cells(observed)[out]
     size = (observed.y - observed.operator(centre[None])[0]).abs().numpy()[out]
     factors: list[tuple[float, float]] = []
-    # Twice, for the spread grows by less than the scale: observations nearby hold it.
+    # Several times, for the spread grows by less than the scale: observations nearby hold it.
     for _ in range(ROUNDS):
         departure = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
         factors = _factors(departure, made.scale.reshape(-1)[at], size)
@@ -155,6 +159,8 @@ def find_widening(
             break
         grown = torch.from_numpy(_grown(made.scale, factors))
         made = Widening(WidenedTransform(transform, grown, centre), len(out))
+        if all(1 / NEAR_ONE < factor < NEAR_ONE for _, factor in factors):
+            break
     return made
 
 
@@ -246,17 +252,16 @@ def _leave_out(
 def _factors(departure: np.ndarray, scale: np.ndarray, size: np.ndarray) -> list[tuple[float, float]]:
     """Median scale and factor of each class of scales: places that are widened much, and little, differ.
 
-    The half of a class with the larger innovations decides where it asks for more: a spread that is right on the
-    average of smoke and the air around it is too small in the smoke.
+    The larger innovations of a class decide where they ask for more: a spread that is right on the average of smoke and
+    the air around it is too small in the smoke.
     """
     wide = np.flatnonzero(scale > WIDENED)
     classes = min(CLASSES, len(wide) // ENOUGH)
     order = wide[np.argsort(scale[wide], kind="stable")]
     parts = np.array_split(order, classes) if classes else []
-    halves = [p[size[p] >= np.median(size[p])] for p in parts]
     return [
-        (float(np.median(scale[p])), max(_factor(departure[:, p]), _factor(departure[:, h])))
-        for p, h in zip(parts, halves, strict=True)
+        (float(np.median(scale[p])), max(_factor(departure[:, p[size[p] >= np.quantile(size[p], q)]]) for q in LARGER))
+        for p in parts
     ]
 
 
