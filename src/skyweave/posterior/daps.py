@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skyweave.diffusion.denoiser import Denoiser
 from skyweave.diffusion.noise import NoiseStream
-from skyweave.diffusion.samplers.base import NOISE_OFFSET, Progress
+from skyweave.diffusion.samplers import NOISE_OFFSET, Progress
 from skyweave.posterior.given import Given, error_noise
 
 __all__ = ["DAPS", "ScaledIdentity"]
@@ -55,7 +55,6 @@ class DAPS:
     width: Literal["sigma", "covariance"] | float = "sigma"
     langevin_steps: int = 100
     eta: float | None = None
-    stochastic: bool = True
     decoupled: bool = True
 
     def __post_init__(self) -> None:

@@ -8,11 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from skyweave.diffusion.samplers.ancestral import Ancestral
-from skyweave.diffusion.samplers.base import NOISE_OFFSET, Sampler
-from skyweave.diffusion.samplers.dpm2m import DPM2M
-from skyweave.diffusion.samplers.dpm2m_sde import DPM2MSDE
-from skyweave.diffusion.samplers.heun import Heun
+from skyweave.diffusion.samplers import DPM2M, DPM2MSDE, Ancestral, Heun, Sampler
 from skyweave.posterior.daps import DAPS
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
@@ -27,4 +23,4 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
 STEPS = {"daps": 250, "daps-exact": 32}
 """Network evaluations by default, where they are not those of the other samplers."""
 
-__all__ = ["DAPS", "DPM2M", "DPM2MSDE", "NOISE_OFFSET", "SAMPLERS", "STEPS", "Ancestral", "Heun", "Sampler"]
+__all__ = ["SAMPLERS", "STEPS"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skyweave.covariance.stationary import StateCovariance
-from skyweave.diffusion.denoiser import Denoiser
+from skyweave.diffusion.denoiser import Denoiser, Guided
 from skyweave.posterior.kalman import Observed
 
 __all__ = ["CovarianceSource", "Guided", "Linearised", "innovation", "linearise"]
@@ -23,24 +22,6 @@ class CovarianceSource(Protocol):
     def covariance(
         self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
     ) -> StateCovariance: ...
-
-
-class Guided(ABC):
-    """A guided denoiser: the prior's estimate and a change of it. Each method says what the change is.
-
-    A sampler that takes the likelihood in some of its evaluations only asks for `parts`, and for ``denoiser`` in the
-    others.
-    """
-
-    denoiser: Denoiser
-
-    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
-        x_hat, change = self.parts(x_sigma, sigma)
-        return x_hat + change
-
-    @abstractmethod
-    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """The prior's ``x_hat`` and what the observations add to it, both ``(M, T, C, H, W)``."""
 
 
 @dataclass(frozen=True, eq=False)
