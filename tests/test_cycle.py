@@ -35,7 +35,7 @@ MEMORY = 0.9
 
 
 def stationary(spectrum):
-    return StationaryCovariance(spectrum[None, None].float(), SHAPE, (N, N))
+    return StationaryCovariance(spectrum[None, None, None].float(), SHAPE, (1, N, N))
 
 
 ERROR = stationary(SPECTRUM * (1 - MEMORY**2))
@@ -258,7 +258,7 @@ def test_the_model_on_a_coarser_grid():
     dense = torch.from_numpy(G.toarray()) @ CLIMATE.dense(CELLS).double() @ torch.from_numpy(G.toarray()).T
     torch.testing.assert_close(coarse.dense(torch.arange(n * n)).double(), dense, atol=2e-3, rtol=0)
     source = GaussianForecast(torch.randn(1, n, n), StationaryCovariance(
-        0.2 * coarse.spectrum, (1, 1, n, n), (n, n)), G)  # fmt: skip
+        0.2 * coarse.spectrum, (1, 1, n, n), (1, n, n)), G)  # fmt: skip
     fused, solver = FusedObserved(source, SHAPE, None), FusedSolver(tolerance=1e-3, limit=0)
     got = solver.update(torch.zeros(1, *SHAPE), CLIMATE, fused, key=0)
     want = (CLIMATE.dense(CELLS).double() @ torch.from_numpy(G.toarray()).T) @ torch.linalg.solve(

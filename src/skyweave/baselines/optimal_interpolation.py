@@ -61,7 +61,7 @@ def optimal_interpolation(
         x = analyse(observed, mean, V, solver, key=FACTOR)
         if members > 1:
             noise = NoiseStream(seed, range(members), range(T))
-            b = V.color(noise.normal(0, V.noise_shape[1:]))
+            b = V.color(noise.around(V.noise_shape[0]).normal(0, V.noise_shape[1:]))
             e = observed.R.sample(noise.normal_vector(1, observed.operator.n))
             op = observed.operator
             u = solver.weights(x, V, observed, op.jvp(x, b) + e, FACTOR)

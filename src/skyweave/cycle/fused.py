@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skyweave.covariance.stationary import StateCovariance, StationaryCovariance
+from skyweave.covariance.torus import blocks, hermitian
 from skyweave.cycle.forecast import GaussianForecast, aggregated
 from skyweave.observe.operator import to_torch_csr
 from skyweave.posterior.kalman import KalmanSolver, Observed, innovation_variance
@@ -210,9 +211,9 @@ class FusedSolver(KalmanSolver):
 
         if op.inner is None:
             return A
-        left = V if G is not None else StationaryCovariance(
-            _product(own.spectrum, smooth), V.shape, V.padded
-        )  # fmt: skip
+        left = (
+            V if G is not None else replace(V, spectrum=_product(own.spectrum, smooth), scale=None, _cache={})
+        )
         D = self._given(left, op.inner, observed.R.inner, x_hat)
 
         def factor(r: Tensor) -> Tensor:
@@ -277,7 +278,7 @@ class ZonalInverse:
 
 def _zonal_blocks(V: StationaryCovariance, h: int) -> Tensor:
     """Covariances between latitudes and variables for each zonal wavenumber, ``(kx, C h, C h)``, complex128."""
-    lags = torch.fft.ifft(V.spectrum.to(torch.complex128), n=V.padded[0], dim=-2)
+    lags = torch.fft.ifft(V.spectrum[:, :, 0].to(torch.complex128), n=V.padded[0], dim=-2)
     place = (torch.arange(h)[:, None] - torch.arange(h)[None]) % V.padded[0]
     blocks = lags[:, :, place].permute(4, 0, 2, 1, 3)
     C = V.shape[1]
@@ -289,16 +290,9 @@ def _plain(F: StationaryCovariance) -> Tensor:
     return F.spectrum if F.scale is None else F.spectrum * float((F.scale**2).mean())
 
 
-def _inverse(V: Tensor, F: Tensor) -> Tensor:
-    if V.shape[0] == 1:
-        return 1 / (V.real + F.real)
-    return torch.linalg.inv((V + F).permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
-
-
 def _product(V: Tensor, F: Tensor) -> Tensor:
     """``(V^{-1} + F^{-1})^{-1} = V (V + F)^{-1} F`` per wavenumber."""
     if V.shape[0] == 1:
         return V.real * F.real / (V.real + F.real)
-    inverse = _inverse(V, F)
-    out = torch.einsum("pqyx,qryx,rsyx->psyx", V, inverse, F)
-    return 0.5 * (out + out.transpose(0, 1).conj())
+    V_k, F_k = (S.movedim((0, 1), (-2, -1)) for S in (V, F))
+    return blocks(hermitian(V_k @ torch.linalg.inv(V_k + F_k) @ F_k))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.cycle.analysis import analyse
-from skyweave.cycle.ensemble import ensemble_covariance, tapered
+from skyweave.cycle.ensemble import cut_off, ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedSolver
 from skyweave.cycle.transform import Domain, letkf_analysis
@@ -169,7 +169,8 @@ class Cycler:
         shape = V.shape[2:] if self.coarse is None else self.coarse
         self.padded = V.padded if self.down is None else _torus(shape, self.periodic)
         self.climate = aggregated(V, self.down, (shape[0], shape[1]), self.padded)
-        self.reference = tapered(self.climate, self.periodic, self.settings.reach)
+        lengths = cut_off(self.climate.shape[2:], self.periodic, self.settings.reach)
+        self.reference = self.climate.tapered(lengths)
         self._matrix = None if self.down is None else to_torch_csr(self.down)
 
     def run(

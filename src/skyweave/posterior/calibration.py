@@ -14,7 +14,6 @@ from scipy import sparse
 from torch import Tensor
 
 from skyweave.covariance.by_noise_level import estimate_error_covariance
-from skyweave.covariance.space_time import estimate_space_time_covariance
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.learn.processes import bfloat16_pays
@@ -85,8 +84,7 @@ def calibrate(
             x, levels, conditioning, periodic=validation.whole_circle, autocast=bfloat16_pays()
         )
 
-    estimate = estimate_space_time_covariance if prior.spec.window > 1 else estimate_error_covariance
-    model = estimate(
+    model = estimate_error_covariance(
         denoise,
         data,
         max_lag=max_lag,

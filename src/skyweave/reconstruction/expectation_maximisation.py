@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.covariance.space_time import SpaceTimeErrorModel, estimate_space_time_covariance
+from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.io.read import open_fields
@@ -136,7 +136,7 @@ def gaussian_completion(fields: Tensor, error: float, noise: NoiseStream, max_la
     cut = min(LAGS, T)
     firsts = range(0, T - cut + 1, cut)
     batch = torch.stack([fields[s : s + cut] for s in firsts])
-    model: SpaceTimeErrorModel = estimate_space_time_covariance(
+    model = estimate_error_covariance(
         lambda x, sigma, known: torch.zeros_like(x),
         [(batch, batch[:, :, :0])],
         levels=torch.tensor([LEVEL, 2 * LEVEL], dtype=torch.float64),
