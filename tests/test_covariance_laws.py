@@ -9,6 +9,7 @@ import torch
 
 from skyweave.baselines import Climatology
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel
+from skyweave.covariance.plain import ScaledIdentity
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.covariance.torus import FLOOR, embed, modes, positive, signed
 from skyweave.cycle.ensemble import ensemble_covariance
@@ -16,7 +17,6 @@ from skyweave.cycle.forecast import aggregated
 from skyweave.cycle.model_error import model_error_covariance
 from skyweave.grid import Grid
 from skyweave.observe.errors import ErrorModel
-from skyweave.posterior.daps import ScaledIdentity
 from skyweave.prior.analytic import DenseGaussianPrior, GaussianMixturePrior, GaussianPrior, red_spectrum
 from skyweave.regrid import conservative
 from skyweave.state import StateSpec, Variable

@@ -1,6 +1,5 @@
 """The estimated background error covariance against priors whose covariance is known."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -155,9 +155,9 @@ def test_fused_is_never_worse_than_its_sources_while_a_constant_error_is(skill):
             constant = FusedObserved(GaussianForecast(x, first), SHAPE, seen)
             means = {
                 "forecast": x,
-                "observations": KalmanSolver(**settings).update(zero, CLIMATE, seen)[0, 0],
-                "fused": FusedSolver(**settings).update(zero, CLIMATE, fused)[0, 0],
-                "constant": FusedSolver(**settings).update(zero, CLIMATE, constant)[0, 0],
+                "observations": KalmanSolver(seen, **settings).update(zero, CLIMATE)[0, 0],
+                "fused": FusedSolver(fused, **settings).update(zero, CLIMATE)[0, 0],
+                "constant": FusedSolver(constant, **settings).update(zero, CLIMATE)[0, 0],
             }
             for name, mean in means.items():
                 errors[name].append((mean - t).square().mean())

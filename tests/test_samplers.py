@@ -1,16 +1,21 @@
 """Samplers against the closed form of what they do to Gaussian modes."""
 
 import math
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from skyweave.diffusion.cosine_schedule import CosineSchedule
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.diffusion.samplers import DDIM, Ancestral, Heun
 from skyweave.diffusion.schedule import NoiseSchedule
-from skyweave.posterior.given import Given
+from skyweave.observe.errors import ErrorCovariance
+from skyweave.observe.operator import StateOperator
+from skyweave.observe.segment import Observations
+from skyweave.posterior.daps import DAPS
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
 
@@ -33,10 +38,12 @@ CONVERGENT = [name for name in LAWS if not name.startswith("daps")]
 class WhiteModes:
     """Independent Gaussian cells of given variances: their denoiser acts cell by cell."""
 
-    def __init__(self, variance):
-        self.variance = variance
+    def __init__(self, variance, calls=None):
+        self.variance, self.calls, self.shape = variance, calls, tuple(variance.shape[1:])
 
     def __call__(self, x, sigma):
+        if self.calls is not None:
+            self.calls.append(float(sigma))
         return self.variance / (self.variance + sigma**2) * x
 
     def covariance(self, sigma, x_hat=None, x_sigma=None):
@@ -54,11 +61,13 @@ class Independent:
 
 
 def run(sampler, denoiser, x, sigmas, noise, progress=None):
-    """Unconditional samples: a decoupled sampler needs to know the covariance of what it draws from."""
-    if not getattr(sampler, "decoupled", False):
+    """Unconditional samples: DAPS takes a problem, here one without observations."""
+    if not isinstance(sampler, DAPS):
         return sampler(denoiser, x, sigmas, noise, progress)
-    nothing = SimpleNamespace(operator=SimpleNamespace(n=0))
-    return sampler(denoiser, x, sigmas, noise, progress, given=Given(denoiser, nothing))
+    shape = tuple(x.shape[1:])
+    nothing = StateOperator(sp.csr_array((0, math.prod(shape))), shape)
+    observed = Observations(nothing, torch.zeros(0), ErrorCovariance(np.zeros(0)))
+    return sampler(Problem(denoiser, observed), x, sigmas, noise, progress)
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -88,9 +97,7 @@ def test_gain_of_a_deterministic_sampler_is_exact(name):
 def test_evaluations_are_counted_and_told(name):
     sampler, schedule = LAWS[name]
     calls, told = [], []
-    denoiser = WhiteModes(torch.ones(1, 1, 1, 2, 2))
-    counted = lambda x, sigma: calls.append(float(sigma)) or denoiser(x, sigma)  # noqa: E731
-    counted.covariance = denoiser.covariance
+    counted = WhiteModes(torch.ones(1, 1, 1, 2, 2), calls)
     run(sampler, counted, torch.ones(1, 1, 1, 2, 2), schedule.sigmas(), NoiseStream(0, [0], [0]), told.append)
     assert len(calls) == sampler.evaluations(schedule.steps)
     assert told == list(range(schedule.steps))

@@ -55,7 +55,7 @@ def bind(
     model = error_covariance(prior)
     shape = (frames, len(prior.spec.variables), *grid.shape)
     denoiser = prior.denoiser(grid, times, tile=tile, stride=stride, autocast=autocast, device=device)
-    return Background(denoiser, model.on(shape, periodic=grid.periodic), shape)
+    return Background(denoiser, model.on(shape, periodic=grid.periodic, device=device), shape)
 
 
 def error_covariance(prior: LearntPrior) -> ErrorCovarianceModel:

@@ -1,6 +1,7 @@
-"""Samplers: each takes noisy states to clean ones with any denoiser, and knows its own error of spread.
+"""Samplers of the posterior by name.
 
-A sampler is one file with one class and one line in `SAMPLERS`.
+A sampler is one file with one class and one line in `SAMPLERS`. Those of `skyweave.diffusion.samplers` take a guided
+denoiser; DAPS is decoupled: it takes the problem itself, in the place of guidance.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import partial
 from skyweave.diffusion.samplers import DPM2M, DPM2MSDE, Ancestral, Heun, Sampler
 from skyweave.posterior.daps import DAPS
 
-SAMPLERS: dict[str, Callable[..., Sampler]] = {
+SAMPLERS: dict[str, Callable[..., Sampler | DAPS]] = {
     "dpm++2m": DPM2M,
     "dpm++2m-sde": DPM2MSDE,
     "heun": Heun,

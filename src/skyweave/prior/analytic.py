@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skyweave.covariance.plain import DenseCovariance
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.covariance.torus import blocks, modes
 
-__all__ = ["DenseCovariance", "DenseGaussianPrior", "GaussianMixturePrior", "GaussianPrior", "red_spectrum"]
+__all__ = ["DenseGaussianPrior", "GaussianMixturePrior", "GaussianPrior", "red_spectrum"]
 
 
 def red_spectrum(height: int, width: int, slope: float = 3.0, corner: float = 2.0) -> Tensor:
@@ -84,37 +85,6 @@ class GaussianPrior:
 
     def _covariance(self, spectrum: Tensor) -> StationaryCovariance:
         return StationaryCovariance(spectrum, self.shape, (1, *self.shape[2:]))
-
-
-@dataclass(frozen=True, eq=False)
-class DenseCovariance:
-    """A full covariance matrix acting on states of shape ``(M, T, C, H, W)``."""
-
-    matrix: Tensor
-    shape: tuple[int, int, int, int]
-    member_dependent: bool = False
-
-    @property
-    def noise_shape(self) -> tuple[int, int, int, int]:
-        return self.shape
-
-    def __matmul__(self, v: Tensor) -> Tensor:
-        return (v.reshape(v.shape[0], -1) @ self.matrix.to(v.dtype)).reshape(v.shape)
-
-    def color(self, noise: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(self.matrix)
-        root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-        return (noise.reshape(noise.shape[0], -1) @ root.to(noise.dtype)).reshape(noise.shape)
-
-    def dense(self, cells: Tensor) -> Tensor:
-        return self.matrix[cells][:, cells].to(torch.float32)
-
-    def variance(self) -> Tensor:
-        return self.matrix.diagonal().reshape(1, *self.shape)
-
-    def largest(self) -> float:
-        # No eigenvalue is larger than the largest sum of a row.
-        return float(self.matrix.abs().sum(1).max())
 
 
 class DenseGaussianPrior:

@@ -11,7 +11,7 @@ import numpy as np
 from skyweave.observe.assemble import ObservationSet, SegmentObservations
 from skyweave.posterior.kalman import innovation_covariance
 from skyweave.posterior.preconditioner import clusters, row_positions
-from skyweave.posterior.problem import Bound, climatological_mean
+from skyweave.posterior.problem import GridPrior, climatological_mean
 
 __all__ = [
     "Group",
@@ -27,7 +27,7 @@ LARGEST = 1000
 
 
 Stretch = tuple[int, int]
-BackgroundOf = Callable[[int, int], Bound]
+BackgroundOf = Callable[[int, int], GridPrior]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from skyweave.diffusion.noise import NoiseStream
 from skyweave.observe.assemble import SegmentObservations
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.preconditioner import clusters, row_positions
-from skyweave.posterior.problem import Bound, climatological_mean
+from skyweave.posterior.problem import GridPrior, Problem, climatological_mean
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.transform import StateTransform
 
@@ -111,7 +111,7 @@ class Widening:
 
 def find_widening(
     observed: SegmentObservations,
-    background: Bound,
+    background: GridPrior,
     transform: StateTransform,
     *,
     noise: Callable[[int], NoiseStream] | None,
@@ -166,7 +166,7 @@ def _grown(scale: np.ndarray, factors: list[tuple[float, float]]) -> np.ndarray:
 
 
 def local_scale(
-    observed: SegmentObservations, background: Bound, centre: Tensor, periodic: bool
+    observed: SegmentObservations, background: GridPrior, centre: Tensor, periodic: bool
 ) -> np.ndarray:
     """Factors of the standard deviation from innovations alone, ``(T, C, H, W)``, float32."""
     op = observed.operator
@@ -232,14 +232,12 @@ def _left_out(observed: SegmentObservations) -> np.ndarray:
 
 
 def _leave_out(
-    observed: SegmentObservations, background: Bound, out: np.ndarray, noise: NoiseStream
+    observed: SegmentObservations, background: GridPrior, out: np.ndarray, noise: NoiseStream
 ) -> np.ndarray:
     """Members less observation, ``(M, n)``, of the rows left out."""
     kept = np.setdiff1d(np.arange(observed.n), out)
     left = observed.take(out)
-    members = sample_posterior(
-        background, background, observed.take(kept), noise, background.shape, Method(steps=STEPS)
-    )
+    members = sample_posterior(Problem(background, observed.take(kept)), noise, Method(steps=STEPS))
     return left.operator(members.cpu()).double().numpy() - left.y.double().numpy()
 
 

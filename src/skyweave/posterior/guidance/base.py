@@ -1,27 +1,34 @@
-"""What the gradient-based guidance methods share: one denoising step kept for differentiation."""
+"""What guidance methods share: the problem, and one denoising step kept for differentiation."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from skyweave.covariance.stationary import StateCovariance
 from skyweave.diffusion.denoiser import Denoiser, Guided
-from skyweave.posterior.kalman import Observed
+from skyweave.posterior.problem import Problem
 
-__all__ = ["CovarianceSource", "Guided", "Linearised", "innovation", "linearise"]
+__all__ = ["Guidance", "Linearised", "linearise"]
 
 
-class CovarianceSource(Protocol):
-    """A prior that knows the covariance of its own denoising errors."""
+class Guidance(Guided):
+    """The denoiser of a posterior: the prior's estimate, and what the observations add to it.
 
-    def covariance(
-        self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
-    ) -> StateCovariance: ...
+    Args:
+        problem: the prior and what was observed; options of a method are keywords beside it.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.observed = problem, problem.observed
+        self.denoiser: Denoiser = problem.prior
+
+    @abstractmethod
+    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The prior's ``x_hat`` and what the observations add to it, both ``(M, T, C, H, W)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +49,3 @@ def linearise(denoiser: Denoiser, x_sigma: Tensor, sigma: Tensor) -> Linearised:
         return torch.autograd.grad(x_hat, x, v, retain_graph=True)[0]
 
     return Linearised(x_hat.detach(), back)
-
-
-def innovation(x_hat: Tensor, observed: Observed) -> Tensor:
-    """``y - H(x_hat)``, shape ``(M, n)``, physical units."""
-    return observed.y - observed.operator(x_hat)
