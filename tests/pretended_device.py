@@ -42,6 +42,9 @@ class There(torch.Tensor):
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
+    def __bool__(self):
+        return bool(self.inner)
+
     def __repr__(self):
         return f"There({self.inner!r})"
 
@@ -87,7 +90,11 @@ def carried_out(func, args, kwargs):
         return out
     # What is changed in place stays the tensor that it was.
     same = {id(t.inner): t for t in tensors if isinstance(t, There)}
-    return tree_map(lambda t: same.get(id(t)) or There(t) if isinstance(t, torch.Tensor) else t, out)
+
+    def wrapped(t):
+        return t if not isinstance(t, torch.Tensor) else same[id(t)] if id(t) in same else There(t)
+
+    return tree_map(wrapped, out)
 
 
 class _Operations(TorchDispatchMode):

@@ -178,7 +178,9 @@ def test_a_forecast_fused(observed, coarse, limit):
     G = sp.csr_array(sp.kron(block, block)) if coarse else None
 
     def road(device):
-        problem = analysis_problem(prior(device), forecast(device, G), observations() if observed else None)
+        problem = analysis_problem(
+            prior(device), forecast(device, G), observations() if observed else None, tolerance=1e-4
+        )
         problem.solver.limit = limit
         return sample_posterior(problem, NoiseStream(3, range(2), [0], device), Method(steps=4))
 

@@ -54,8 +54,8 @@ class LagStatistics:
         seen = torch.isfinite(errors)
         e = torch.fft.rfft2(torch.where(seen, errors, torch.zeros_like(errors)).double(), s=self.size)
         m = torch.fft.rfft2(seen.double(), s=self.size)
-        self.products = self.products.to(e.device) + torch.einsum("bpyx,bqyx->pqyx", e, e.conj())
-        self.pairs = self.pairs.to(e.device) + torch.einsum("bpyx,bqyx->pqyx", m, m.conj())
+        self.products = self.products.to(e) + torch.einsum("bpyx,bqyx->pqyx", e, e.conj())
+        self.pairs = self.pairs.to(m) + torch.einsum("bpyx,bqyx->pqyx", m, m.conj())
 
     def kernel(self, frames: int = 1, first: bool = False) -> Tensor:
         """Lag covariance ``(F, C, C, h, w)`` by lag in time and space, zero lag first as in a Fourier transform.

@@ -172,11 +172,12 @@ def aggregated(
         return V
     from skyweave.observe.operator import to_torch_csr
 
-    down, up = to_torch_csr(G), to_torch_csr(sp.csr_array(G.T))
+    device = V.spectrum.device
+    down, up = to_torch_csr(G).to(device), to_torch_csr(sp.csr_array(G.T)).to(device)
     C, (h, w) = V.shape[1], shape
     middle = (h // 2) * w + w // 2
-    unit = torch.zeros(C, C, h * w)
-    unit[torch.arange(C), torch.arange(C), middle] = 1.0
+    unit = torch.zeros(C, C, h * w, device=device)
+    unit[range(C), range(C), middle] = 1.0
     fine = (up @ unit.reshape(C * C, h * w).T).T.reshape(C, 1, *V.shape[1:])
     response = (down @ (V @ fine).reshape(C * C, -1).T).T.reshape(C, C, h, w)
     kernel = response.new_zeros(C, C, 1, *padded)

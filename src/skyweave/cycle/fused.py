@@ -284,7 +284,7 @@ class FusedSolver(Solver):
             if matrix is not None:
                 return solved_by(cholesky(matrix + R.dense().to(matrix)))
         if self._partition is None:
-            self._partition = Partition.of(op.matrix, op.shape, R)
+            self._partition = Partition.of(op.matrix, op.shape, R).to(x_hat.device)
         made = two_level(V, self._partition, flat_slope(op, x_hat))
         if made is not None:
             return made

@@ -184,8 +184,8 @@ def _with_innovations(
                 continue
             S = innovation_covariance(x_b, background.covariance(math.inf), observed)
             if S is not None:
-                d = (observed.y - observed.operator(x_b[None])[0]).double()
-                found.setdefault(kind, []).append(float(d @ torch.linalg.solve(S, d)) / len(d))
+                d = (observed.y - observed.operator(x_b[None])[0].cpu()).double()
+                found.setdefault(kind, []).append(float(d @ torch.linalg.solve(S.cpu(), d)) / len(d))
         tell(f"innovations of validation patch {number + 1}")
     told = {
         kind: (float(np.median(all_)), float(np.quantile(all_, 0.95)), max(all_))

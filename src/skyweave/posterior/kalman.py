@@ -280,7 +280,7 @@ class KalmanSolver(Solver):
         op, R = self.observed.operator, self.observed.R
         if op.n > min(self.limit, COLUMNS) and _hard(V, self.observed):
             if self._partition is None:  # one serves all noise levels
-                self._partition = Partition.of(op.matrix, op.shape, R)
+                self._partition = Partition.of(op.matrix, op.shape, R).to(x_hat.device)
             levels = two_level(V, self._partition, flat_slope(op, x_hat))
             if levels is not None:
                 return levels
@@ -314,15 +314,15 @@ def innovation_covariance(x: Tensor, V: StateCovariance, observed: Observations)
     """Dense ``J V J^T + R`` at one state ``(T, C, H, W)``, float64; ``None`` where ``V`` has no dense form."""
     J = observed.operator.jacobian(x)
     product = tabulated(J, V) if len(np.unique(J.indices)) <= WIDE else by_columns(J, V)
-    return None if product is None else product + observed.R.dense().double()
+    return None if product is None else product + observed.R.dense().to(product)
 
 
 def by_columns(J: sp.csr_array, V: StateCovariance, batch: int = 64) -> Tensor:
     """``J V J^T`` column by column, for operators that touch many cells with few observations."""
-    Jt, n = to_torch_csr(J, torch.float32), J.shape[0]
-    out = torch.empty(n, n, dtype=torch.float64)
+    device, n = V.variance().device, J.shape[0]
+    Jt, out = to_torch_csr(J, torch.float32).to(device), torch.empty(n, n, dtype=torch.float64, device=device)
     for first in range(0, n, batch):
-        rows = torch.from_numpy(J[first : first + batch].toarray()).float()
+        rows = torch.from_numpy(J[first : first + batch].toarray()).float().to(device)
         columns = V @ rows.reshape(-1, *V.shape)
         out[first : first + batch] = (Jt @ columns.reshape(rows.shape[0], -1).T).T.double()
     return 0.5 * (out + out.T)

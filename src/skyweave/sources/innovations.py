@@ -135,13 +135,13 @@ def climatological_innovations(
         V = background.covariance(math.inf)
         for part in _parts(segment, group[rows], compact, largest):
             some = segment.take(part)
-            d = (some.y - some.operator(x_b[None])[0]).double().numpy()
+            d = (some.y - some.operator(x_b[None])[0].cpu()).double().numpy()
             whole = innovation_covariance(x_b, V, some)
             if whole is None:
                 raise TypeError("innovations need a covariance with a dense form")
             error = some.R.dense().double().numpy()
             block = correlated_blocks(some)
-            out.append(Innovations(rows[part], d, whole.numpy() - error, error, group[rows[part]], block))
+            out.append(Innovations(rows[part], d, whole.cpu().numpy() - error, error, group[rows[part]], block))
     return out
 
 

@@ -139,6 +139,8 @@ def find_widening(
         The widening; with factors of one where the innovations ask for none.
     """
     centre = climatological_mean(background)
+    # Everything but the draws is done on the CPU.
+    centre = centre.cpu()
     scale = torch.from_numpy(local_scale(observed, background, centre, periodic))
     made = Widening(WidenedTransform(transform, scale, centre))
     if noise is None or not bool((scale > WIDENED).any()):
@@ -174,7 +176,7 @@ def local_scale(
     x = centre[None]
     d = (observed.y - op(x)[0]).double().numpy()
     V = background.covariance(math.inf)
-    deviation = V.variance().sqrt().expand_as(x)
+    deviation = V.variance().to(x).sqrt().expand_as(x)
     slope = op.derivative(x)
     deviation = deviation if slope is None else deviation * slope
     # Of a mean of several cells: as if they were fully correlated, so that it widens less rather than more.
