@@ -32,7 +32,7 @@ from skyweave.observe.assemble import SegmentObservations, assemble
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.observe.simulate import cloud_mask, sample_points
 from skyweave.posterior.background import Background, bind
-from skyweave.posterior.kalman import KalmanSolver
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.regrid import block_mean, coarsen
@@ -114,15 +114,8 @@ def make_case(prior: LearntPrior, fields: xr.DataArray, index: int, error: float
 def sample(prior: LearntPrior, case: Case, kind: str, method: Method, members: int) -> tuple[np.ndarray, int]:
     """Members in physical units ``(M, 1, C, H, W)``, and network evaluations for each."""
     before = case.background.denoiser.evaluations  # type: ignore[attr-defined]
-    x = sample_posterior(
-        case.background.denoiser,
-        case.background,
-        case.observed[kind],
-        NoiseStream(case.index, range(members), [0]),
-        case.background.shape,
-        method,
-        solver=KalmanSolver(),
-    )
+    problem = Problem(case.background, case.observed[kind])
+    x = sample_posterior(problem, NoiseStream(case.index, range(members), [0]), method)
     used = case.background.denoiser.evaluations - before  # type: ignore[attr-defined]
     return prior.transform.inverse(x).numpy(), used
 

@@ -12,7 +12,6 @@ import argparse
 import math
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,10 @@ from skyweave.diffusion.noise import NoiseStream
 from skyweave.diffusion.schedule import NoiseSchedule
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
+from skyweave.observe.segment import Observations
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver, innovation_covariance
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.posterior.start import analysis_start, noise_start
 from skyweave.prior.analytic import GaussianMixturePrior, GaussianPrior, red_spectrum
@@ -33,15 +34,6 @@ from skyweave.verify import table
 
 ERROR = 0.1
 """Standard deviation of the observation errors, of a field of unit variance."""
-
-
-@dataclass
-class Problem:
-    """Observations of several truths through one operator; members are (truth, member) pairs."""
-
-    operator: StateOperator
-    y: torch.Tensor
-    R: ErrorCovariance
 
 
 def operator(kind: str, size: int, rng: np.random.Generator) -> sp.csr_array:
@@ -86,11 +78,11 @@ def fair_crps(ensemble: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return (ensemble - truth).abs().mean(0) - spread
 
 
-def exact_gaussian(prior: GaussianPrior, problem: Problem, y: torch.Tensor):
+def exact_gaussian(prior: GaussianPrior, observed: Observations, y: torch.Tensor):
     """Mean ``(draws, n)`` and standard deviation ``(n,)`` of the exact posterior."""
     V = prior.covariance(math.inf)
-    S = innovation_covariance(torch.zeros(prior.shape), V, problem)
-    H = torch.from_numpy(problem.operator.matrix.toarray())
+    S = innovation_covariance(torch.zeros(prior.shape), V, observed)
+    H = torch.from_numpy(observed.operator.matrix.toarray())
     full = V.dense(torch.arange(H.shape[1])).double()
     cross = H @ full
     chol = torch.linalg.cholesky(S)
@@ -99,13 +91,15 @@ def exact_gaussian(prior: GaussianPrior, problem: Problem, y: torch.Tensor):
     return y.double() @ gain, variance.clamp_min(0).sqrt()
 
 
-def exact_mixture(prior: GaussianMixturePrior, problem: Problem, y: torch.Tensor, members: int, seed: int):
+def exact_mixture(
+    prior: GaussianMixturePrior, observed: Observations, y: torch.Tensor, members: int, seed: int
+):
     """Draws ``(members, draws, n)`` of the exact posterior of a mixture."""
-    n = problem.operator.matrix.shape[1]
-    H = torch.from_numpy(problem.operator.matrix.toarray())
+    n = observed.operator.matrix.shape[1]
+    H = torch.from_numpy(observed.operator.matrix.toarray())
     logs, fields = [], []
     for k, (component, probability) in enumerate(zip(prior.components, prior.probabilities, strict=True)):
-        S = innovation_covariance(torch.zeros(prior.shape), component.covariance(math.inf), problem)
+        S = innovation_covariance(torch.zeros(prior.shape), component.covariance(math.inf), observed)
         chol = torch.linalg.cholesky(S)
         mean = torch.as_tensor(component.mean).expand(prior.shape).reshape(-1).double()
         white = torch.linalg.solve_triangular(chol, (y.double() - H @ mean).T, upper=False)
@@ -136,31 +130,36 @@ def mixture(size: int) -> GaussianMixturePrior:
     return GaussianMixturePrior(components, [0.3, 0.3, 0.2, 0.2])
 
 
-def run(prior, problem, method, options, sampler, steps, schedule, start, draws, members, seed=0):
+class Counted:
+    """A prior that counts its evaluations."""
+
+    def __init__(self, prior):
+        self.prior, self.shape, self.covariance, self.evaluations = prior, prior.shape, prior.covariance, 0
+
+    def __call__(self, x, sigma):
+        self.evaluations += 1
+        return self.prior(x, sigma)
+
+
+def run(prior, observed, method, options, sampler, steps, schedule, start, draws, members, seed=0):
     """Sample all draws at once; returns states, evaluations, backward passes and seconds."""
-    count = [0]
-
-    def denoiser(x, sigma):
-        count[0] += 1
-        return prior(x, sigma)
-
+    counted = Counted(prior)
     noise = NoiseStream(seed, range(draws * members), [0])
-    shape = (draws * members, *prior.shape)
-    solver = KalmanSolver(limit=4000)  # one factor serves all draws and members
-    options = {**options, "solver": solver} if method == "covariance" else options
-    guided = GUIDANCE[method](denoiser, prior, problem, **options)
+    # One factor serves all draws and members.
+    problem = Problem(counted, observed, KalmanSolver(observed, limit=4000))
+    guided = GUIDANCE[method](problem, **options)
     began = time.perf_counter()
     with torch.no_grad():
         if start == "analysis":
-            x = analysis_start(denoiser, prior, problem, schedule["sigma_max"], shape, noise, solver)
+            x = analysis_start(problem, schedule["sigma_max"], noise)
             steps = steps - 1
         else:
-            x = noise_start(prior, schedule["sigma_max"], shape, noise)
+            x = noise_start(counted, schedule["sigma_max"], noise)
         sample = SAMPLERS[sampler]()
         levels = (steps + 1) // 2 if sampler == "heun" else steps
         x = sample(guided, x, NoiseSchedule(levels, **schedule).sigmas(), noise)
-    backward = getattr(guided, "backward_passes", 0 if method == "covariance" else count[0])
-    return x, count[0], backward, time.perf_counter() - began
+    backward = getattr(guided, "backward_passes", 0 if method == "covariance" else counted.evaluations)
+    return x, counted.evaluations, backward, time.perf_counter() - began
 
 
 COLD, WARM = {"sigma_max": 100.0, "sigma_min": 0.01}, {"sigma_max": 10.0, "sigma_min": 0.01}
@@ -187,13 +186,13 @@ def make_problem(prior, kind: str, draws: int, members: int):
     mixed = isinstance(prior, GaussianMixturePrior)
     truth = prior.sample(white, torch.rand(draws, generator=generator)) if mixed else prior.sample(white)
     y = op(truth) + ERROR * torch.randn(draws, op.n, generator=generator)
-    problem = Problem(op, y.repeat_interleave(members, 0), ErrorCovariance(np.full(op.n, ERROR**2)))
+    observed = Observations(op, y.repeat_interleave(members, 0), ErrorCovariance(np.full(op.n, ERROR**2)))
     flat = truth.reshape(draws, -1)
     if mixed:
-        exact = exact_mixture(prior, problem, y, members, 3)
-        return problem, flat, float(fair_crps(exact, flat).mean()), float(exact.var(0).mean() ** 0.5)
-    mean, std = exact_gaussian(prior, problem, y)
-    return problem, flat, float(gaussian_crps(mean, std, flat).mean()), float((std**2).mean() ** 0.5)
+        exact = exact_mixture(prior, observed, y, members, 3)
+        return observed, flat, float(fair_crps(exact, flat).mean()), float(exact.var(0).mean() ** 0.5)
+    mean, std = exact_gaussian(prior, observed, y)
+    return observed, flat, float(gaussian_crps(mean, std, flat).mean()), float((std**2).mean() ** 0.5)
 
 
 def unconditional() -> str:
@@ -243,9 +242,9 @@ def main() -> None:
                 row = {"guidance": method + "".join(f", {k} {v}" for k, v in options.items())}
                 row |= {"sampler": sampler, "start": start, "draws": draws, "evaluations": 0, "backward": 0}
                 seconds = 0.0
-                for kind, (problem, flat, crps, spread) in problems.items():
+                for kind, (observed, flat, crps, spread) in problems.items():
                     x, used, backward, took = run(
-                        prior, problem, method, options, sampler, steps, schedule, start, draws, args.members
+                        prior, observed, method, options, sampler, steps, schedule, start, draws, args.members
                     )
                     ensemble = x.reshape(draws, args.members, -1).transpose(0, 1)
                     ratio = float(fair_crps(ensemble, flat).mean()) / crps

@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
+from skyweave.observe.segment import Observations
 from skyweave.observe.simulate import cloud_mask, station_network
 from skyweave.posterior.background import Background, bind
-from skyweave.posterior.kalman import KalmanSolver
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.analytic import red_spectrum
 from skyweave.prior.presets import find_preset
@@ -91,16 +92,7 @@ def rows_of(kind: str, grid: Grid, factor: int, rng: np.random.Generator) -> sp.
     return sp.csr_array(sp.vstack([rows_of(k, grid, factor, rng) for k in KINDS[:3]]))
 
 
-@dataclass(eq=False)
-class Observed:
-    """Simulated observations of a smooth truth."""
-
-    operator: StateOperator
-    y: Tensor
-    R: ErrorCovariance
-
-
-def observe(kind: str, grid: Grid, factor: int, prior: LearntPrior, background: Background) -> Observed:
+def observe(kind: str, grid: Grid, factor: int, prior: LearntPrior, background: Background) -> Observations:
     rng = np.random.default_rng(3)
     channels = background.shape[1]
     matrix = sp.csr_array(sp.block_diag([rows_of(kind, grid, factor, rng)] * channels, format="csr"))
@@ -108,7 +100,7 @@ def observe(kind: str, grid: Grid, factor: int, prior: LearntPrior, background: 
     V = background.covariance(80.0)
     truth = V.color(torch.randn(1, *V.noise_shape, generator=torch.Generator().manual_seed(4)))
     noise = torch.randn(operator.n, generator=torch.Generator().manual_seed(5))
-    return Observed(
+    return Observations(
         operator, operator(truth)[0] + ERROR * noise, ErrorCovariance(np.full(operator.n, ERROR**2))
     )
 
@@ -127,19 +119,12 @@ class Timed:
         return out
 
 
-def measure(background: Background, observed: Observed, method: Method, members: int) -> dict[str, float]:
+def measure(background: Background, observed: Observations, method: Method, members: int) -> dict[str, float]:
     """Seconds of one reconstruction, of the network inside it, and of the same evaluations alone."""
-    timed, solver = Timed(background.denoiser), KalmanSolver()
+    timed = Timed(background.denoiser)
+    problem = Problem(replace(background, denoiser=timed), observed)
     began = time.perf_counter()
-    x = sample_posterior(
-        timed,
-        background,
-        observed,
-        NoiseStream(0, range(members), [0]),
-        background.shape,
-        method,
-        solver=solver,
-    )
+    x = sample_posterior(problem, NoiseStream(0, range(members), [0]), method)
     whole = time.perf_counter() - began
     sigmas = method.schedule().sigmas().float()
     began = time.perf_counter()
@@ -150,7 +135,7 @@ def measure(background: Background, observed: Observed, method: Method, members:
         "whole": whole,
         "inside": timed.seconds,
         "bare": time.perf_counter() - began,
-        "iterations": float(solver.applications),
+        "iterations": float(problem.solver.applications),
     }
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from skyweave.diffusion.denoiser import Denoiser
 from skyweave.diffusion.noise import NoiseStream
+from skyweave.posterior import problem as posterior
 from skyweave.posterior.background import Background, bind
-from skyweave.posterior.kalman import KalmanSolver
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.storage import LearntPrior
 
@@ -112,15 +112,9 @@ def skyweave_run(method: Method) -> Run:
     """Ours: the public sampler with a fresh solver for each case."""
 
     def run(problem: Problem) -> Tensor:
-        return sample_posterior(
-            problem.background,
-            problem.background,
-            problem.case.observed[problem.kind],
-            NoiseStream(problem.case.index, range(problem.members), [0]),
-            problem.background.shape,
-            method,
-            solver=KalmanSolver(),
-        )[:, 0]
+        posed = posterior.Problem(problem.background, problem.case.observed[problem.kind])
+        noise = NoiseStream(problem.case.index, range(problem.members), [0])
+        return sample_posterior(posed, noise, method)[:, 0]
 
     return run
 

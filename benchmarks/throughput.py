@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
 from skyweave.posterior.background import bind
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import build_network
@@ -119,7 +120,7 @@ def worker(domain: str, members: int, threads: int) -> None:
         background = bind(prior, grid, None, 1)
         observed = observe("gaps", grid, 1, prior, background)
         noise = NoiseStream(0, range(members), [0])
-        sample_posterior(background, background, observed, noise, background.shape, Method(steps=4))
+        sample_posterior(Problem(background, observed), noise, Method(steps=4))
     print(largest_resident_set())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -12,6 +10,7 @@ from skyweave.baselines.located import LocatedObservations
 from skyweave.grid import Grid
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
+from skyweave.observe.segment import Observations
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
@@ -20,13 +19,6 @@ GRID = Grid(np.linspace(50, 42.5, 16), np.linspace(350, 368.8, 20) % 360)
 GLOBE = Grid(np.linspace(-85, 85, 18), np.arange(0, 360, 10.0))
 SPEC = StateSpec((Variable("t2m", "K"),))
 PLAIN = StateTransform((Standardise(280.0, 10.0),))
-
-
-@dataclass(frozen=True, eq=False)
-class Observations:
-    operator: StateOperator
-    y: torch.Tensor
-    R: ErrorCovariance
 
 
 def observe(matrix, state: np.ndarray, error: float = 0.1, transform=PLAIN) -> Observations:

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from skyweave.cli import main
-from skyweave.covariance.space_time import SpaceTimeErrorModel
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel
 from skyweave.diffusion.network import Architecture
 from skyweave.prior.storage import LearntPrior, build_network, save_prior
 from skyweave.state import StateSpec, Variable
@@ -20,12 +20,12 @@ from skyweave.transform import Standardise, StateTransform
 LAT, LON = np.arange(30.0, 42.0), np.arange(0.0, 16.0)
 
 
-def white(frames: int = 3) -> SpaceTimeErrorModel:
+def white(frames: int = 3) -> ErrorCovarianceModel:
     """The errors of an untrained network, for which every cell is white noise of its own."""
     levels = torch.logspace(-2, 2, 5, dtype=torch.float64)
     kernels = torch.zeros(len(levels), frames, 1, 1, 8, 8)
     kernels[:, 0, 0, 0, 0, 0] = 1.0
-    return SpaceTimeErrorModel(levels, kernels)
+    return ErrorCovarianceModel(levels, kernels)
 
 
 @pytest.fixture

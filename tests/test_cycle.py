@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from skyweave.covariance.stationary import StationaryCovariance
-from skyweave.cycle.analysis import analyse
+from skyweave.cycle.analysis import analysis_problem
 from skyweave.cycle.ensemble import ensemble_covariance, lag_covariance, local_deviation
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver, ZonalInverse
@@ -20,7 +20,7 @@ from skyweave.diffusion.noise import NoiseStream
 from skyweave.observe.assemble import SegmentObservations, Source
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
-from skyweave.posterior.sample import Method
+from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
@@ -35,7 +35,7 @@ MEMORY = 0.9
 
 
 def stationary(spectrum):
-    return StationaryCovariance(spectrum[None, None].float(), SHAPE, (N, N))
+    return StationaryCovariance(spectrum[None, None, None].float(), SHAPE, (1, N, N))
 
 
 ERROR = stationary(SPECTRUM * (1 - MEMORY**2))
@@ -69,7 +69,15 @@ class Stations:
         y = (self.truth[k].reshape(-1)[place] + noise)[:n]
         zero = np.zeros(n, np.int64)
         R = ErrorCovariance(np.full(n, self.error**2))
-        return SegmentObservations(StateOperator(H, SHAPE), y, R, zero, zero, place[:n].numpy(), zero)
+        return SegmentObservations(
+            StateOperator(H, SHAPE),
+            y,
+            R,
+            source=zero[:n],
+            channel=zero[:n],
+            cell=place[:n].numpy(),
+            frame=zero[:n],
+        )
 
 
 def world(cycles):
@@ -192,9 +200,10 @@ def test_fused_updates_are_exact_in_two_iterations():
     truth = world(1)
     observed = Stations(truth).segment(0, 1)
     source = as_source(0.5 * truth[0, 0], stationary(0.3 * SPECTRUM), CLIMATE)
-    fused, solver = FusedObserved(source, SHAPE, observed), FusedSolver(tolerance=1e-4, limit=0)
+    fused = FusedObserved(source, SHAPE, observed)
+    solver = FusedSolver(fused, tolerance=1e-4, limit=0)
     x = torch.zeros(2, *SHAPE)
-    got = solver.update(x, CLIMATE, fused, key=0)
+    got = solver.update(x, CLIMATE, key=0)
     H = torch.cat([torch.eye(N * N), torch.from_numpy(observed.operator.matrix.toarray()).float()])
     R = torch.block_diag(source.error.dense(CELLS), observed.R.dense().float()).double()
     C = CLIMATE.dense(CELLS).double()
@@ -207,8 +216,9 @@ def test_fused_updates_are_exact_in_two_iterations():
 def test_a_local_standard_deviation_is_solved_too():
     scale = torch.linspace(0.5, 2, N)[:, None].expand(N, N)[None, None]
     source = GaussianForecast(world(1)[0, 0], stationary(0.3 * SPECTRUM).scaled(scale))
-    fused, solver = FusedObserved(source, SHAPE, None), FusedSolver(tolerance=1e-3, limit=0)
-    got = solver.update(torch.zeros(1, *SHAPE), CLIMATE, fused, key=0)
+    fused = FusedObserved(source, SHAPE, None)
+    solver = FusedSolver(fused, tolerance=1e-3, limit=0)
+    got = solver.update(torch.zeros(1, *SHAPE), CLIMATE, key=0)
     C, F = CLIMATE.dense(CELLS).double(), source.error.dense(CELLS).double()
     want = C @ torch.linalg.solve(C + F, fused.y.double())
     torch.testing.assert_close(got[0].reshape(-1).double(), want, atol=0.01, rtol=0)
@@ -236,9 +246,8 @@ def test_a_single_analysis_is_the_exact_posterior():
     P = stationary(0.3 * SPECTRUM)
     mean = 0.8 * PRIOR.sample(torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(3)))[0, 0]
     observed = Stations(truth).segment(0, 1)
-    members = analyse(
-        PRIOR, as_source(mean, P, CLIMATE), observed, NoiseStream(0, range(800), [0]), method=Method(steps=32)
-    )
+    problem = analysis_problem(PRIOR, as_source(mean, P, CLIMATE), observed)
+    members = sample_posterior(problem, NoiseStream(0, range(800), [0]), Method(steps=32))
     H = torch.from_numpy(observed.operator.matrix.toarray())
     Pd = P.dense(CELLS).double()
     K = Pd @ H.T @ torch.linalg.inv(H @ Pd @ H.T + observed.R.dense())
@@ -258,9 +267,10 @@ def test_the_model_on_a_coarser_grid():
     dense = torch.from_numpy(G.toarray()) @ CLIMATE.dense(CELLS).double() @ torch.from_numpy(G.toarray()).T
     torch.testing.assert_close(coarse.dense(torch.arange(n * n)).double(), dense, atol=2e-3, rtol=0)
     source = GaussianForecast(torch.randn(1, n, n), StationaryCovariance(
-        0.2 * coarse.spectrum, (1, 1, n, n), (n, n)), G)  # fmt: skip
-    fused, solver = FusedObserved(source, SHAPE, None), FusedSolver(tolerance=1e-3, limit=0)
-    got = solver.update(torch.zeros(1, *SHAPE), CLIMATE, fused, key=0)
+        0.2 * coarse.spectrum, (1, 1, n, n), (1, n, n)), G)  # fmt: skip
+    fused = FusedObserved(source, SHAPE, None)
+    solver = FusedSolver(fused, tolerance=1e-3, limit=0)
+    got = solver.update(torch.zeros(1, *SHAPE), CLIMATE, key=0)
     want = (CLIMATE.dense(CELLS).double() @ torch.from_numpy(G.toarray()).T) @ torch.linalg.solve(
         1.2 * dense, fused.y.double()
     )

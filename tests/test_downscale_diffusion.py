@@ -6,14 +6,12 @@ import pytest
 import torch
 
 from skyweave.diffusion.cosine_schedule import CosineSchedule
-from skyweave.diffusion.noise import NoiseStream
-from skyweave.diffusion.samplers.ddim import DDIM
+from skyweave.diffusion.samplers import Ancestral
 from skyweave.downscale.models.ddpm import SAMPLERS
 from skyweave.downscale.models.registry import build_downscaler
 from skyweave.downscale.models.target_form import Channels
 from skyweave.downscale.settings import InferenceSection, ModelSection, NetworkSection
 from skyweave.errors import SkyweaveError
-from skyweave.posterior.samplers import Ancestral
 from test_downscale_models import Sample
 
 
@@ -71,32 +69,6 @@ def test_the_ancestral_step_is_the_ddpms():
         ours = bar[t - 1].sqrt() * states[1].flatten()
         torch.testing.assert_close(ours.mean(), mean, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(((ours[1] - ours[0]) / 2) ** 2, variance, rtol=1e-9, atol=1e-12)
-
-
-def gaussian(variance):
-    return lambda x, sigma: variance / (variance + sigma**2) * x
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("variance", [0.05, 1.0, 9.0])
-def test_ddim_does_what_its_gain_says_and_reaches_the_targets_variance(eta, variance):
-    sigmas = CosineSchedule(1000).descending(60)
-    noise = NoiseStream(0, range(200), [0])
-    start = sigmas[0] * noise.normal(0, (100,)).double()
-    drawn = DDIM(eta)(gaussian(variance), start, sigmas, noise)
-    gain = DDIM(eta).gain(torch.tensor(variance, dtype=torch.float64), sigmas)
-    # 20,000 draws know a standard deviation to half a percent.
-    assert float(drawn.std() / math.sqrt(variance)) == pytest.approx(float(gain), abs=0.02)
-    many = CosineSchedule(1000).descending(1000)
-    assert float(DDIM(eta).gain(torch.tensor(variance, dtype=torch.float64), many)) == pytest.approx(
-        1, abs=0.01
-    )
-
-
-def test_ddim_of_eta_one_is_as_wide_as_ancestral_sampling():
-    sigmas = CosineSchedule(1000).descending(25)
-    variance = torch.logspace(-2, 1, 7, dtype=torch.float64)
-    torch.testing.assert_close(DDIM(1.0).gain(variance, sigmas), Ancestral().gain(variance, sigmas))
 
 
 def world(batch, size, g):

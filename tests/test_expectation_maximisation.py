@@ -41,7 +41,7 @@ def test_completions_keep_what_was_seen_and_have_the_law_of_what_was_not():
         draw = V.color(torch.randn(1, 1, 1, 32, 32, generator=generator))
         y = cells.y + 0.02 * torch.randn(cells.operator.n, generator=generator)
         best.append(
-            (KalmanSolver(tolerance=0.002).update(draw, V, cells, y=y)[0] - truth[t : t + 1])[
+            (KalmanSolver(cells, tolerance=0.002).update(draw, V, y=y)[0] - truth[t : t + 1])[
                 ~seen[t : t + 1]
             ]
         )

@@ -1,7 +1,6 @@
 """Guidance methods and the Kalman solver against exact posteriors."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,22 +11,18 @@ from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
+from skyweave.observe.segment import Observations
+from skyweave.posterior.background import Background
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver, conjugate_gradients, innovation_covariance
 from skyweave.posterior.preconditioner import Partition, two_level
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.start import analysis_start
 from skyweave.prior.analytic import DenseGaussianPrior, GaussianMixturePrior, GaussianPrior, red_spectrum
 from skyweave.transform import Log1pQuantile, StateTransform
 
 SHAPE = (1, 1, 12, 12)
-
-
-@dataclass
-class Case:
-    operator: StateOperator
-    y: torch.Tensor
-    R: ErrorCovariance
 
 
 def some_cells(count=40, error=0.2, seed=0, transform=None, shape=SHAPE):
@@ -41,7 +36,7 @@ def some_cells(count=40, error=0.2, seed=0, transform=None, shape=SHAPE):
     prior = GaussianPrior(red_spectrum(*shape[2:]), shape)
     truth = prior.sample(torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)))
     y = operator(truth)[0] + error * torch.from_numpy(rng.standard_normal(count)).float()
-    return prior, Case(operator, y, ErrorCovariance(np.full(count, error**2)))
+    return prior, Observations(operator, y, ErrorCovariance(np.full(count, error**2)))
 
 
 def exact(prior, case):
@@ -58,24 +53,24 @@ def test_solver_is_the_textbook_update():
     prior, case = some_cells()
     mean, _ = exact(prior, case)
     V = prior.covariance(math.inf)
-    x = KalmanSolver().update(torch.zeros(3, *SHAPE), V, case)
+    x = KalmanSolver(case).update(torch.zeros(3, *SHAPE), V)
     torch.testing.assert_close(x.reshape(3, -1).double(), mean.expand(3, -1), atol=2e-4, rtol=1e-3)
 
 
 def test_iterative_and_direct_solutions_agree():
     prior, case = some_cells()
     V, x_hat = prior.covariance(1.0), torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(1))
-    direct = KalmanSolver().update(x_hat, V, case)
-    solver = KalmanSolver(limit=0, tolerance=1e-5, iterations=300)
-    torch.testing.assert_close(solver.update(x_hat, V, case), direct, atol=1e-4, rtol=1e-3)
+    direct = KalmanSolver(case).update(x_hat, V)
+    solver = KalmanSolver(case, limit=0, tolerance=1e-5, iterations=300)
+    torch.testing.assert_close(solver.update(x_hat, V), direct, atol=1e-4, rtol=1e-3)
     assert solver.applications > 0
 
 
 def test_a_member_does_not_depend_on_its_batch():
     prior, case = some_cells()
     noise = lambda members: NoiseStream(7, members, [0])  # noqa: E731
-    whole = sample_posterior(prior, prior, case, noise(range(5)), SHAPE)
-    one = sample_posterior(prior, prior, case, noise([3]), SHAPE)
+    whole = sample_posterior(Problem(prior, case), noise(range(5)))
+    one = sample_posterior(Problem(prior, case), noise([3]))
     torch.testing.assert_close(one[0], whole[3], atol=2e-4, rtol=1e-3)
 
 
@@ -98,7 +93,7 @@ def test_nonlinear_operator_is_linearised_at_the_state():
 def test_posterior_through_a_nonlinear_operator_fits_its_observations():
     transform = StateTransform((Log1pQuantile(0.1, 1.2),))
     prior, case = some_cells(count=30, transform=transform, error=0.05)
-    x = sample_posterior(prior, prior, case, NoiseStream(0, range(32), [0]), SHAPE)
+    x = sample_posterior(Problem(prior, case), NoiseStream(0, range(32), [0]))
     misfit = (case.operator(x) - case.y) / 0.05
     # The members' misfit has the observation error and their own spread in it: of order one, not of order ten.
     assert 0.3 < float(misfit.pow(2).mean().sqrt()) < 2.0
@@ -124,7 +119,7 @@ def test_exact_methods_reach_the_exact_posterior(guidance):
     options = {"iterations": 60, "tolerance": 1e-5} if guidance == "mmps" else {}
     method = Method(guidance=guidance, sampler="dpm++2m", steps=32, guidance_options=options)
     x = (
-        sample_posterior(prior, prior, case, NoiseStream(0, range(400), [0]), SHAPE, method)
+        sample_posterior(Problem(prior, case), NoiseStream(0, range(400), [0]), method)
         .reshape(400, -1)
         .double()
     )
@@ -139,7 +134,7 @@ def test_start_does_not_matter(start):
     mean, covariance = exact(prior, case)
     method = Method(sampler="dpm++2m", steps=32, start=start, sigma_max=10 if start == "analysis" else 100)
     x = (
-        sample_posterior(prior, prior, case, NoiseStream(0, range(300), [0]), SHAPE, method)
+        sample_posterior(Problem(prior, case), NoiseStream(0, range(300), [0]), method)
         .reshape(300, -1)
         .double()
     )
@@ -156,7 +151,7 @@ def test_every_method_brings_the_prior_closer_to_the_truth(guidance):
     own = {"sigma_y": "stated", "gamma": 1.0, "half": True} if guidance == "multimodal" else {}
     method = Method(guidance, "dpm++2m-sde", 32, "noise", 50, guidance_options=own)
     noise = NoiseStream(0, range(16), [0])
-    x = sample_posterior(prior, prior, case, noise, SHAPE, method)
+    x = sample_posterior(Problem(prior, case), noise, method)
     free = prior.sample(torch.randn(16, *SHAPE, generator=torch.Generator().manual_seed(9)))
     error = lambda z: float((case.operator(z) - case.y).pow(2).mean().sqrt())  # noqa: E731
     assert error(x) < 0.5 * error(free)
@@ -165,7 +160,7 @@ def test_every_method_brings_the_prior_closer_to_the_truth(guidance):
 @pytest.mark.parametrize("guidance", GUIDANCE)
 def test_a_guided_denoiser_is_a_denoiser(guidance):
     prior, case = some_cells()
-    guided = GUIDANCE[guidance](prior, prior, case)
+    guided = GUIDANCE[guidance](Problem(prior, case))
     x = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(2))
     out = guided(x, torch.tensor(0.7))
     assert out.shape == x.shape
@@ -175,8 +170,8 @@ def test_a_guided_denoiser_is_a_denoiser(guidance):
 
 def test_weight_is_a_division_of_the_error():
     prior, case = some_cells()
-    doubled = Case(case.operator, case.y, case.R.scaled(1 / 2.0))
-    twice = Case(
+    doubled = Observations(case.operator, case.y, case.R.scaled(1 / 2.0))
+    twice = Observations(
         StateOperator(sp.csr_array(sp.vstack([case.operator.matrix] * 2)), SHAPE),
         case.y.repeat(2),
         ErrorCovariance(np.tile(case.R.variance, 2)),
@@ -184,7 +179,7 @@ def test_weight_is_a_division_of_the_error():
     V, zero = prior.covariance(math.inf), torch.zeros(1, *SHAPE)
     # Observing everything twice is the same as giving it a weight of two.
     torch.testing.assert_close(
-        KalmanSolver().update(zero, V, doubled), KalmanSolver().update(zero, V, twice), atol=1e-4, rtol=1e-3
+        KalmanSolver(doubled).update(zero, V), KalmanSolver(twice).update(zero, V), atol=1e-4, rtol=1e-3
     )
 
 
@@ -226,11 +221,11 @@ def test_mixture_covariance_is_the_jacobian_and_depends_on_the_flow():
 
 def test_innovation_covariance_does_not_depend_on_how_it_is_made():
     prior, case = some_cells()
-    from skyweave.posterior.kalman import _by_columns
+    from skyweave.posterior.kalman import by_columns
 
     V = prior.covariance(1.0)
     whole = innovation_covariance(torch.zeros(SHAPE), V, case)
-    by_columns = _by_columns(case.operator.matrix, V) + case.R.dense()
+    by_columns = by_columns(case.operator.matrix, V) + case.R.dense()
     torch.testing.assert_close(whole, by_columns, atol=1e-5, rtol=1e-4)
 
 
@@ -255,7 +250,8 @@ def test_no_method_takes_more_evaluations_than_it_says(sampler, start, steps):
         return prior(x, sigma)
 
     method = Method(sampler=sampler, start=start, steps=steps)
-    sample_posterior(counting, prior, case, NoiseStream(0, [0], [0]), SHAPE, method)
+    problem = Problem(Background(counting, prior.covariance, SHAPE), case)
+    sample_posterior(problem, NoiseStream(0, [0], [0]), method)
     assert len(calls) == method.evaluations() <= steps
 
 
@@ -264,11 +260,7 @@ def test_analysis_start_has_the_posterior_and_its_noise():
     prior, case = some_cells(count=10)
     mean, covariance = exact(prior, case)
     noise = NoiseStream(0, range(4000), [0])
-    x = (
-        analysis_start(prior, prior, case, 2.0, (4000, *SHAPE), noise, KalmanSolver())
-        .reshape(4000, -1)
-        .double()
-    )
+    x = analysis_start(Problem(prior, case), 2.0, noise).reshape(4000, -1).double()
     wanted = covariance + 4.0 * torch.eye(len(mean))
     # In the directions that the observations leave free as well as in those that they bind.
     values, vectors = torch.linalg.eigh(wanted)
@@ -291,7 +283,7 @@ def test_two_level_preconditioner_saves_iterations_and_keeps_the_answer(kind):
     operator = StateOperator(
         sp.csr_array((weights, (rows, groups.ravel())), shape=(len(groups), len(cells))), shape
     )
-    case = Case(
+    case = Observations(
         operator,
         torch.randn(len(groups), generator=torch.Generator().manual_seed(0)),
         ErrorCovariance(np.full(len(groups), 1e-3)),

@@ -155,9 +155,9 @@ def test_fused_is_never_worse_than_its_sources_while_a_constant_error_is(skill):
             constant = FusedObserved(GaussianForecast(x, first), SHAPE, seen)
             means = {
                 "forecast": x,
-                "observations": KalmanSolver(**settings).update(zero, CLIMATE, seen)[0, 0],
-                "fused": FusedSolver(**settings).update(zero, CLIMATE, fused)[0, 0],
-                "constant": FusedSolver(**settings).update(zero, CLIMATE, constant)[0, 0],
+                "observations": KalmanSolver(seen, **settings).update(zero, CLIMATE)[0, 0],
+                "fused": FusedSolver(fused, **settings).update(zero, CLIMATE)[0, 0],
+                "constant": FusedSolver(constant, **settings).update(zero, CLIMATE)[0, 0],
             }
             for name, mean in means.items():
                 errors[name].append((mean - t).square().mean())
@@ -276,8 +276,8 @@ def test_several_variables_on_an_open_domain():
     truths, errors = coloured(120, BOTH, 0), coloured(120, WRONG, 1)
     torus = (LARGE, LARGE)
     skill = LeadTimeSkill.fit(truths + errors, truths, climate_mean=torch.zeros(()), padded=torus)
-    spectrum = torch.einsum("cd,yx->cdyx", BOTH, red_spectrum(LARGE, LARGE, corner=6.0).float())
-    climate = StationaryCovariance(spectrum.to(torch.complex64), (1, 2, HALF, HALF), torus)
+    spectrum = torch.einsum("cd,yx->cdyx", BOTH, red_spectrum(LARGE, LARGE, corner=6.0).float())[:, :, None]
+    climate = StationaryCovariance(spectrum.to(torch.complex64), (1, 2, HALF, HALF), (1, *torus))
     mean, P = skill.predictive(truths[0, 0] + errors[0, 0], 0, climate)
     gain = torch.diag(1 / (1 + WRONG.diagonal()))
     left = torch.eye(2) - gain
@@ -292,8 +292,8 @@ def test_several_variables_on_an_open_domain():
 
 @pytest.mark.parametrize("local", [False, True])
 def test_source_times_prior_is_the_forecast_up_to_open_edges(local):
-    spectrum = torch.einsum("cd,yx->cdyx", BOTH, red_spectrum(LARGE, LARGE, corner=6.0).float())
-    climate = StationaryCovariance(spectrum.to(torch.complex64), (1, 2, HALF, HALF), (LARGE, LARGE))
+    spectrum = torch.einsum("cd,yx->cdyx", BOTH, red_spectrum(LARGE, LARGE, corner=6.0).float())[:, :, None]
+    climate = StationaryCovariance(spectrum.to(torch.complex64), (1, 2, HALF, HALF), (1, LARGE, LARGE))
     ramp = torch.linspace(0.8, 1.1, HALF)[:, None].expand(1, 1, 2, HALF, HALF)
     P = climate.scaled(ramp if local else None)
     # Large scales are known best.
@@ -311,8 +311,8 @@ def test_source_times_prior_is_the_forecast_up_to_open_edges(local):
 
 
 def test_an_ensemble_of_the_climate_tells_little_even_where_the_climate_varies():
-    spectrum = red_spectrum(LARGE, LARGE, corner=6.0)[None, None].float()
-    climate = StationaryCovariance(spectrum, (1, 1, HALF, HALF), (LARGE, LARGE))
+    spectrum = red_spectrum(LARGE, LARGE, corner=6.0)[None, None, None].float()
+    climate = StationaryCovariance(spectrum, (1, 1, HALF, HALF), (1, LARGE, LARGE))
     members = coloured(64, BOTH, 13)[:, 0, :1] * torch.linspace(0.5, 1.36, HALF)[:, None]
     P = ensemble_covariance(members - members.mean(0), (LARGE, LARGE), reach=1.0)
     source = as_source(torch.zeros(1, HALF, HALF), P, climate)
@@ -366,7 +366,7 @@ def test_what_does_not_fit_is_refused(skill):
     with pytest.raises(SkyweaveError, match="lead time number 6"):
         skill.source(x[0], 6, CLIMATE)
     with pytest.raises(SkyweaveError, match="padded=\\(32, 32\\)"):
-        skill.source(x[0], 0, StationaryCovariance(torch.ones(1, 1, 32, 17), SHAPE, (32, 32)))
+        skill.source(x[0], 0, StationaryCovariance(torch.ones(1, 1, 1, 32, 17), SHAPE, (1, 32, 32)))
     with pytest.raises(SkyweaveError, match="variables, latitudes"):
         skill.source(x[0, :, :8], 0, CLIMATE)
     with pytest.raises(SkyweaveError, match="missing values"):

@@ -8,8 +8,10 @@ import torch
 
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
+from skyweave.posterior.background import Background
 from skyweave.posterior.guidance import GUIDANCE, MultimodalGuidance, SDAGuidance
 from skyweave.posterior.methods import find_method, method_of, with_options
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.sample import Method, sample_posterior
 from source_cases import STD, gaussian, observed_by, sources_of, truth_of
 
@@ -29,14 +31,16 @@ def noisy(members=3, seed=1):
 
 
 def change(observed, **options):
-    return MultimodalGuidance(PRIOR, PRIOR, observed, **options).parts(noisy(), LEVEL)[1]
+    return MultimodalGuidance(Problem(PRIOR, observed), **options).parts(noisy(), LEVEL)[1]
 
 
 @pytest.mark.parametrize("half", [True, False])
 def test_equal_settings_give_what_plain_sda_gives(half):
     observed = segment()
-    plain = SDAGuidance(PRIOR, PRIOR, observed, gamma=0.03 * STD**2, half=half)(noisy(), LEVEL)
-    own = MultimodalGuidance(PRIOR, PRIOR, observed, sigma_y="stated", gamma=0.03, half=half)(noisy(), LEVEL)
+    plain = SDAGuidance(Problem(PRIOR, observed), gamma=0.03 * STD**2, half=half)(noisy(), LEVEL)
+    own = MultimodalGuidance(Problem(PRIOR, observed), sigma_y="stated", gamma=0.03, half=half)(
+        noisy(), LEVEL
+    )
     torch.testing.assert_close(own, plain, atol=1e-5, rtol=1e-5)
 
 
@@ -72,14 +76,14 @@ def test_lambda_multiplies_the_score_of_its_source():
 
 
 def test_the_paper_s_constants_go_by_the_kind_of_source():
-    guided = MultimodalGuidance(PRIOR, PRIOR, segment())
+    guided = MultimodalGuidance(Problem(PRIOR, segment()))
     number = torch.from_numpy(segment().source)
     for kind, sigma_y, gamma in ((0, 1e-1, 5e-3), (1, 5e-4, 1e-5)):
         assert guided.own[number == kind].unique().tolist() == pytest.approx([sigma_y])
         assert guided.growth[number == kind].unique().tolist() == pytest.approx([gamma])
     assert not guided.half
     assert guided.guidance_scale == 1.0
-    other = MultimodalGuidance(PRIOR, PRIOR, segment(), sigma_y={"points": 0.3}).own
+    other = MultimodalGuidance(Problem(PRIOR, segment()), sigma_y={"points": 0.3}).own
     assert other[number == 1].unique().tolist() == pytest.approx([0.3])
     assert other[number == 0].unique().tolist() == pytest.approx([1e-1])
 
@@ -89,10 +93,10 @@ def test_a_name_stands_for_its_numbered_namesakes():
     given = [o.renamed("LR") for o in sources_of(truth, ships=20)]
     observed = observed_by(truth, given).segment(0, 1)
     assert [s.name for s in observed.sources] == ["LR", "LR (2)"]
-    guided = MultimodalGuidance(PRIOR, PRIOR, observed, sigma_y={"LR": 0.2, "LR (2)": 0.4})
+    guided = MultimodalGuidance(Problem(PRIOR, observed), sigma_y={"LR": 0.2, "LR (2)": 0.4})
     assert guided.own[observed.source == 0].unique().tolist() == pytest.approx([0.2])
     assert guided.own[observed.source == 1].unique().tolist() == pytest.approx([0.4])
-    both = MultimodalGuidance(PRIOR, PRIOR, observed, sigma_y={"LR": 0.2}).own
+    both = MultimodalGuidance(Problem(PRIOR, observed), sigma_y={"LR": 0.2}).own
     assert both.unique().tolist() == pytest.approx([0.2])
 
 
@@ -108,12 +112,12 @@ def test_a_name_stands_for_its_numbered_namesakes():
 )
 def test_wrong_constants_are_named(options, word):
     with pytest.raises(SkyweaveError, match=word):
-        MultimodalGuidance(PRIOR, PRIOR, segment(), **options)
+        MultimodalGuidance(Problem(PRIOR, segment()), **options)
 
 
 def test_clipping_bounds_the_likelihood_s_step():
     observed = segment(stated=(0.01, 0.01))
-    guided = MultimodalGuidance(PRIOR, PRIOR, observed, sigma_y=1e-6, gamma=0.0, clip=0.5)
+    guided = MultimodalGuidance(Problem(PRIOR, observed), sigma_y=1e-6, gamma=0.0, clip=0.5)
     x_hat, bounded = guided.parts(noisy(), LEVEL)
     free = change(observed, sigma_y=1e-6, gamma=0.0)
     norms = bounded.flatten(1).norm(dim=1) / x_hat.flatten(1).norm(dim=1)
@@ -173,7 +177,8 @@ def test_a_corrector_without_likelihood_saves_backward_passes_and_no_evaluation(
         counts.update(evaluations=0, backward=0)
         options = {"guided_corrector": guided_corrector, "sigma_y": 0.5, "gamma": 0.05}
         method = with_options(find_method("multimodal"), options)
-        sample_posterior(counting, PRIOR, observed, NoiseStream(0, [0], [0]), PRIOR.shape, method)
+        problem = Problem(Background(counting, PRIOR.covariance, PRIOR.shape), observed)
+        sample_posterior(problem, NoiseStream(0, [0], [0]), method)
         assert counts == {"evaluations": method.evaluations(), "backward": backward}
         assert method.evaluations() == 35
 
@@ -183,13 +188,13 @@ def test_without_likelihood_both_correctors_sample_the_prior():
     for guided_corrector in (True, False):
         options = {"guided_corrector": guided_corrector, "guidance_scale": 0.0}
         method = with_options(find_method("multimodal"), options)
-        drawn.append(sample_posterior(PRIOR, PRIOR, observed, NoiseStream(0, [0], [0]), PRIOR.shape, method))
+        drawn.append(sample_posterior(Problem(PRIOR, observed), NoiseStream(0, [0], [0]), method))
     torch.testing.assert_close(drawn[0], drawn[1], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("guidance", GUIDANCE)
 def test_a_guided_denoiser_is_the_sum_of_its_parts(guidance):
-    guided = GUIDANCE[guidance](PRIOR, PRIOR, segment())
+    guided = GUIDANCE[guidance](Problem(PRIOR, segment()))
     x_hat, added = guided.parts(noisy(), LEVEL)
     torch.testing.assert_close(x_hat, PRIOR(noisy(), LEVEL), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(guided(noisy(), LEVEL), x_hat + added, atol=1e-4, rtol=1e-4)

@@ -1,38 +1,49 @@
 """Samplers against the closed form of what they do to Gaussian modes."""
 
 import math
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
+from skyweave.diffusion.cosine_schedule import CosineSchedule
 from skyweave.diffusion.noise import NoiseStream
+from skyweave.diffusion.samplers import DDIM, Ancestral, Heun
 from skyweave.diffusion.schedule import NoiseSchedule
-from skyweave.posterior.given import Given
+from skyweave.observe.errors import ErrorCovariance
+from skyweave.observe.operator import StateOperator
+from skyweave.observe.segment import Observations
+from skyweave.posterior.daps import DAPS
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
 
-SCHEDULES = {
-    "dpm++2m": NoiseSchedule(12, 20.0, 0.01),
-    "dpm++2m-sde": NoiseSchedule(12, 20.0, 0.01),
-    "heun": NoiseSchedule(8, 20.0, 0.05, rho=7.0),
-    "ancestral": NoiseSchedule(12, 20.0, 0.01),
-    "daps": NoiseSchedule(8, 20.0, 0.01),
-    "daps-exact": NoiseSchedule(8, 20.0, 0.01),
+WIDE = NoiseSchedule(12, 20.0, 0.01)
+LAWS = {
+    **{name: (make(), WIDE) for name, make in SAMPLERS.items() if "daps" not in name and name != "heun"},
+    "ddim": (DDIM(), WIDE),
+    "ddim, eta 0.5": (DDIM(0.5), WIDE),
+    "ddim, eta 1": (DDIM(1.0), WIDE),
+    "heun": (Heun(), NoiseSchedule(8, 20.0, 0.05, rho=7.0)),
+    "heun, churn": (Heun(churn=4.0), NoiseSchedule(8, 20.0, 0.05, rho=7.0)),
+    "daps": (SAMPLERS["daps"](), NoiseSchedule(8, 20.0, 0.01)),
+    "daps-exact": (SAMPLERS["daps-exact"](), NoiseSchedule(8, 20.0, 0.01)),
 }
-
-
-def make(name):
-    return SAMPLERS[name](churn=4.0) if name == "heun" else SAMPLERS[name]()
+"""Every sampler, with a schedule at which its laws are tried."""
+DETERMINISTIC = ("dpm++2m", "ddim", "heun")
+CONVERGENT = [name for name in LAWS if not name.startswith("daps")]
 
 
 class WhiteModes:
     """Independent Gaussian cells of given variances: their denoiser acts cell by cell."""
 
-    def __init__(self, variance):
-        self.variance = variance
+    def __init__(self, variance, calls=None):
+        self.variance, self.calls, self.shape = variance, calls, tuple(variance.shape[1:])
 
     def __call__(self, x, sigma):
+        if self.calls is not None:
+            self.calls.append(float(sigma))
         return self.variance / (self.variance + sigma**2) * x
 
     def covariance(self, sigma, x_hat=None, x_sigma=None):
@@ -49,50 +60,82 @@ class Independent:
         return self.size.sqrt() * noise
 
 
-def run(sampler, denoiser, x, sigmas, noise):
-    """Unconditional samples: a decoupled sampler needs to know the covariance of what it draws from."""
-    if not getattr(sampler, "decoupled", False):
-        return sampler(denoiser, x, sigmas, noise)
-    nothing = SimpleNamespace(operator=SimpleNamespace(n=0))
-    return sampler(denoiser, x, sigmas, noise, given=Given(denoiser, nothing))
+def run(sampler, denoiser, x, sigmas, noise, progress=None):
+    """Unconditional samples: DAPS takes a problem, here one without observations."""
+    if not isinstance(sampler, DAPS):
+        return sampler(denoiser, x, sigmas, noise, progress)
+    shape = tuple(x.shape[1:])
+    nothing = StateOperator(sp.csr_array((0, math.prod(shape))), shape)
+    observed = Observations(nothing, torch.zeros(0), ErrorCovariance(np.zeros(0)))
+    return sampler(Problem(denoiser, observed), x, sigmas, noise, progress)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", LAWS)
 def test_gain_is_what_the_sampler_does(name):
+    sampler, schedule = LAWS[name]
     variance = torch.tensor([1e-2, 1.0, 30.0], dtype=torch.float64)
     cells = variance.repeat_interleave(200_000).reshape(1, 1, 1, 3, -1)
-    sigmas = SCHEDULES[name].sigmas()
+    sigmas = schedule.sigmas()
     start = torch.randn(cells.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = start * torch.sqrt(cells + sigmas[0] ** 2)
-    out = run(make(name), WhiteModes(cells), x, sigmas, NoiseStream(1, [0], [0]))
+    out = run(sampler, WhiteModes(cells), x, sigmas, NoiseStream(1, [0], [0]))
     produced = out.reshape(3, -1).std(dim=1) / variance.sqrt()
     # 200 000 draws know a standard deviation to 0.16 %.
-    torch.testing.assert_close(produced, make(name).gain(variance, sigmas), rtol=0.008, atol=0)
+    torch.testing.assert_close(produced, sampler.gain(variance, sigmas), rtol=0.008, atol=0)
 
 
-@pytest.mark.parametrize("name", ["dpm++2m", "heun"])
+@pytest.mark.parametrize("name", DETERMINISTIC)
 def test_gain_of_a_deterministic_sampler_is_exact(name):
-    variance = torch.logspace(-3, 2, 40, dtype=torch.float64)
-    sampler, sigmas = SAMPLERS[name](), SCHEDULES[name].sigmas()
+    sampler, schedule = LAWS[name]
+    variance, sigmas = torch.logspace(-3, 2, 40, dtype=torch.float64), schedule.sigmas()
     x = torch.sqrt(variance + sigmas[0] ** 2).reshape(1, 1, 1, 1, -1)
     out = sampler(WhiteModes(variance.reshape(x.shape)), x, sigmas, NoiseStream(0, [0], [0]))
-    torch.testing.assert_close(out.ravel() / variance.sqrt(), sampler.gain(variance, sigmas))
+    torch.testing.assert_close(out.ravel().abs() / variance.sqrt(), sampler.gain(variance, sigmas))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_evaluations_are_counted(name):
-    calls = []
-    denoiser = WhiteModes(torch.ones(1, 1, 1, 2, 2))
-    counted = lambda x, sigma: calls.append(float(sigma)) or denoiser(x, sigma)  # noqa: E731
-    counted.covariance = denoiser.covariance
-    run(
-        SAMPLERS[name](),
-        counted,
-        torch.ones(1, 1, 1, 2, 2),
-        SCHEDULES[name].sigmas(),
-        NoiseStream(0, [0], [0]),
-    )
-    assert len(calls) == SAMPLERS[name]().evaluations(SCHEDULES[name].steps)
+@pytest.mark.parametrize("name", LAWS)
+def test_evaluations_are_counted_and_told(name):
+    sampler, schedule = LAWS[name]
+    calls, told = [], []
+    counted = WhiteModes(torch.ones(1, 1, 1, 2, 2), calls)
+    run(sampler, counted, torch.ones(1, 1, 1, 2, 2), schedule.sigmas(), NoiseStream(0, [0], [0]), told.append)
+    assert len(calls) == sampler.evaluations(schedule.steps)
+    assert told == list(range(schedule.steps))
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_member_does_not_depend_on_its_batch(name):
+    sampler, schedule = LAWS[name]
+    denoiser, sigmas = WhiteModes(torch.ones(1, 1, 1, 4, 4)), schedule.sigmas()
+    start = float(sigmas[0]) * NoiseStream(2, range(3), [0]).normal(0, (1, 4, 4))
+    together = run(sampler, denoiser, start, sigmas, NoiseStream(2, range(3), [0]))
+    alone = run(sampler, denoiser, start[1:2], sigmas, NoiseStream(2, [1], [0]))
+    assert torch.equal(together[1:2], alone)
+
+
+@pytest.mark.parametrize("name", CONVERGENT)
+def test_more_steps_bring_the_gain_to_one(name):
+    sampler = LAWS[name][0]
+    variance = torch.logspace(-2, 1, 30, dtype=torch.float64)
+    worst = [
+        float((sampler.gain(variance, NoiseSchedule(n, 40.0, 0.005).sigmas()) - 1).abs().max())
+        for n in (16, 64, 256)
+    ]
+    assert worst[2] < worst[1] < worst[0]
+    assert worst[2] < 0.04
+
+
+def test_ddim_of_eta_one_is_as_wide_as_ancestral_sampling():
+    sigmas = CosineSchedule(1000).descending(25)
+    variance = torch.logspace(-2, 1, 7, dtype=torch.float64)
+    torch.testing.assert_close(DDIM(1.0).gain(variance, sigmas), Ancestral().gain(variance, sigmas))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_reaches_the_targets_variance_by_the_schedule_of_a_ddpm(eta):
+    variance = torch.tensor([0.05, 1.0, 9.0], dtype=torch.float64)
+    gain = DDIM(eta).gain(variance, CosineSchedule(1000).descending(1000))
+    torch.testing.assert_close(gain, torch.ones_like(gain), rtol=0, atol=0.01)
 
 
 def test_exact_draws_keep_every_mode_at_any_number_of_steps():
@@ -108,17 +151,6 @@ def test_a_width_of_sigma_is_too_wide():
     gain = SAMPLERS["daps"]().gain(modes, NoiseSchedule(50, 10.0, 0.01).sigmas())
     assert float(gain.min()) > 0.99
     assert 1.05 < float(gain.max()) < 3
-
-
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if not name.startswith("daps")])
-def test_more_steps_bring_the_gain_to_one(name):
-    variance = torch.logspace(-2, 1, 30, dtype=torch.float64)
-    worst = [
-        float((SAMPLERS[name]().gain(variance, NoiseSchedule(n, 40.0, 0.005).sigmas()) - 1).abs().max())
-        for n in (16, 64, 256)
-    ]
-    assert worst[2] < worst[1] < worst[0]
-    assert worst[2] < 0.04
 
 
 @pytest.mark.parametrize(("name", "steps", "limit"), [("dpm++2m", 16, 0.02), ("dpm++2m-sde", 32, 0.02)])

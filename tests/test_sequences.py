@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 import skyweave
-from skyweave.covariance.space_time import SpaceTimeErrorModel
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel
 from skyweave.diffusion.network import Architecture
 from skyweave.errors import SkyweaveError
 from skyweave.prior.storage import LearntPrior, build_network
@@ -48,7 +48,7 @@ def make_prior():
         kernel = torch.zeros(len(lag), 1, 1, 8, 8)
         kernel[:, 0, 0, 0, 0] = error / (level**2 / (1 + level**2))
         kernels.append(kernel)
-    model = SpaceTimeErrorModel(levels, torch.stack(kernels))
+    model = ErrorCovarianceModel(levels, torch.stack(kernels))
     return LearntPrior(
         StateSpec((Variable("a", "K"),), (1.0, 1.0), window=5, time_step=3600.0),
         StateTransform((Standardise(280.0, 5.0),)),

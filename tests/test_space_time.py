@@ -1,9 +1,8 @@
 """Covariance of sequences: against its dense matrix, its draws, and an estimate from errors of known covariance."""
 
-import pytest
 import torch
 
-from skyweave.covariance.space_time import SpaceTimeErrorModel, estimate_space_time_covariance
+from skyweave.covariance.by_noise_level import ErrorCovarianceModel, estimate_error_covariance
 from skyweave.diffusion.noise import NoiseStream
 
 PHI, LENGTH = 0.6, 2.0
@@ -21,41 +20,7 @@ def kernel(frames, half, channels=1):
 
 def model(channels=1, frames=12, half=12):
     levels = torch.tensor([0.1, 100.0], dtype=torch.float64)
-    return SpaceTimeErrorModel(levels, torch.stack([kernel(frames, half, channels)] * 2).float())
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_products_and_table_agree(channels):
-    shape = (4, channels, 5, 6)
-    V = model(channels).on(shape)(1e6)
-    cells = torch.arange(4 * channels * 30)
-    matrix = V.dense(cells)
-    u = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close((V @ u).flatten(1), u.flatten(1) @ matrix, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(matrix, matrix.T, rtol=1e-4, atol=1e-4)
-    assert float(torch.linalg.eigvalsh(matrix.double()).min()) > -1e-3
-    scaled = V.scaled(torch.linspace(0.5, 2, 5)[:, None].expand(1, 4, channels, 5, 6))
-    torch.testing.assert_close(
-        (scaled @ u).flatten(1), u.flatten(1) @ scaled.dense(cells), rtol=1e-3, atol=1e-3
-    )
-    torch.testing.assert_close(scaled.variance().expand(1, *shape).flatten(), scaled.dense(cells).diagonal())
-
-
-def test_near_lags_are_those_that_were_given():
-    V = model().on((3, 1, 6, 6))(1e6)
-    matrix = V.dense(torch.arange(3 * 36)).reshape(3, 36, 3, 36)
-    expected = kernel(12, 12)
-    assert float(matrix[1, 0, 0, 0]) == pytest.approx(PHI, abs=0.03)
-    assert float(matrix[2, 0, 0, 1]) == pytest.approx(float(expected[2, 0, 0, 0, 1]), abs=0.03)
-    assert float(matrix[0, 7, 0, 0]) == pytest.approx(float(expected[0, 0, 0, 1, 1]), abs=0.03)
-
-
-def test_draws_have_the_covariance():
-    V = model().on((3, 1, 4, 4))(1e6)
-    noise = torch.randn(6000, *V.noise_shape, generator=torch.Generator().manual_seed(0))
-    draws = V.color(noise).flatten(1)
-    sample = draws.T @ draws / len(draws)
-    torch.testing.assert_close(sample, V.dense(torch.arange(48)), atol=0.08, rtol=0)
+    return ErrorCovarianceModel(levels, torch.stack([kernel(frames, half, channels)] * 2).float())
 
 
 def test_a_draw_does_not_know_where_its_sequence_begins_or_ends():
@@ -74,11 +39,11 @@ def test_the_estimate_finds_the_covariance_of_known_errors():
     gaps = torch.rand(draws.shape, generator=torch.Generator().manual_seed(2)) < 0.3
     batches = [(draws.masked_fill(gaps, torch.nan), torch.zeros(400, 6, 0, 10, 10))]
     # A denoiser that always says zero: its error is the state itself.
-    found = estimate_space_time_covariance(
+    found = estimate_error_covariance(
         lambda x, sigma, known: torch.zeros_like(x), batches, levels=torch.tensor([1e3, 1e4])
     )
     expected = kernel(6, 10)
     near = found.kernels[1][:3, 0, 0, :3, :3]
     torch.testing.assert_close(near, expected[:3, 0, 0, :3, :3].float(), atol=0.06, rtol=0)
-    back = SpaceTimeErrorModel.from_tensors(found.to_tensors())
+    back = ErrorCovarianceModel.from_tensors(found.to_tensors())
     torch.testing.assert_close(back.kernels, found.kernels, atol=2e-3, rtol=2e-3)

@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from skyweave.baselines.located import Observed
-from skyweave.covariance.lags import lag_covariance, stationary
-from skyweave.covariance.space_time import SpaceTimeErrorModel
-from skyweave.covariance.stationary import StationaryCovariance
+from skyweave.covariance.lags import lag_covariance
+from skyweave.covariance.stationary import StationaryCovariance, from_lags
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
@@ -117,13 +116,7 @@ class Climatology:
         blank = torch.zeros(1, prior.spec.window if times is None else len(times), C, *grid.shape)
         with torch.no_grad():
             mean = prior.denoiser(grid, times)(blank, sigma)[0].mean(0)
-        kernel = model.kernels[-1] * (sigma**2 / (1 + sigma**2))
-        if isinstance(model, SpaceTimeErrorModel):
-            return cls(mean, torch.ones_like(mean), kernel)
-        frames = len(kernel) // C
-        pairs = kernel.unflatten(1, (frames, C)).unflatten(0, (frames, C)).transpose(1, 2)
-        lags = torch.stack([torch.diagonal(pairs, -lag).mean(-1) for lag in range(frames)])
-        return cls(mean, torch.ones_like(mean), lags)
+        return cls(mean, torch.ones_like(mean), model.kernels[-1] * (sigma**2 / (1 + sigma**2)))
 
     def isel(self, i: ArrayLike, j: ArrayLike) -> Climatology:
         """The climatology of some rows and columns, by index; the covariance by lag stays."""
@@ -133,14 +126,14 @@ class Climatology:
         )
 
     def covariance(self, frames: int = 1, *, periodic: bool = False) -> StationaryCovariance:
-        """Covariance of normalised states ``(frames, C, H, W)``; see `skyweave.covariance.lags.stationary`.
+        """Covariance of normalised states ``(frames, C, H, W)``; see `skyweave.covariance.stationary.from_lags`.
 
         Args:
             frames: time steps of the states.
             periodic: the longitudes of the domain close the circle.
         """
         C, H, W = self.mean.shape
-        V = stationary(self.lags, (frames, C, H, W), periodic=periodic)
+        V = from_lags(self.lags, (frames, C, H, W), periodic=periodic)
         return V.scaled(self.deviation[None, None])
 
     def physical_mean(self, transform: StateTransform | None) -> NDArray[np.float64]:
@@ -171,7 +164,8 @@ def climatological(
     x = known.mean.expand(members, T, *known.mean.shape)
     if members > 1:
         V = known.covariance(T, periodic=grid.periodic)
-        x = x + V.color(NoiseStream(seed, range(members), range(T)).normal(0, V.noise_shape[1:]))
+        noise = NoiseStream(seed, range(members), range(T)).around(V.noise_shape[0])
+        x = x + V.color(noise.normal(0, V.noise_shape[1:]))
     return physical_members(x, transform, spec)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,8 +9,10 @@ from torch import Tensor
 
 from skyweave.baselines.climatology import Climatology, physical_members, required
 from skyweave.baselines.located import Observed
+from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
+from skyweave.observe.segment import Observations
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
@@ -54,26 +54,25 @@ def optimal_interpolation(
     """
     known = required(climatology, "optimal interpolation", observed)
     T = observed.operator.shape[0]
-    V: Any = known.covariance(T, periodic=grid.periodic)
+    V = known.covariance(T, periodic=grid.periodic)
     mean = known.mean.expand(1, T, *known.mean.shape)
-    solver = KalmanSolver(tolerance=TOLERANCE, iterations=2000, limit=DIRECT)
+    seen = Observations(observed.operator, observed.y, observed.R)
+    solver = KalmanSolver(seen, tolerance=TOLERANCE, iterations=2000, limit=DIRECT)
     with torch.no_grad():
-        x = analyse(observed, mean, V, solver, key=FACTOR)
+        x = analyse(solver, mean, V, key=FACTOR)
         if members > 1:
             noise = NoiseStream(seed, range(members), range(T))
-            b = V.color(noise.normal(0, V.noise_shape[1:]))
-            e = observed.R.sample(noise.normal_vector(1, observed.operator.n))
-            op = observed.operator
-            u = solver.weights(x, V, observed, op.jvp(x, b) + e, FACTOR)
+            b = V.color(noise.around(V.noise_shape[0]).normal(0, V.noise_shape[1:]))
+            op, e = seen.operator, seen.R.sample(seen.noise(noise, 1))
+            u = solver.weights(x, V, op.jvp(x, b) + e, FACTOR)
             x = x + b - (V @ op.vjp(x, u))
     return physical_members(x, transform, spec)
 
 
 def analyse(
-    observed: Observed,
-    mean: Tensor,
-    V: Any,
     solver: KalmanSolver,
+    mean: Tensor,
+    V: StationaryCovariance,
     iterations: int = 20,
     key: object = None,
 ) -> Tensor:
@@ -84,16 +83,16 @@ def analyse(
     ``V`` need not be inverted: every iterate is ``mean + V w``, and the first term is ``w^T V w``.
 
     Args:
-        observed: operator, values and errors.
+        solver: of the innovation covariance, with operator, values and errors.
         mean: normalised, ``(1, T, C, H, W)``.
         V: covariance of normalised states.
-        solver: of the innovation covariance.
         iterations: most steps; a linear operator takes one.
         key: under which the solver keeps the factor of a linear operator, see `KalmanSolver.update`.
 
     Returns:
         The normalised state, ``(1, T, C, H, W)``.
     """
+    observed = solver.observed
     op = observed.operator
 
     def cost(x: Tensor, w: Tensor) -> float:
@@ -104,7 +103,7 @@ def analyse(
     now = cost(x, w)
     for _ in range(1 if op.linear else iterations):
         innovation = observed.y - op(x) + op.jvp(x, x - mean)
-        target = op.vjp(x, solver.weights(x, V, observed, innovation, key))
+        target = op.vjp(x, solver.weights(x, V, innovation, key))
         if op.linear:
             return mean + (V @ target)
         step = 1.0

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from skyweave.covariance.lags import LagStatistics, nearest_lags
 from skyweave.covariance.stationary import StationaryCovariance
+from skyweave.covariance.torus import embed, positive, signed, taper
 from skyweave.errors import SkyweaveError
 from skyweave.finite import check_tensor
 
-__all__ = [
-    "ErrorCovarianceModel", "LagStatistics", "check_kernels", "default_levels", "estimate_error_covariance", "taper",
-]  # fmt: skip
+__all__ = ["ErrorCovarianceModel", "default_levels", "estimate_error_covariance"]
 
 
 def default_levels(count: int = 16, low: float = 0.01, high: float = 80.0) -> Tensor:
@@ -24,68 +24,18 @@ def default_levels(count: int = 16, low: float = 0.01, high: float = 80.0) -> Te
     return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
 
 
-@dataclass
-class LagStatistics:
-    r"""Running sums for the lag covariance of fields on patches, over observed pairs.
-
-    .. math:: K_{pq}(\delta) = \frac{\sum_{s, s+\delta \in \Omega} e_p(s + \delta) e_q(s)}
-              {\#\{s : s, s + \delta \in \Omega\}}
-
-    ``Omega`` are the observed cells, so gaps neither bias nor break the estimate.
-
-    Args:
-        channels: ``P = window * channel``.
-        height, width: of the patches; lags run to one less than these.
-    """
-
-    channels: int
-    height: int
-    width: int
-    products: Tensor = field(init=False)
-    pairs: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        size = (self.channels, self.channels, 2 * self.height, self.width + 1)
-        self.products = torch.zeros(size, dtype=torch.complex128)
-        self.pairs = torch.zeros(size, dtype=torch.complex128)
-
-    def add(self, errors: Tensor) -> None:
-        """Add errors of shape ``(B, P, H, W)``; missing values are NaN."""
-        seen = torch.isfinite(errors)
-        padded = (2 * self.height, 2 * self.width)
-        e = torch.fft.rfft2(torch.where(seen, errors, torch.zeros_like(errors)).double(), s=padded)
-        m = torch.fft.rfft2(seen.double(), s=padded)
-        self.products += torch.einsum("bpyx,bqyx->pqyx", e, e.conj())
-        self.pairs += torch.einsum("bpyx,bqyx->pqyx", m, m.conj())
-
-    def kernel(self) -> Tensor:
-        """Lag covariance ``(P, P, 2H, 2W)``, zero lag first as in a Fourier transform."""
-        padded = (2 * self.height, 2 * self.width)
-        products, pairs = torch.fft.irfft2(self.products, s=padded), torch.fft.irfft2(self.pairs, s=padded)
-        return torch.where(pairs > 0.5, products / pairs.clamp_min(0.5), torch.zeros_like(products))
-
-
-def taper(height: int, width: int, start: float = 0.5) -> Tensor:
-    r"""Weights of the lags ``(2H, 2W)``: one to ``start`` of the patch, then a cosine to zero at its size."""
-
-    def line(n: int) -> Tensor:
-        lag = torch.fft.fftfreq(2 * n, d=1 / (2 * n), dtype=torch.float64).abs() / n
-        return 0.5 * (1 + torch.cos(math.pi * ((lag - start) / (1 - start)).clamp(0, 1)))
-
-    return line(height)[:, None] * line(width)[None, :]
-
-
 @dataclass(frozen=True, eq=False)
 class ErrorCovarianceModel:
-    r"""Error covariance by noise level, for a domain of any size.
+    r"""Error covariance by noise level, for a domain of any size and any number of frames.
 
     Kernels are kept as lag covariances divided by ``sigma^2 / (1 + sigma^2)``, which varies slowly, and interpolated
     linearly in ``log sigma``. On a domain the kernel is tapered, embedded in a torus, transformed, and made positive
-    semi-definite by clipping negative eigenvalues of each wavenumber's block.
+    semi-definite. Frames farther apart than those known are taken for independent.
 
     Args:
         levels: noise levels, increasing, shape ``(L,)``.
-        kernels: ``(L, P, P, 2h, 2w)`` lag covariances over ``sigma^2 / (1 + sigma^2)``, zero lag first.
+        kernels: ``(L, F, C, C, 2h, 2w)``; lag ``tau`` of the second axis (left out where it has one frame) is
+            ``K_cc'(tau, d) = cov(e_c(t + tau, r + d), e_c'(t, r))`` over ``sigma^2 / (1 + sigma^2)``, ``d`` zero first.
 
     Reference: homogeneous background error covariances, Daley 1991, Chapter 4.3; in diffusion models the posterior
     covariance of Rozet et al. 2024, Section 4.2, here estimated and not differentiated.
@@ -94,36 +44,50 @@ class ErrorCovarianceModel:
     levels: Tensor
     kernels: Tensor
 
+    def __post_init__(self) -> None:
+        if self.kernels.ndim == 5:
+            object.__setattr__(self, "kernels", self.kernels[:, None])
+
     def on(
-        self, shape: tuple[int, int, int, int], *, periodic: bool = False
+        self,
+        shape: tuple[int, int, int, int],
+        *,
+        periodic: bool = False,
+        device: str | torch.device = "cpu",
     ) -> Callable[[float], StationaryCovariance]:
         """Covariance by noise level for states ``(T, C, H, W)``; ``periodic`` in longitude.
 
-        Frames of a longer sequence than the window are taken as independent where the kernel knows one frame.
+        Raises:
+            ValueError: states of another number of variables.
         """
         T, C, H, W = shape
-        P, h, w = self.kernels.shape[1], self.kernels.shape[-2] // 2, self.kernels.shape[-1] // 2
-        if P not in (C, T * C):
-            raise ValueError(f"the covariance knows {P} channels, the state has {T} x {C}")
-        padded = (next_fast_len(H + h, True), W if periodic else next_fast_len(W + w, True))
+        frames, known = self.kernels.shape[1:3]
+        h, w = self.kernels.shape[-2] // 2, self.kernels.shape[-1] // 2
+        if known != C:
+            raise ValueError(f"the covariance knows {known} channels, the state has {C}")
+        torus = (
+            # Room for the reach of the kernel on both sides, so that draws do not know where the sequence ends.
+            next_fast_len(T + 2 * frames, True) if T > 1 and frames > 1 else 1,
+            next_fast_len(H + h, True),
+            W if periodic else next_fast_len(W + w, True),
+        )
+        in_time, in_lat, in_lon = (
+            taper(lag, length)
+            for lag, length in ((torch.arange(frames), frames), (signed(2 * h), h), (signed(2 * w), w))
+        )
+        weight = in_time[:, None, None, None, None] * in_lat[:, None] * in_lon
         spectra: dict[int, Tensor] = {}
 
         def spectrum(index: int) -> Tensor:
             if index not in spectra:
-                kernel = _embed(self.kernels[index].double() * taper(h, w), padded)
-                spectra[index] = _positive(torch.fft.rfft2(kernel))
+                spectra[index] = positive(embed(self.kernels[index].double() * weight, torus)).to(device)
             return spectra[index]
 
         def at(sigma: float) -> StationaryCovariance:
-            low, high, weight = self._bracket(sigma)
-            blocks = (1 - weight) * spectrum(low) + weight * spectrum(high)
+            low, high, share = self._bracket(sigma)
             sigma2 = min(sigma, 1e6) ** 2
-            blocks = blocks * (sigma2 / (1 + sigma2))
-            if P == C and T > 1:
-                blocks = _repeat_frames(blocks, T)
-            dtype = torch.float32 if blocks.shape[0] == 1 else torch.complex64
-            out = blocks.real if blocks.shape[0] == 1 else blocks
-            return StationaryCovariance(out.to(dtype), shape, padded)
+            between = (1 - share) * spectrum(low) + share * spectrum(high)
+            return StationaryCovariance(between * (sigma2 / (1 + sigma2)), shape, torus)
 
         return at
 
@@ -135,43 +99,64 @@ class ErrorCovarianceModel:
         return high - 1, high, min(max(weight, 0.0), 1.0)
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """What is stored with the prior: half of the lags (the other half is the mirror image), float16."""
-        h = self.kernels.shape[-2] // 2
-        return {
-            "covariance.levels": self.levels.clone(),
-            "covariance.kernels": self.kernels[..., : h + 1, :].half().contiguous(),
-        }
+        """What is stored with the prior, float16; of single frames half of the lags, the others mirror them."""
+        levels = {"covariance.levels": self.levels.clone()}
+        if self.kernels.shape[1] > 1:
+            return levels | {"covariance.space_time": self.kernels.half()}
+        half = self.kernels[:, 0, ..., : self.kernels.shape[-2] // 2 + 1, :]
+        return levels | {"covariance.kernels": half.half().contiguous()}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> ErrorCovarianceModel | None:
+    def from_tensors(
+        cls, tensors: dict[str, Tensor], channels: int | None = None
+    ) -> ErrorCovarianceModel | None:
         """The stored model, or ``None`` where none is stored.
+
+        Args:
+            tensors: as `to_tensors` gives them.
+            channels: of the prior's state; a kernel between the frames of a window, as early priors have it, is brought
+                to lags in time.
 
         Raises:
             SkyweaveError: numbers that are not finite, or of no such shape.
         """
-        if "covariance.kernels" not in tensors:
+        name = "covariance.space_time" if "covariance.space_time" in tensors else "covariance.kernels"
+        if name not in tensors:
             return None
-        check_kernels(tensors, "covariance.kernels", 5)
-        half = tensors["covariance.kernels"].float()
-        # K_pq(-d) = K_qp(d): the lags left out are the kept ones, mirrored, channels exchanged.
-        mirrored = half[..., 1:-1, :].flip(-2).transpose(1, 2)
-        mirrored = torch.cat([mirrored[..., :1], mirrored[..., 1:].flip(-1)], -1)
-        return cls(tensors["covariance.levels"].double(), torch.cat([half, mirrored], -2))
+        _check_kernels(tensors, name)
+        levels, kernels = tensors["covariance.levels"].double(), tensors[name].float()
+        if name == "covariance.kernels":
+            # K_pq(-d) = K_qp(d): the lags left out are the kept ones, mirrored, channels exchanged.
+            mirrored = kernels[..., 1:-1, :].flip(-2).transpose(1, 2)
+            mirrored = torch.cat([mirrored[..., :1], mirrored[..., 1:].flip(-1)], -1)
+            kernels = torch.cat([kernels, mirrored], -2)[:, None]
+            if channels is not None and kernels.shape[2] > channels and kernels.shape[2] % channels == 0:
+                kernels = _by_time_lag(kernels[:, 0], channels)
+        return cls(levels, kernels)
 
 
-def check_kernels(tensors: dict[str, Tensor], name: str, dimensions: int) -> None:
+def _by_time_lag(kernels: Tensor, channels: int) -> Tensor:
+    """Kernels between the frames of a window, ``(L, F C, F C, h, w)``, as means over pairs of one lag in time."""
+    frames = kernels.shape[1] // channels
+    pairs = kernels.unflatten(2, (frames, channels)).unflatten(1, (frames, channels))
+    lags = [
+        torch.stack([pairs[:, t + lag, :, t] for t in range(frames - lag)]).mean(0) for lag in range(frames)
+    ]
+    return torch.stack(lags, dim=1)
+
+
+def _check_kernels(tensors: dict[str, Tensor], name: str) -> None:
     """Refuse stored covariances that can be none: for each noise level a kernel with variances above zero.
 
     Args:
         tensors: as they are stored, with "covariance.levels".
-        name: of the kernels, ``(L, ..., P, P, h, w)``.
-        dimensions: that they have.
+        name: of the kernels, ``(L, P, P, h, w)``, in space and time ``(L, F, P, P, h, w)``.
 
     Raises:
         SkyweaveError: what is wrong with which tensor.
     """
     levels, kernels = tensors.get("covariance.levels"), tensors[name]
-    shape = tuple(kernels.shape)
+    dimensions, shape = 6 if name == "covariance.space_time" else 5, tuple(kernels.shape)
     if (
         levels is None
         or levels.ndim != 1
@@ -210,14 +195,15 @@ def estimate_error_covariance(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> ErrorCovarianceModel:
-    r"""Lag covariance of ``x - D(x + sigma n, sigma)`` at each noise level.
+    r"""Lag covariance of ``x - D(x + sigma n, sigma)`` at each noise level, over observed pairs.
 
     Args:
-        denoise: ``(x_sigma, sigma, conditioning) -> x_hat`` for states ``(B, P, H, W)`` and a scalar noise level.
-        batches: clean normalised states of validation data ``(B, P, H, W)``, NaN where not observed, each with the
-            conditioning that the prior is to be given.
+        denoise: ``(x_sigma, sigma, conditioning) -> x_hat`` for states ``(B, C, H, W)``, or sequences of them
+            ``(B, T, C, H, W)``, and a scalar noise level.
+        batches: clean normalised states of validation data, NaN where not observed, each with the conditioning that the
+            prior is to be given. Those of sequences tell of lags in time as well.
         levels: noise levels, increasing.
-        max_lag: lags kept, in cells; all of the patch by default.
+        max_lag: lags kept in space, in cells; all of the patch by default.
         seed: of the noise; each level uses the same noise, which makes the kernels smooth in sigma.
 
     Raises:
@@ -226,55 +212,20 @@ def estimate_error_covariance(
     levels = default_levels() if levels is None else levels
     if not batches:
         raise ValueError("an error covariance needs validation states; there are none")
-    P, H, W = batches[0][0].shape[1:]
+    *frames, C, H, W = batches[0][0].shape[1:]
+    count = frames[0] if frames else 1
+    kept = (2 * min(max_lag or H, H), 2 * min(max_lag or W, W))
     kernels = []
     with torch.no_grad():
         for index, level in enumerate(levels):
-            statistics = LagStatistics(P, H, W)
+            statistics = LagStatistics(count * C, H, W)
             generator = torch.Generator().manual_seed(seed)
             for x, conditioning in batches:
-                noise = torch.randn(x.shape, generator=generator)
-                estimate = denoise(
-                    torch.nan_to_num(x) + float(level) * noise, level.to(x.dtype), conditioning
-                )
-                statistics.add(x - estimate)
+                noise = torch.randn(x.shape, generator=generator).to(x.device)
+                estimate = denoise(torch.nan_to_num(x) + float(level) * noise, level.to(x), conditioning)
+                statistics.add((x - estimate).reshape(len(x), count * C, H, W))
             shrink = float(level) ** 2 / (1 + float(level) ** 2)
-            kernel = statistics.kernel() / shrink
-            if max_lag is not None:
-                kernel = _embed(kernel, (2 * min(max_lag, H), 2 * min(max_lag, W)))
-            kernels.append(kernel.float())
+            kernels.append((nearest_lags(statistics.kernel(count), kept) / shrink).float().cpu())
             if progress is not None:
                 progress(index + 1, len(levels))
     return ErrorCovarianceModel(levels, torch.stack(kernels))
-
-
-def _embed(kernel: Tensor, padded: tuple[int, int]) -> Tensor:
-    """Lags of a patch on a torus of another size; lags beyond half of the torus are dropped."""
-    h, w = kernel.shape[-2] // 2, kernel.shape[-1] // 2
-    H, W = padded
-    out = kernel.new_zeros(*kernel.shape[:2], H, W)
-    dy = torch.arange(-min(h - 1, (H - 1) // 2), min(h - 1, (H - 1) // 2) + 1)
-    dx = torch.arange(-min(w - 1, (W - 1) // 2), min(w - 1, (W - 1) // 2) + 1)
-    out[..., (dy % H)[:, None], (dx % W)[None, :]] = kernel[
-        ..., (dy % (2 * h))[:, None], (dx % (2 * w))[None, :]
-    ]
-    return out
-
-
-def _positive(blocks: Tensor) -> Tensor:
-    """Nearest positive semi-definite block of each wavenumber, with a small floor."""
-    if blocks.shape[0] == 1:
-        real = blocks.real
-        return real.clamp_min(1e-4 * float(real.mean())).to(blocks.dtype)
-    per_mode = blocks.permute(2, 3, 0, 1)
-    values, vectors = torch.linalg.eigh(0.5 * (per_mode + per_mode.mH))
-    floor = 1e-4 * values.mean()
-    clipped = (vectors * values.clamp_min(float(floor))[..., None, :].to(vectors.dtype)) @ vectors.mH
-    return clipped.permute(2, 3, 0, 1)
-
-
-def _repeat_frames(blocks: Tensor, frames: int) -> Tensor:
-    eye = torch.eye(frames, dtype=blocks.dtype)
-    out = torch.einsum("ts,pqyx->tpsqyx", eye, blocks)
-    size = frames * blocks.shape[0]
-    return out.reshape(size, size, *blocks.shape[2:])

@@ -1,6 +1,6 @@
 """Forecast, fuse, reinitialise: data assimilation with a diffusion prior inside the analysis."""
 
-from skyweave.cycle.analysis import analyse
+from skyweave.cycle.analysis import analysis_problem
 from skyweave.cycle.assimilate import assimilate
 from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, as_source
@@ -20,7 +20,7 @@ __all__ = [
     "LeadTimeSkill",
     "PastForecasts",
     "ReportSkill",
-    "analyse",
+    "analysis_problem",
     "as_source",
     "assimilate",
     "ensemble_covariance",

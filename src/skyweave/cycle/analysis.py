@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
 from skyweave.cycle.forecast import GaussianForecast
 from skyweave.cycle.fused import FusedObserved, FusedSolver
-from skyweave.diffusion.noise import NoiseStream
-from skyweave.posterior.kalman import KalmanSolver, Observed
-from skyweave.posterior.sample import Method, sample_posterior
+from skyweave.observe.segment import Observations
+from skyweave.posterior.problem import GridPrior, Problem
 
-__all__ = ["analyse"]
+__all__ = ["analysis_problem"]
 
 
-def analyse(
-    prior: Any,
+def analysis_problem(
+    prior: GridPrior,
     forecast: GaussianForecast | None,
-    observed: Observed | None,
-    noise: NoiseStream,
+    observed: Observations | None,
     *,
-    method: Method | None = None,
-    solver: KalmanSolver | None = None,
-    key: object = 0,
-    members: Tensor | None = None,
-) -> Tensor:
-    r"""Members of ``p(x | z, y)``, drawn from the prior with forecast and observations as sources.
+    tolerance: float = 0.05,
+) -> Problem:
+    r"""What ``p(x | z, y)`` is sampled from, by `skyweave.posterior.sample.sample_posterior`.
 
     .. math:: p(x \mid z, y) \propto p(x)\, \mathcal N(z; G x, F)\, \mathcal N(y; H(x), R)
 
     Args:
-        prior: a denoiser that knows its error covariance, of states ``(1, C, H, W)``.
+        prior: of states ``(1, C, H, W)``.
         forecast: ``z, G, F`` in normalised units; ``None`` for an analysis without one.
         observed: what was observed at this time; ``None`` or an empty set for nothing.
-        noise: streams of the members wanted.
-        method: guidance by covariance with any sampler; other guidance needs errors that are diagonal.
-        solver: keeps factors from batch to batch; must be new for every time.
-        key: names the time among those that share the solver.
-        members: as in `sample_posterior`: where the sampler begins.
-
-    Returns:
-        Normalised states ``(M, 1, C, H, W)``.
+        tolerance: of the solver, where there is a forecast.
 
     Raises:
         ValueError: neither a forecast nor an observation.
     """
-    shape = prior.covariance(float("inf")).shape
-    if forecast is None:
-        if observed is None:
-            raise ValueError("an analysis needs a forecast or observations")
-        return sample_posterior(
-            prior,
-            prior,
-            observed,
-            noise,
-            shape,
-            method,
-            solver=solver or KalmanSolver(),
-            key=key,
-            members=members,
-        )
-    fused = FusedObserved(forecast, shape, observed)
-    return sample_posterior(
-        prior, prior, fused, noise, shape, method, solver=solver or FusedSolver(), key=key, members=members
-    )
+    if forecast is not None:
+        fused = FusedObserved(forecast, prior.shape, observed)
+        return Problem(prior, fused, FusedSolver(fused, tolerance=tolerance))
+    if observed is None:
+        raise ValueError("an analysis needs a forecast or observations")
+    return Problem(prior, observed)

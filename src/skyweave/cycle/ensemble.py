@@ -7,19 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skyweave.covariance.lags import LagStatistics
 from skyweave.covariance.stationary import StationaryCovariance
+from skyweave.covariance.torus import embed, signed, taper
 
-__all__ = [
-    "ensemble_covariance",
-    "lag_covariance",
-    "local_deviation",
-    "on_torus",
-    "positive_blocks",
-    "tapered",
-]
-
-FLOOR = 1e-5
-"""Least eigenvalue of a wavenumber's block, in units of the mean one."""
+__all__ = ["cut_off", "ensemble_covariance", "lag_covariance", "local_deviation"]
 
 
 def lag_covariance(anomalies: Tensor, periodic: tuple[bool, bool] = (False, False)) -> Tensor:
@@ -34,73 +26,24 @@ def lag_covariance(anomalies: Tensor, periodic: tuple[bool, bool] = (False, Fals
     Returns:
         Shape ``(C, C, Ly, Lx)``, zero lag first; ``L`` is the size of a periodic axis and twice that of another.
     """
-    members, _, height, width = anomalies.shape
-    size = tuple(n if circle else 2 * n for n, circle in zip((height, width), periodic, strict=True))
-    a = torch.fft.rfft2(anomalies.double(), s=size)
-    seen = torch.fft.rfft2(torch.ones(height, width, dtype=torch.float64), s=size)
-    products = torch.fft.irfft2(torch.einsum("mpyx,mqyx->pqyx", a, a.conj()), s=size)
-    pairs = torch.fft.irfft2(seen * seen.conj(), s=size)
-    return torch.where(pairs > 0.5, products / pairs.clamp_min(0.5), 0.0) / (members - 1)
+    members, channels, height, width = anomalies.shape
+    statistics = LagStatistics(channels, height, width, periodic)
+    statistics.add(anomalies)
+    return statistics.kernel()[0] * (members / (members - 1))
 
 
-def on_torus(
-    kernel: Tensor, padded: tuple[int, int], periodic: tuple[bool, bool], reach: float = 1.0
-) -> Tensor:
-    """A kernel of `lag_covariance` tapered and embedded in a torus of another size, as blocks per wavenumber.
+def cut_off(
+    shape: tuple[int, ...], periodic: tuple[bool, bool], reach: float
+) -> tuple[float | None, float | None]:
+    """Lengths in cells at which correlations within a domain ``(H, W)`` are zero; ``None`` for not at all.
 
-    Args:
-        kernel: ``(C, C, Ly, Lx)``.
-        padded: size of the torus; that of a periodic axis itself.
-        periodic: as in `lag_covariance`.
-        reach: the share of the domain beyond which covariances are set to zero; a periodic axis is tapered to the
-            same share of half its length, and left as it is where that is one.
+    Half of a circle is as far as one gets; the lags of a line are known to its whole length.
     """
-    for axis, (n, circle) in enumerate(zip(padded, periodic, strict=True)):
-        length = kernel.shape[-2 + axis]
-        # Half of a circle is as far as one gets; the lags of a line are known to its whole length.
-        weight = _taper(length, length / 2, circle, reach)
-        kernel = kernel * (weight[:, None] if axis == 0 else weight)
-        if circle:
-            continue
-        reachable = min(length // 2 - 1, (n - 1) // 2)
-        lags = torch.arange(-reachable, reachable + 1)
-        size = (*kernel.shape[:-2], n, kernel.shape[-1]) if axis == 0 else (*kernel.shape[:-1], n)
-        out = kernel.new_zeros(size)
-        if axis == 0:
-            out[..., lags % n, :] = kernel[..., lags % length, :]
-        else:
-            out[..., lags % n] = kernel[..., lags % length]
-        kernel = out
-    return positive_blocks(torch.fft.rfft2(kernel))
-
-
-def _taper(count: int, farthest: float, circle: bool, reach: float) -> Tensor:
-    """Weights of ``count`` lags of a torus: one to half of the reach, then a cosine to zero at it."""
-    lag = torch.fft.fftfreq(count, d=1 / count, dtype=torch.float64).abs()
-    if circle and reach >= 1:
-        return torch.ones_like(lag)
-    return 0.5 * (1 + torch.cos(torch.pi * (2 * lag / (reach * farthest) - 1).clamp(0, 1)))
-
-
-def tapered(V: StationaryCovariance, periodic: tuple[bool, bool], reach: float) -> StationaryCovariance:
-    """A covariance whose correlations are cut off as those of an ensemble are, to be compared with one."""
-    kernel = V.kernel.double()
-    for axis, (count, circle) in enumerate(zip(V.padded, periodic, strict=True)):
-        n = V.shape[2 + axis]
-        weight = _taper(count, n / 2 if circle else n, circle, reach)
-        kernel = kernel * (weight[:, None] if axis == 0 else weight)
-    blocks = positive_blocks(torch.fft.rfft2(kernel))
-    spectrum = blocks if V.spectrum.is_complex() else blocks.real
-    return StationaryCovariance(spectrum.to(V.spectrum.dtype), V.shape, V.padded)
-
-
-def positive_blocks(blocks: Tensor) -> Tensor:
-    """The nearest Hermitian positive definite block of each wavenumber, complex128."""
-    modes = blocks.permute(2, 3, 0, 1).to(torch.complex128)
-    values, vectors = torch.linalg.eigh(0.5 * (modes + modes.mH))
-    floor = FLOOR * float(values.clamp_min(0).mean()) + 1e-30
-    made = (vectors * values.clamp_min(floor)[..., None, :]) @ vectors.mH
-    return made.permute(2, 3, 0, 1)
+    lat, lon = (
+        None if circle and reach >= 1 else reach * n / (2 if circle else 1)
+        for n, circle in zip(shape, periodic, strict=True)
+    )
+    return lat, lon
 
 
 def local_deviation(anomalies: Tensor, periodic: tuple[bool, bool], cells: float = 3.0) -> Tensor:
@@ -115,7 +58,9 @@ def local_deviation(anomalies: Tensor, periodic: tuple[bool, bool], cells: float
     members = len(anomalies)
     variance = anomalies.double().square().sum(0) / (members - 1)
     mode: list[Any] = ["nearest", *("wrap" if circle else "nearest" for circle in periodic)]
-    smooth = torch.from_numpy(gaussian_filter(variance.numpy(), (0, cells, cells), mode=mode))
+    smooth = torch.from_numpy(gaussian_filter(variance.cpu().numpy(), (0, cells, cells), mode=mode)).to(
+        variance
+    )
     mean = smooth.mean((-2, -1), keepdim=True).clamp_min(1e-30)
     ratio = smooth / mean
     noise = 2 / (members - 1) / max(1.0, cells)
@@ -153,7 +98,11 @@ def ensemble_covariance(
         raise ValueError(f"a covariance needs three members or more, there are {members}")
     scale = local_deviation(anomalies, periodic) if local else None
     scaled = anomalies if scale is None else anomalies / scale.to(anomalies.dtype)
-    blocks = on_torus(lag_covariance(scaled, periodic), padded, periodic, reach)
-    spectrum = blocks.real.float() if channels == 1 else blocks.to(torch.complex64)
+    kernel = lag_covariance(scaled, periodic)
+    lengths = cut_off((height, width), periodic, reach)
+    lat, lon = (
+        taper(signed(n, kernel.device), length) for n, length in zip(kernel.shape[-2:], lengths, strict=True)
+    )
     factor = None if scale is None else scale.float()[None, None]
-    return StationaryCovariance(spectrum, (1, channels, height, width), padded, factor)
+    on_torus = embed((kernel * lat[:, None] * lon)[None], (1, *padded))
+    return StationaryCovariance.of(on_torus, (1, channels, height, width), factor)

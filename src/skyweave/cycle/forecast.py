@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from skyweave.covariance.stationary import StationaryCovariance
+from skyweave.covariance.torus import blocks, hermitian, modes
 from skyweave.posterior.kalman import conjugate_gradients
 
 __all__ = ["GaussianForecast", "aggregated", "as_source", "observed_mean"]
@@ -84,12 +85,12 @@ def as_source(
         raise ValueError(
             f"spread on {spread.shape} {spread.padded}, climate on {climate.shape} {climate.padded}"
         )
-    inverse = _power(_modes((reference or climate).spectrum), -0.5)
-    p, U = torch.linalg.eigh(_hermitian(inverse @ _modes(spread.spectrum) @ inverse))
+    inverse = _power(hermitian(modes((reference or climate).spectrum)), -0.5)
+    p, U = torch.linalg.eigh(hermitian(inverse @ hermitian(modes(spread.spectrum)) @ inverse))
     f = 1 / (1 / p.clamp_min(MOST) - 1).clamp_min(LEAST)
-    half = _power(_modes(climate.spectrum), 0.5) @ U
+    half = _power(hermitian(modes(climate.spectrum)), 0.5) @ U
     F = (half * f[..., None, :].to(half.dtype)) @ half.mH
-    error = replace(spread, spectrum=_like(F, spread.spectrum), scale=None, _cache={})
+    error = replace(spread, spectrum=blocks(F, spread.spectrum), scale=None, _cache={})
     local = _local_factor(spread, climate)
     error = error if local is None else error.scaled(local)
     z = observed_mean(mean, error, climate, climate_mean) if extrapolate else mean
@@ -116,12 +117,12 @@ def observed_mean(
         climate_mean: ``mu``, broadcastable to ``mean``.
     """
     d = (mean - climate_mean).expand_as(mean).double().reshape(1, -1)
-    values, vectors = torch.linalg.eigh(_modes(climate.spectrum))
+    values, vectors = torch.linalg.eigh(hermitian(modes(climate.spectrum)))
     # Scales that hold next to no variance of the climate are left out: dividing by it would make them all there is.
     ridge = RIDGE * float(climate.variance().mean())
     values = values.clamp_min(0) + ridge
     exact = replace(climate, spectrum=climate.spectrum.to(_double(climate.spectrum)), _cache={})
-    inverse = _like((vectors / values[..., None, :]) @ vectors.mH, exact.spectrum)
+    inverse = blocks((vectors / values[..., None, :]) @ vectors.mH, exact.spectrum)
     around = replace(
         exact, spectrum=inverse, scale=None if climate.scale is None else 1 / climate.scale, _cache={}
     )
@@ -169,42 +170,27 @@ def aggregated(
     """
     if G is None:
         return V
-    from skyweave.cycle.ensemble import positive_blocks
     from skyweave.observe.operator import to_torch_csr
 
-    down, up = to_torch_csr(G), to_torch_csr(sp.csr_array(G.T))
+    device = V.spectrum.device
+    down, up = to_torch_csr(G).to(device), to_torch_csr(sp.csr_array(G.T)).to(device)
     C, (h, w) = V.shape[1], shape
     middle = (h // 2) * w + w // 2
-    unit = torch.zeros(C, C, h * w)
-    unit[torch.arange(C), torch.arange(C), middle] = 1.0
+    unit = torch.zeros(C, C, h * w, device=device)
+    unit[range(C), range(C), middle] = 1.0
     fine = (up @ unit.reshape(C * C, h * w).T).T.reshape(C, 1, *V.shape[1:])
     response = (down @ (V @ fine).reshape(C * C, -1).T).T.reshape(C, C, h, w)
-    kernel = response.new_zeros(C, C, *padded)
+    kernel = response.new_zeros(C, C, 1, *padded)
     rows, columns = torch.arange(h) - h // 2, torch.arange(w) - w // 2
     # Column q of the response is the covariance of every variable with variable q.
-    kernel[..., (rows % padded[0])[:, None], (columns % padded[1])[None]] = response.transpose(0, 1)
-    blocks = positive_blocks(torch.fft.rfft2(kernel.double()))
-    spectrum = blocks.real.float() if C == 1 else blocks.to(torch.complex64)
-    return StationaryCovariance(spectrum, (1, C, h, w), padded)
+    kernel[..., 0, (rows % padded[0])[:, None], (columns % padded[1])[None]] = response.transpose(0, 1)
+    return StationaryCovariance.of(kernel, (1, C, h, w))
 
 
 def _power(C: Tensor, exponent: float) -> Tensor:
     values, vectors = torch.linalg.eigh(C)
     values = values.clamp_min(FLOOR * float(values.mean()))
     return (vectors * values[..., None, :] ** exponent) @ vectors.mH
-
-
-def _modes(blocks: Tensor) -> Tensor:
-    return _hermitian(blocks.to(torch.complex128).permute(2, 3, 0, 1))
-
-
-def _hermitian(modes: Tensor) -> Tensor:
-    return 0.5 * (modes + modes.mH)
-
-
-def _like(modes: Tensor, blocks: Tensor) -> Tensor:
-    out = modes.permute(2, 3, 0, 1)
-    return (out if blocks.is_complex() else out.real).to(blocks.dtype)
 
 
 def _double(blocks: Tensor) -> torch.dtype:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from skyweave.covariance.stationary import StateCovariance, StationaryCovariance
+from skyweave.covariance.torus import blocks, hermitian
 from skyweave.cycle.forecast import GaussianForecast, aggregated
-from skyweave.observe.operator import to_torch_csr
-from skyweave.posterior.kalman import KalmanSolver, Observed, innovation_variance
+from skyweave.diffusion.noise import NoiseStream
+from skyweave.errors import SkyweaveError
+from skyweave.observe.errors import ErrorCovariance
+from skyweave.observe.operator import StateOperator, to_torch_csr
+from skyweave.observe.segment import Observations, Source
+from skyweave.posterior.kalman import (
+    DIRECT_LIMIT,
+    Inverse,
+    Solver,
+    flat_slope,
+    innovation_variance,
+    solved_by,
+)
 from skyweave.posterior.preconditioner import Partition, cholesky, tabulated, two_level
 
 __all__ = ["FusedObserved", "FusedSolver"]
@@ -28,7 +42,7 @@ class FusedOperator:
 
     forecast: GaussianForecast
     shape: tuple[int, int, int, int]
-    inner: Any = None
+    inner: StateOperator | None = None
     _weights: dict = field(default_factory=dict, repr=False)
 
     @property
@@ -56,6 +70,13 @@ class FusedOperator:
         out = self.up(u[:, : self.first])
         return out if self.inner is None else out + self.inner.vjp(x, u[:, self.first :])
 
+    def jacobian(self, x: Tensor) -> sp.csr_array:
+        """``J(x)`` of one state ``(1, C, H, W)`` as a sparse matrix."""
+        G = self.forecast.aggregate
+        cells = self.shape[2] * self.shape[3]
+        own = sp.block_diag([sp.eye_array(cells) if G is None else G] * self.shape[1])
+        return sp.csr_array(own if self.inner is None else sp.vstack([own, self.inner.jacobian(x)]))
+
     def down(self, x: Tensor) -> Tensor:
         """``G x`` as rows, ``(M, C h w)``."""
         G = self._matrix("down", x)
@@ -72,9 +93,11 @@ class FusedOperator:
         G = self.forecast.aggregate
         if G is None:
             return None
-        if (side, like.dtype) not in self._weights:
-            self._weights[side, like.dtype] = to_torch_csr(G if side == "down" else G.T.tocsr(), like.dtype)
-        return self._weights[side, like.dtype]
+        key = (side, like.dtype, like.device)
+        if key not in self._weights:
+            matrix = to_torch_csr(G if side == "down" else G.T.tocsr(), like.dtype)
+            self._weights[key] = matrix.to(like.device)
+        return self._weights[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +105,7 @@ class FusedErrors:
     """Independent errors: those of the forecast, then those of the observations."""
 
     forecast: GaussianForecast
-    inner: Any = None
+    inner: ErrorCovariance | None = None
 
     @property
     def first(self) -> int:
@@ -92,16 +115,27 @@ class FusedErrors:
     def diagonal(self) -> Tensor:
         F = self.forecast.error
         own = F.variance().expand(1, *F.shape).reshape(-1)
-        return own if self.inner is None else torch.cat([own, self.inner.diagonal])
+        return own if self.inner is None else torch.cat([own, self.inner.diagonal.to(own)])
 
     def __matmul__(self, u: Tensor) -> Tensor:
         own = (self.forecast.error @ self._field(u)).reshape(len(u), -1)
         return own if self.inner is None else torch.cat([own, self.inner @ u[:, self.first :]], 1)
 
+    def solve(self, u: Tensor) -> Tensor:
+        """There is none: the errors of a forecast reach across the whole domain.
+
+        Raises:
+            SkyweaveError: always, with the samplers that do without.
+        """
+        raise SkyweaveError(
+            "sampler 'daps' draws by Langevin steps, which need the inverse of the errors, and those of a forecast "
+            "have none at hand; take 'daps-exact' or another sampler"
+        )
+
     def sample(self, noise: Tensor) -> Tensor:
-        """Errors drawn from white noise of `FusedObserved.noise_rows` numbers a member."""
+        """Errors drawn from the white noise of `FusedObserved.noise`."""
         F = self.forecast.error
-        size = int(torch.tensor(F.noise_shape).prod())
+        size = math.prod(F.noise_shape)
         own = F.color(noise[:, :size].reshape(len(noise), *F.noise_shape)).reshape(len(noise), -1)
         return own if self.inner is None else torch.cat([own, self.inner.sample(noise[:, size:])], 1)
 
@@ -121,10 +155,10 @@ class FusedObserved:
 
     forecast: GaussianForecast
     shape: tuple[int, int, int, int]
-    observed: Observed | None = None
+    observed: Observations | None = None
 
     @cached_property
-    def operator(self) -> Any:
+    def operator(self) -> FusedOperator:
         inner = self.observed.operator if self.observed is not None and self.observed.operator.n else None
         return FusedOperator(self.forecast, self.shape, inner)
 
@@ -132,7 +166,7 @@ class FusedObserved:
     def y(self) -> Tensor:
         own = self.forecast.mean.reshape(-1).float()
         inner = self.operator.inner
-        return own if inner is None or self.observed is None else torch.cat([own, self.observed.y])
+        return own if inner is None or self.observed is None else torch.cat([own, self.observed.y.to(own)])
 
     @cached_property
     def R(self) -> FusedErrors:
@@ -140,14 +174,28 @@ class FusedObserved:
         return FusedErrors(self.forecast, inner)
 
     @property
-    def noise_rows(self) -> int:
+    def source(self) -> np.ndarray:
+        """Empty: forecast and observations count as one source where constants of sources are asked for."""
+        return np.zeros(0, np.int64)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Empty, as `source`."""
+        return np.zeros(0)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """None, as `source`."""
+        return ()
+
+    def noise(self, stream: NoiseStream, step: int) -> Tensor:
         """White numbers that `FusedErrors.sample` takes for each member."""
         inner = self.operator.inner
-        return int(torch.tensor(self.forecast.error.noise_shape).prod()) + (0 if inner is None else inner.n)
+        own = math.prod(self.forecast.error.noise_shape)
+        return stream.normal_vector(step, own + (0 if inner is None else inner.n))
 
 
-@dataclass(eq=False)
-class FusedSolver(KalmanSolver):
+class FusedSolver(Solver):
     r"""Conjugate gradients for ``S = J V J^T + R`` with a forecast of the whole state among the observations.
 
     The preconditioner eliminates the forecast first, by zonal wavenumber, and then the observations given it:
@@ -157,49 +205,54 @@ class FusedSolver(KalmanSolver):
               D - B^T A^{-1} B \approx H V' H^T + R, \quad V' = (V^{-1} + F^{-1})^{-1}.
 
     On a periodic domain with stationary covariances it is exact.
+
+    Args:
+        observed: forecast and observations.
+        tolerance, iterations: as in `skyweave.posterior.kalman.Solver`.
+        limit: rows of both up to which the matrix is factorised whole.
     """
 
-    _kept: dict = field(default_factory=dict, repr=False)
+    observed: FusedObserved
 
-    def weights(
-        self, x_hat: Tensor, V: StateCovariance, observed: Observed, innovation: Tensor, key: object = None
-    ) -> Tensor:
-        """As `KalmanSolver.weights`, in double precision: a forecast tells scales of very different power apart."""
-        if not isinstance(observed, FusedObserved):
-            return super().weights(x_hat, V, observed, innovation, key)
-        return super().weights(x_hat.double(), V, observed, innovation.double(), key).to(x_hat.dtype)
+    def __init__(
+        self,
+        observed: FusedObserved,
+        *,
+        tolerance: float = 0.05,
+        iterations: int = 200,
+        limit: int = DIRECT_LIMIT,
+    ) -> None:
+        super().__init__(observed, tolerance=tolerance, iterations=iterations)
+        self.limit = limit
+        self._partition: Partition | None = None
 
-    def _exact(
-        self, x_hat: Tensor, V: StateCovariance, observed: Observed
-    ) -> Callable[[Tensor], Tensor] | None:
-        if not isinstance(observed, FusedObserved):
-            return super()._exact(x_hat, V, observed)
-        op, F = observed.operator, observed.forecast.error
-        cells = torch.arange(x_hat[0].numel())
-        if op.n > self.limit or observed.forecast.aggregate is not None:
+    def weights(self, x_hat: Tensor, V: StateCovariance, innovation: Tensor, key: object = None) -> Tensor:
+        """As `Solver.weights`, in double precision: a forecast tells scales of very different power apart."""
+        return super().weights(x_hat.double(), V, innovation.double(), key).to(x_hat.dtype)
+
+    def _exact(self, x_hat: Tensor, V: StateCovariance) -> Inverse | None:
+        op, F = self.observed.operator, self.observed.forecast.error
+        if op.n > self.limit or op.forecast.aggregate is not None:
             return None
+        cells = torch.arange(x_hat[0].numel(), device=x_hat.device)
         C, own = V.dense(cells), F.dense(cells)
         if C is None or own is None:
             return None
         matrix = C.double() + own.double()
-        if op.inner is not None:
-            J = torch.from_numpy(op.inner.jacobian(x_hat.mean(0)).toarray()).double()
+        R = self.observed.R.inner
+        if op.inner is not None and R is not None:
+            J = torch.from_numpy(op.inner.jacobian(x_hat.mean(0)).toarray()).to(matrix)
             across = J @ C.double()
-            D = across @ J.T + observed.R.inner.dense().double()
+            D = across @ J.T + R.dense().to(matrix)
             matrix = torch.cat([torch.cat([matrix, across.T], 1), torch.cat([across, D], 1)])
-        chol = cholesky(matrix)
-        return lambda r: torch.cholesky_solve(r.T.to(chol.dtype), chol).T.to(r.dtype)
+        return solved_by(cholesky(matrix))
 
-    def _approximate(
-        self, x_hat: Tensor, V: StateCovariance, observed: Observed
-    ) -> Callable[[Tensor], Tensor]:
-        if not isinstance(observed, FusedObserved):
-            return super()._approximate(x_hat, V, observed)
-        op, F = observed.operator, observed.forecast.error
+    def _approximate(self, x_hat: Tensor, V: StateCovariance) -> Inverse:
+        op, F = self.observed.operator, self.observed.forecast.error
         if not isinstance(V, StationaryCovariance):
-            scale = innovation_variance(x_hat, V, observed)
+            scale = innovation_variance(x_hat, V, self.observed)
             return lambda r: r / scale
-        G = observed.forecast.aggregate
+        G = op.forecast.aggregate
         own = aggregated(V, G, F.shape[2:], F.padded)
         smooth = _plain(F)
         inverse = ZonalInverse.of(own, F)
@@ -208,37 +261,34 @@ class FusedSolver(KalmanSolver):
         def A(r: Tensor) -> Tensor:
             return inverse(r.reshape(len(r), *F.shape)).reshape(len(r), -1)
 
-        if op.inner is None:
+        if (inner := op.inner) is None:
             return A
-        left = V if G is not None else StationaryCovariance(
-            _product(own.spectrum, smooth), V.shape, V.padded
-        )  # fmt: skip
-        D = self._given(left, op.inner, observed.R.inner, x_hat)
+        left = V
+        if G is None:
+            left = replace(V, spectrum=_product(own.spectrum, smooth), scale=None, _cache={})
+        D = self._given(left, inner, self.observed.R.inner, x_hat)
 
         def factor(r: Tensor) -> Tensor:
             a = A(r[:, :first])
-            across = op.inner.jvp(x_hat, V @ op.up(a))
+            across = inner.jvp(x_hat, V @ op.up(a))
             u = D(r[:, first:] - across)
-            back = op.down(V @ op.inner.vjp(x_hat, u))
+            back = op.down(V @ inner.vjp(x_hat, u))
             return torch.cat([a - A(back), u], 1)
 
         return factor
 
-    def _given(self, V: StationaryCovariance, op: Any, R: Any, x_hat: Tensor) -> Callable[[Tensor], Tensor]:
+    def _given(self, V: StationaryCovariance, op: Any, R: Any, x_hat: Tensor) -> Inverse:
         """``(H V H^T + R)^{-1}`` for the observations, dense where they are few."""
         if op.n <= DENSE:
             matrix = tabulated(op.jacobian(x_hat.mean(0)), V)
             if matrix is not None:
-                chol = cholesky(matrix + R.dense().double())
-                return lambda r: torch.cholesky_solve(r.T.to(chol.dtype), chol).T.to(r.dtype)
-        if id(op) not in self._kept:
-            self._kept = {id(op): Partition.of(op.matrix, op.shape, R)}
-        slope = op.derivative(x_hat.mean(0, keepdim=True))
-        flat = None if slope is None else slope.expand(1, *op.shape).reshape(-1)
-        made = two_level(V, self._kept[id(op)], flat)
+                return solved_by(cholesky(matrix + R.dense().to(matrix)))
+        if self._partition is None:
+            self._partition = Partition.of(op.matrix, op.shape, R).to(x_hat.device)
+        made = two_level(V, self._partition, flat_slope(op, x_hat))
         if made is not None:
             return made
-        scale = op.jvp(x_hat, V.variance().sqrt().expand_as(x_hat)) ** 2 + R.diagonal
+        scale = op.jvp(x_hat, V.variance().sqrt().expand_as(x_hat)) ** 2 + R.diagonal.to(x_hat)
         return lambda r: r / scale
 
 
@@ -277,7 +327,7 @@ class ZonalInverse:
 
 def _zonal_blocks(V: StationaryCovariance, h: int) -> Tensor:
     """Covariances between latitudes and variables for each zonal wavenumber, ``(kx, C h, C h)``, complex128."""
-    lags = torch.fft.ifft(V.spectrum.to(torch.complex128), n=V.padded[0], dim=-2)
+    lags = torch.fft.ifft(V.spectrum[:, :, 0].to(torch.complex128), n=V.padded[0], dim=-2)
     place = (torch.arange(h)[:, None] - torch.arange(h)[None]) % V.padded[0]
     blocks = lags[:, :, place].permute(4, 0, 2, 1, 3)
     C = V.shape[1]
@@ -289,16 +339,9 @@ def _plain(F: StationaryCovariance) -> Tensor:
     return F.spectrum if F.scale is None else F.spectrum * float((F.scale**2).mean())
 
 
-def _inverse(V: Tensor, F: Tensor) -> Tensor:
-    if V.shape[0] == 1:
-        return 1 / (V.real + F.real)
-    return torch.linalg.inv((V + F).permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
-
-
 def _product(V: Tensor, F: Tensor) -> Tensor:
     """``(V^{-1} + F^{-1})^{-1} = V (V + F)^{-1} F`` per wavenumber."""
     if V.shape[0] == 1:
         return V.real * F.real / (V.real + F.real)
-    inverse = _inverse(V, F)
-    out = torch.einsum("pqyx,qryx,rsyx->psyx", V, inverse, F)
-    return 0.5 * (out + out.transpose(0, 1).conj())
+    V_k, F_k = (S.movedim((0, 1), (-2, -1)) for S in (V, F))
+    return blocks(hermitian(V_k @ torch.linalg.inv(V_k + F_k) @ F_k))

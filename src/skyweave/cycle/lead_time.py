@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from skyweave.covariance.stationary import StationaryCovariance
+from skyweave.covariance.torus import blocks, hermitian, modes
 from skyweave.cycle.ensemble import local_deviation
-from skyweave.cycle.forecast import GaussianForecast, _like, _modes, as_source
+from skyweave.cycle.forecast import GaussianForecast, as_source
 from skyweave.cycle.run import _torus
 from skyweave.cycle.spectra import SmoothedSpectra, filtered, relative, root
 from skyweave.errors import SkyweaveError
@@ -164,10 +165,10 @@ class LeadTimeSkill:
             raise SkyweaveError(f"the forecast of lead time number {lead} has missing values")
         anomaly = (forecast - climate_mean - self.bias[lead])[None].float()
         mean = climate_mean + filtered(anomaly, self.gain[lead], self.padded)[0]
-        half = root(_modes(climate.spectrum))
-        P = _like(half @ _modes(self.residual[lead]) @ half, climate.spectrum)
+        half = root(hermitian(modes(climate.spectrum)))
+        P = blocks(half @ hermitian(modes(self.residual[lead])) @ half, climate.spectrum)
         scale = self.deviation[lead][None, None]
-        return mean.to(forecast.dtype), StationaryCovariance(P, climate.shape, climate.padded, scale)
+        return mean.to(forecast.dtype), StationaryCovariance(P, climate.shape, climate.torus, scale)
 
     def source(
         self,

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from skyweave.covariance.stationary import StationaryCovariance
-from skyweave.cycle.ensemble import positive_blocks
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel, correlation
@@ -50,7 +49,7 @@ def model_error_covariance(
     distance = np.hypot(lags[0][:, None] * steps[0], lags[1][None] * steps[1] * np.cos(middle))
     channels = len(spec.names)
     slope = transform.derivative(torch.zeros(1, 1, channels, 1, 1)).reshape(-1)
-    kernel = torch.zeros(channels, channels, *padded, dtype=torch.float64)
+    kernel = torch.zeros(channels, channels, 1, *padded, dtype=torch.float64)
     for c, name in enumerate(spec.names):
         model = errors[name]
         length = model.correlation_length_km
@@ -60,7 +59,5 @@ def model_error_covariance(
             else correlation(distance, length, model.correlation)
         )
         variance = (model.absolute**2 + model.representativeness**2) / float(slope[c]) ** 2
-        kernel[c, c] = torch.from_numpy(variance * shape)
-    blocks = positive_blocks(torch.fft.rfft2(kernel))
-    spectrum = blocks.real.float() if channels == 1 else blocks.to(torch.complex64)
-    return StationaryCovariance(spectrum, (1, channels, *grid.shape), padded)
+        kernel[c, c, 0] = torch.from_numpy(variance * shape)
+    return StationaryCovariance.of(kernel, (1, channels, *grid.shape))

@@ -15,8 +15,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.cycle.analysis import analyse
-from skyweave.cycle.fused import FusedSolver
+from skyweave.cycle.analysis import analysis_problem
 from skyweave.cycle.fusion import Fusion, fuse_forecasts
 from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, mean_of
@@ -29,6 +28,8 @@ from skyweave.grid import Grid
 from skyweave.io.store import check_output
 from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background, bind
+from skyweave.posterior.problem import Problem
+from skyweave.posterior.sample import sample_posterior
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.reconstruction.job import Job, Settings, prepare
 from skyweave.reconstruction.plan import Unit
@@ -176,7 +177,7 @@ class FusedJob(Job):
     forecast_name: str
     past_told: str
     verb: ClassVar[str] = "fuse"
-    _kept: dict[int, tuple[Any, FusedSolver]] = field(default_factory=dict, repr=False)
+    _kept: dict[int, Problem] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, job: Job, frames: Frames, file: ForecastFile, past: PastForecasts) -> FusedJob:
@@ -247,21 +248,15 @@ class FusedJob(Job):
         """Members of one unit, physical, ``(m, 1, C, H, W)``."""
         k = unit.t0
         if k not in self._kept:
-            self._kept = {k: (self.fusion.source(self.frames.values[k : k + 1], k), FusedSolver())}
-        source, solver = self._kept[k]
+            source, seen = (
+                self.fusion.source(self.frames.values[k : k + 1], k),
+                self.observed.segment(k, k + 1),
+            )
+            self._kept = {k: analysis_problem(self.fusion.prior(k), source, seen if seen.n else None)}
         noise = NoiseStream(
             self.settings.seed, range(unit.m0, unit.m1), [self.identities[k]], self.settings.device
         )
-        seen = self.observed.segment(k, k + 1)
-        x = analyse(
-            self.fusion.prior(k),
-            source,
-            seen if seen.n else None,
-            noise,
-            method=self.method,
-            solver=solver,
-            key=k,
-        )
+        x = sample_posterior(self._kept[k], noise, self.method)
         step(self.plan.evaluations)
         return self.fields(x)
 

@@ -13,10 +13,9 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from skyweave.covariance.stationary import StationaryCovariance
-from skyweave.cycle.analysis import analyse
-from skyweave.cycle.ensemble import ensemble_covariance, tapered
+from skyweave.cycle.analysis import analysis_problem
+from skyweave.cycle.ensemble import cut_off, ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
-from skyweave.cycle.fused import FusedSolver
 from skyweave.cycle.transform import Domain, letkf_analysis
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.finite import NotFiniteError, check_channels
@@ -24,7 +23,7 @@ from skyweave.observe.assemble import ObservationSet, SegmentObservations
 from skyweave.observe.operator import to_torch_csr
 from skyweave.posterior.background import Background
 from skyweave.posterior.kalman import DIRECT_LIMIT
-from skyweave.posterior.sample import Method
+from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.reconstruction.output import to_physical
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
@@ -169,7 +168,8 @@ class Cycler:
         shape = V.shape[2:] if self.coarse is None else self.coarse
         self.padded = V.padded if self.down is None else _torus(shape, self.periodic)
         self.climate = aggregated(V, self.down, (shape[0], shape[1]), self.padded)
-        self.reference = tapered(self.climate, self.periodic, self.settings.reach)
+        lengths = cut_off(self.climate.shape[2:], self.periodic, self.settings.reach)
+        self.reference = self.climate.tapered(lengths)
         self._matrix = None if self.down is None else to_torch_csr(self.down)
 
     def run(
@@ -246,16 +246,13 @@ class Cycler:
         settings = self.settings
         source = None if forecast is None else self.source(forecast, k, inflation)
         # Of members that are refined the mean alone is kept, in which small errors of each cancel.
-        parts, solver = [], FusedSolver() if members is None else FusedSolver(tolerance=0.2)
+        problem = analysis_problem(self.prior(k), source, segment, tolerance=0.05 if members is None else 0.2)
+        parts = []
         for m in range(0, settings.members, settings.batch):
             numbers = range(m, min(m + settings.batch, settings.members))
             noise = NoiseStream(settings.seed, numbers, [self.identities[k]])
             start = None if members is None else members[m : m + settings.batch]
-            parts.append(
-                analyse(
-                    self.prior(k), source, segment, noise, method=method, solver=solver, key=k, members=start
-                )
-            )
+            parts.append(sample_posterior(problem, noise, method, members=start))
         return torch.cat(parts)
 
     def _moved(self, forecast: Tensor, segment: SegmentObservations, inflation: float) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skyweave.cycle.forecast import _modes
+from skyweave.covariance.torus import blocks, hermitian, modes
 
 __all__ = ["SmoothedSpectra", "filtered", "relative", "root"]
 
@@ -63,8 +63,8 @@ class SmoothedSpectra:
 def relative(P: Tensor, C: Tensor, power: Tensor) -> Tensor:
     """``C^{-1/2} P C^{-1/2}`` of spectra that were divided by the power of each variable."""
     scale = (power[:, None] * power[None]).sqrt()
-    inverse = root(_modes(C * scale), -0.5)
-    return (inverse @ _modes(P * scale) @ inverse).permute(2, 3, 0, 1)
+    inverse = root(hermitian(modes(C * scale)), -0.5)
+    return blocks(inverse @ hermitian(modes(P * scale)) @ inverse)
 
 
 def root(blocks: Tensor, exponent: float = 0.5) -> Tensor:

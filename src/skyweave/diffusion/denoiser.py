@@ -1,12 +1,13 @@
-"""The one protocol that priors, composed priors and guided priors share."""
+"""The one protocol that priors, composed priors and guided priors share, and what guided ones add to it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Denoiser"]
+__all__ = ["Denoiser", "Guided"]
 
 
 @runtime_checkable
@@ -22,3 +23,21 @@ class Denoiser(Protocol):
     """
 
     def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor: ...
+
+
+class Guided(ABC):
+    """A guided denoiser: the prior's estimate and a change of it. Each method says what the change is.
+
+    A sampler that takes the change in some of its evaluations only asks for `parts`, and for ``denoiser`` in the
+    others.
+    """
+
+    denoiser: Denoiser
+
+    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
+        x_hat, change = self.parts(x_sigma, sigma)
+        return x_hat + change
+
+    @abstractmethod
+    def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The prior's ``x_hat`` and what the observations add to it, both ``(M, T, C, H, W)``."""

@@ -22,7 +22,7 @@ class NoiseSchedule:
     ends with the estimate at the last one.
 
     Geometric spacing is the default: for Gaussian modes of any variance between ``sigma_min**2`` and
-    ``sigma_max**2`` it has the smallest worst-case error of spread (see `skyweave.posterior.samplers.gain`), while
+    ``sigma_max**2`` it has the smallest worst-case error of spread (see `Sampler.gain`), while
     rho = 7 spends its steps on the smallest scales.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +24,7 @@ from skyweave.observe.operator import StateOperator
 from skyweave.observe.points import point_rows
 from skyweave.observe.report import Report, SourceReport
 from skyweave.observe.rows import Frame, Rows
+from skyweave.observe.segment import SegmentObservations, Source
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
@@ -31,64 +32,6 @@ __all__ = ["ObservationSet", "SegmentObservations", "Source", "assemble", "is_ca
 
 PLACE_OR_TIME = {"outside time window", "outside domain", "footprint partly outside", "masked cells"}
 """Reasons for which observations are dropped that domain and times explain."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Name and weight ``lambda_m`` of a source, and whether it is a "grid" or "points"."""
-
-    name: str
-    weight: float
-    kind: str = "grid"
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentObservations:
-    """Observations of the frames ``t0 <= t < t1``.
-
-    Args:
-        operator: ``H`` on states ``(M, t1 - t0, C, H, W)``.
-        y: values in physical units, shape ``(n,)``, float32.
-        R: error covariance, physical units squared, divided by the weights of the sources.
-        source: number of the source of each row, shape ``(n,)``.
-        channel: variable of each row, shape ``(n,)``.
-        cell: flat index into ``(T, C, H, W)`` of the segment of the cell that a row observes directly, -1 where
-            it is a mean of several, shape ``(n,)``.
-        frame: first frame of the segment that a row weighs, shape ``(n,)``; ascends.
-        straddling: rows left out for weighing a frame of this segment and one outside it.
-        weight: by which the error variance of each row was divided, shape ``(n,)``; empty for one.
-        sources: names, weights and kinds, by number.
-    """
-
-    operator: StateOperator
-    y: Tensor
-    R: ErrorCovariance
-    source: np.ndarray
-    channel: np.ndarray
-    cell: np.ndarray
-    frame: np.ndarray
-    straddling: int = 0
-    weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    sources: tuple[Source, ...] = ()
-
-    @property
-    def n(self) -> int:
-        return len(self.y)
-
-    def take(self, rows: np.ndarray) -> SegmentObservations:
-        """Some of the observations; ``rows`` ascend."""
-        op = self.operator
-        return replace(
-            self,
-            operator=StateOperator(sp.csr_array(op.matrix[rows]), op.shape, op.transform),
-            y=self.y[torch.from_numpy(np.asarray(rows))],
-            R=self.R.take(rows),
-            source=self.source[rows],
-            channel=self.channel[rows],
-            cell=self.cell[rows],
-            frame=self.frame[rows],
-            weight=self.weight[rows] if len(self.weight) else self.weight,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,13 +93,13 @@ class ObservationSet:
             StateOperator(matrix, (t1 - t0, channels, height, width), self.operator.transform),
             torch.from_numpy(self.value[rows]).float(),
             self.R.take(rows),
-            self.source[rows],
-            self.channel[rows],
-            np.where(cell >= 0, cell - t0 * area, -1),
-            self.first[rows] - t0,
-            across,
-            self.weight[rows] if len(self.weight) else self.weight,
-            self.sources,
+            source=self.source[rows],
+            channel=self.channel[rows],
+            cell=np.where(cell >= 0, cell - t0 * area, -1),
+            frame=self.first[rows] - t0,
+            straddling=across,
+            weight=self.weight[rows] if len(self.weight) else self.weight,
+            sources=self.sources,
         )
 
     def rows(self, t0: int, t1: int) -> np.ndarray:

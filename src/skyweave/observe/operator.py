@@ -15,24 +15,45 @@ from torch import Tensor
 if TYPE_CHECKING:
     from skyweave.transform import ToPhysical
 
-__all__ = ["Operator", "StateOperator", "stack"]
+__all__ = ["Operator", "StateOperator", "stack", "to_torch_csr"]
 
 
 class Operator(Protocol):
-    """Predicted observations ``H(x)`` of a normalised state, with its tangent and adjoint.
+    """Predicted observations ``H(x)`` of a normalised state, with its tangent and adjoint: what guidance needs.
 
     States have shape ``(member, time, channel, lat, lon)``, observations ``(member, n)``.
     """
 
-    shape: tuple[int, int, int, int]
-    n: int
-    linear: bool
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """``(T, C, H, W)`` of the state."""
+        ...
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    @property
+    def n(self) -> int:
+        """Number of observations."""
+        ...
 
-    def jvp(self, x: Tensor, v: Tensor) -> Tensor: ...
+    @property
+    def linear(self) -> bool:
+        """True when ``J`` does not depend on the state."""
+        ...
 
-    def vjp(self, x: Tensor, u: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor) -> Tensor:
+        """``H(x)`` in physical units."""
+        ...
+
+    def jvp(self, x: Tensor, v: Tensor) -> Tensor:
+        """Tangent ``J(x) v``."""
+        ...
+
+    def vjp(self, x: Tensor, u: Tensor) -> Tensor:
+        """Adjoint ``J(x)^T u``, with the shape of a state."""
+        ...
+
+    def jacobian(self, x: Tensor) -> sp.csr_array:
+        """``J(x)`` of one state ``(T, C, H, W)`` as a sparse matrix."""
+        ...
 
 
 def to_torch_csr(matrix: sp.csr_array, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel
-from skyweave.covariance.space_time import SpaceTimeCovariance, SpaceTimeErrorModel
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.diffusion.denoiser import Denoiser
 from skyweave.errors import SkyweaveError
@@ -24,7 +23,7 @@ class Background:
     """A denoiser that knows the covariance of its errors: what guidance methods take as prior."""
 
     denoiser: Denoiser
-    kernel: Callable[[float], StationaryCovariance | SpaceTimeCovariance]
+    kernel: Callable[[float], StationaryCovariance]
     shape: tuple[int, int, int, int]
 
     def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
@@ -32,7 +31,7 @@ class Background:
 
     def covariance(
         self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
-    ) -> StationaryCovariance | SpaceTimeCovariance:
+    ) -> StationaryCovariance:
         """Covariance of the state given its noisy version at that noise level."""
         return self.kernel(sigma)
 
@@ -56,17 +55,16 @@ def bind(
     model = error_covariance(prior)
     shape = (frames, len(prior.spec.variables), *grid.shape)
     denoiser = prior.denoiser(grid, times, tile=tile, stride=stride, autocast=autocast, device=device)
-    return Background(denoiser, model.on(shape, periodic=grid.periodic), shape)
+    return Background(denoiser, model.on(shape, periodic=grid.periodic, device=device), shape)
 
 
-def error_covariance(prior: LearntPrior) -> ErrorCovarianceModel | SpaceTimeErrorModel:
+def error_covariance(prior: LearntPrior) -> ErrorCovarianceModel:
     """The error covariance stored with a prior.
 
     Raises:
         SkyweaveError: there is none.
     """
-    stored = prior.attachments
-    model = SpaceTimeErrorModel.from_tensors(stored) or ErrorCovarianceModel.from_tensors(stored)
+    model = ErrorCovarianceModel.from_tensors(prior.attachments, len(prior.spec.variables))
     if model is None:
         raise SkyweaveError(
             "this prior has no error covariance yet; run `skyweave calibrate CONFIG`, which estimates it from "

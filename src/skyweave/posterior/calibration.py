@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ from scipy import sparse
 from torch import Tensor
 
 from skyweave.covariance.by_noise_level import estimate_error_covariance
-from skyweave.covariance.space_time import estimate_space_time_covariance
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.learn.processes import bfloat16_pays
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
+from skyweave.observe.segment import Observations
 from skyweave.posterior.background import Background, error_covariance
 from skyweave.posterior.kalman import innovation_covariance
-from skyweave.posterior.problem import climatological_mean
+from skyweave.posterior.problem import Problem, climatological_mean
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.data import PatchSampler, regular
@@ -85,8 +85,7 @@ def calibrate(
             x, levels, conditioning, periodic=validation.whole_circle, autocast=bfloat16_pays()
         )
 
-    estimate = estimate_space_time_covariance if prior.spec.window > 1 else estimate_error_covariance
-    model = estimate(
+    model = estimate_error_covariance(
         denoise,
         data,
         max_lag=max_lag,
@@ -180,13 +179,13 @@ def _with_innovations(
         )
         x_b = climatological_mean(background)
         for kind in KINDS:
-            observed = _observe(kind, truth, number).thinned(LARGEST)
+            observed = _thinned(_observe(kind, truth, number))
             if not observed.operator.n:
                 continue
             S = innovation_covariance(x_b, background.covariance(math.inf), observed)
             if S is not None:
-                d = (observed.y - observed.operator(x_b[None])[0]).double()
-                found.setdefault(kind, []).append(float(d @ torch.linalg.solve(S, d)) / len(d))
+                d = (observed.y - observed.operator(x_b[None])[0].cpu()).double()
+                found.setdefault(kind, []).append(float(d @ torch.linalg.solve(S.cpu(), d)) / len(d))
         tell(f"innovations of validation patch {number + 1}")
     told = {
         kind: (float(np.median(all_)), float(np.quantile(all_, 0.95)), max(all_))
@@ -256,21 +255,6 @@ def _on_patch(prior: LearntPrior, conditioning: Tensor, periodic: bool) -> Netwo
     return NetworkDenoiser(prior.network, conditioning, periodic=periodic, autocast=bfloat16_pays())
 
 
-@dataclass(frozen=True, eq=False)
-class _Patch:
-    """Observations of one patch, in normalised units."""
-
-    operator: StateOperator
-    y: Tensor
-    R: ErrorCovariance
-
-    def thinned(self, most: int) -> _Patch:
-        """At most so many of the observations, evenly."""
-        rows = np.unique(np.linspace(0, self.operator.n - 1, min(most, self.operator.n)).astype(int))
-        operator = StateOperator(sparse.csr_array(self.operator.matrix[rows]), self.operator.shape)
-        return _Patch(operator, self.y[torch.from_numpy(rows)], self.R.take(rows))
-
-
 def _score(
     prior: LearntPrior,
     data: list[tuple[Tensor, Tensor]],
@@ -298,7 +282,7 @@ def _score(
             denoiser = _on_patch(prior, known, periodic)
             background = Background(denoiser, kernel, shape)
             noise = NoiseStream(number, range(members), range(shape[0]))
-            x = sample_posterior(denoiser, background, observed, noise, shape, method, key=(kind, number))
+            x = sample_posterior(Problem(background, observed), noise, method)
             error += float(((x.mean(0) - truth[0]) ** 2)[seen].sum())
             spread += float(x.var(0)[seen].sum()) * (members + 1) / members
             # Rank interval of nominal coverage 0.9, exact for a calibrated ensemble of any size.
@@ -320,7 +304,12 @@ def _score(
     return out
 
 
-def _observe(kind: str, truth: Tensor, seed: int, error: float = 0.05) -> _Patch:
+def _thinned(observed: Observations, most: int = LARGEST) -> Observations:
+    """At most so many of the observations, evenly."""
+    return observed.take(np.unique(np.linspace(0, observed.n - 1, min(most, observed.n)).astype(int)))
+
+
+def _observe(kind: str, truth: Tensor, seed: int, error: float = 0.05) -> Observations:
     """Simulated observations of a normalised patch ``(1, T, C, H, W)``, every variable and time alike."""
     _, T, C, H, W = truth.shape
     rng = np.random.default_rng(seed)
@@ -342,7 +331,7 @@ def _observe(kind: str, truth: Tensor, seed: int, error: float = 0.05) -> _Patch
         operator(torch.nan_to_num(truth))[0]
         + error * torch.from_numpy(rng.standard_normal(len(groups))).float()
     )
-    return _Patch(operator, y, ErrorCovariance(np.full(len(groups), error**2)))
+    return Observations(operator, y, ErrorCovariance(np.full(len(groups), error**2)))
 
 
 def stored_factor(prior: LearntPrior) -> float:

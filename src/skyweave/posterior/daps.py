@@ -9,12 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from skyweave.covariance.plain import ScaledIdentity
+from skyweave.covariance.stationary import StateCovariance
 from skyweave.diffusion.denoiser import Denoiser
 from skyweave.diffusion.noise import NoiseStream
-from skyweave.diffusion.samplers.base import NOISE_OFFSET, Progress
-from skyweave.posterior.given import Given, error_noise
+from skyweave.diffusion.samplers import NOISE_OFFSET, Progress
+from skyweave.posterior.problem import Problem
 
-__all__ = ["DAPS", "ScaledIdentity"]
+__all__ = ["DAPS"]
 
 PER_LEVEL = 4096
 """Numbers of noise streams that one level may use."""
@@ -55,8 +57,6 @@ class DAPS:
     width: Literal["sigma", "covariance"] | float = "sigma"
     langevin_steps: int = 100
     eta: float | None = None
-    stochastic: bool = True
-    decoupled: bool = True
 
     def __post_init__(self) -> None:
         if self.width == "covariance" and self.draw != "exact":
@@ -68,21 +68,20 @@ class DAPS:
 
     def __call__(
         self,
-        denoiser: Denoiser,
+        problem: Problem,
         x: Tensor,
         sigmas: Tensor,
         noise: NoiseStream,
         progress: Progress | None = None,
-        given: Given | None = None,
     ) -> Tensor:
-        """As `Sampler`; `given` are the observations and what the draw needs of the prior."""
+        """As a `skyweave.diffusion.samplers.Sampler`, but of the problem and not of a guided denoiser."""
         for i, sigma in enumerate(sigmas):
             level, stream = float(sigma), NOISE_OFFSET + i * PER_LEVEL
-            x_hat = self._estimate(denoiser, x, level)
+            x_hat = self._estimate(problem.prior, x, level)
             if self.draw == "exact":
-                x = self._exact(x_hat, level, given, noise, stream)
+                x = self._exact(x_hat, level, problem, noise, stream)
             else:
-                x = self._langevin(x_hat, level, given, noise, stream)
+                x = self._langevin(x_hat, level, problem, noise, stream)
             if progress is not None:
                 progress(i)
             if i < len(sigmas) - 1:
@@ -90,9 +89,11 @@ class DAPS:
         return x
 
     def evaluations(self, steps: int) -> int:
+        """Those of the estimates, one for each noise level."""
         return steps * self._inner()
 
     def gain(self, variance: Tensor, sigmas: Tensor) -> Tensor:
+        """As `Sampler.gain`."""
         spread = variance + sigmas[0] ** 2
         for i, sigma in enumerate(sigmas):
             level = float(sigma)
@@ -111,7 +112,7 @@ class DAPS:
         r2 = self._radius(level) ** 2
         if self.draw == "exact":
             return torch.full_like(variance, r2)
-        eta = self._eta(level, None)
+        eta = self._eta(level, 0.0)
         decay = 1 - eta / r2
         return torch.full_like(variance, 2 * eta * (1 - decay ** (2 * self.langevin_steps)) / (1 - decay**2))
 
@@ -134,68 +135,35 @@ class DAPS:
         return level if isinstance(self.width, str) else float(self.width)
 
     def _exact(
-        self, x_hat: Tensor, level: float, given: Given | None, noise: NoiseStream, stream: int
+        self, x_hat: Tensor, level: float, problem: Problem, noise: NoiseStream, stream: int
     ) -> Tensor:
+        V: StateCovariance
         if self.width == "covariance":
-            if given is None:
-                raise ValueError("width 'covariance' needs a prior that knows its error covariance")
-            V = given.prior.covariance(level, x_hat)
+            V = problem.prior.covariance(level, x_hat)
         else:
-            V = ScaledIdentity(self._radius(level) ** 2, tuple(x_hat.shape[1:]))  # type: ignore[arg-type]
+            V = ScaledIdentity(self._radius(level) ** 2, problem.shape)
         white = noise.around(V.noise_shape[0]).normal(stream + 1, V.noise_shape[1:])
         background = x_hat + V.color(white).to(x_hat)
-        if given is None or not given.observed.operator.n:
+        if not problem.n:
             return background
-        errors = given.observed.R.sample(error_noise(noise, stream + 2, given.observed))
-        return given.solver.update(
-            background, V, given.observed, key=("daps", given.key, level), y=given.observed.y + errors
-        )
+        observed = problem.observed
+        errors = observed.R.sample(observed.noise(noise, stream + 2))
+        y = observed.y.to(errors) + errors
+        return problem.solver.update(background, V, (self.width, level), y=y)
 
     def _langevin(
-        self, x_hat: Tensor, level: float, given: Given | None, noise: NoiseStream, stream: int
+        self, x_hat: Tensor, level: float, problem: Problem, noise: NoiseStream, stream: int
     ) -> Tensor:
-        r2, x = self._radius(level) ** 2, x_hat
-        observed = None if given is None or not given.observed.operator.n else given.observed
-        eta = self._eta(level, given)
+        r2, x, observed = self._radius(level) ** 2, x_hat, problem.observed
+        eta = self._eta(level, problem.stiffness(x) if problem.n else 0.0)
         for j in range(self.langevin_steps):
             gradient = (x - x_hat) / r2
-            if observed is not None:
-                misfit = observed.R.solve(observed.operator(x) - observed.y)
+            if problem.n:
+                misfit = observed.R.solve(-problem.innovation(x))
                 gradient = gradient + observed.operator.vjp(x, misfit)
             x = x - eta * gradient + math.sqrt(2 * eta) * noise.normal(stream + 8 + j, x.shape[2:]).to(x)
         return x
 
-    def _eta(self, level: float, given: Given | None) -> float:
+    def _eta(self, level: float, stiffness: float) -> float:
         """Step size: half of what stability allows, ``1 / (1 / r^2 + |J^T R^{-1} J|)``."""
-        if self.eta is not None:
-            return self.eta
-        stiffest = 0.0 if given is None or not given.observed.operator.n else given.stiffness()
-        return 1 / (1 / self._radius(level) ** 2 + stiffest)
-
-
-@dataclass(frozen=True, eq=False)
-class ScaledIdentity:
-    """``V = variance I``, a `skyweave.covariance.stationary.StateCovariance`."""
-
-    size: float
-    shape: tuple[int, int, int, int]
-    member_dependent: bool = False
-
-    @property
-    def noise_shape(self) -> tuple[int, int, int, int]:
-        return self.shape
-
-    def __matmul__(self, v: Tensor) -> Tensor:
-        return self.size * v
-
-    def color(self, noise: Tensor) -> Tensor:
-        return math.sqrt(self.size) * noise
-
-    def dense(self, cells: Tensor) -> Tensor:
-        return self.size * (cells[..., :, None] == cells[..., None, :]).float()
-
-    def variance(self) -> Tensor:
-        return torch.full((1, 1, 1, 1, 1), self.size)
-
-    def largest(self) -> float:
-        return self.size
+        return self.eta if self.eta is not None else 1 / (1 / self._radius(level) ** 2 + stiffness)

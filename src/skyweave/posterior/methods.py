@@ -30,7 +30,7 @@ METHODS: dict[str, Method] = {
 }
 
 SCHEDULE = ("start", "sigma_max", "sigma_min", "rho")
-INTERNAL = ("denoiser", "prior", "observed", "solver", "key")
+INTERNAL = ("problem",)
 
 
 def find_method(name: str) -> Method:
@@ -54,7 +54,7 @@ def with_options(method: Method, options: Mapping[str, Any]) -> Method:
         SkyweaveError: an option that none of them knows, or a value that does not fit.
     """
     # A decoupled sampler takes the place of guidance.
-    guidance = () if method.sampler in STEPS else _names(GUIDANCE[method.guidance])
+    guidance = () if method.decoupled else _names(GUIDANCE[method.guidance])
     sampler = _names(SAMPLERS[method.sampler])
     known = (*guidance, *sampler, *SCHEDULE)
     for name in options:

@@ -68,22 +68,26 @@ class Rows:
     weights: Tensor
     noise: Tensor
 
+    def to(self, device: torch.device) -> Rows:
+        """The same on a device."""
+        return Rows(self.cells.to(device), self.weights.to(device), self.noise.to(device))
+
     def covariance(self, V: StateCovariance, slope: Tensor | None) -> Tensor | None:
         """``J V J^T + R`` of each group, ``(G, r, r)``, float64; ``None`` where ``V`` has no dense form.
 
         Args:
             slope: derivative of the transform in every cell, flat; ``None`` for one.
         """
-        out = torch.empty_like(self.noise)
+        out, cells = torch.empty_like(self.noise), self.cells
         batch = max(1, PAIRS // self.cells.shape[1] ** 2)
         for first in range(0, len(self.cells), batch):
             part = slice(first, first + batch)
-            table = V.dense(self.cells[part])
+            table = V.dense(cells[part])
             if table is None:
                 return None
             weights = self.weights[part]
             if slope is not None:
-                weights = weights * slope[self.cells[part]][:, None, :]
+                weights = weights * slope[cells[part]][:, None, :]
             out[part] = (weights @ table.float() @ weights.mT).double()
         return 0.5 * (out + out.mT) + self.noise
 
@@ -106,6 +110,11 @@ class Partition:
     restrict: Tensor
     prolong: Tensor
     coarse: Rows
+
+    def to(self, device: torch.device) -> Partition:
+        """The same on a device."""
+        parts = (self.where, self.blocks, self.restrict, self.prolong, self.coarse)
+        return Partition(*(part.to(device) for part in parts))
 
     @classmethod
     def of(cls, matrix: sp.csr_array, shape: tuple[int, int, int, int], R: Any) -> Partition:
@@ -242,7 +251,7 @@ def tabulated(J: sp.csr_array, V: StateCovariance) -> Tensor | None:
     block = V.dense(torch.from_numpy(cells))
     if block is None:
         return None
-    weights = to_torch_csr(sp.csr_array(J[:, cells]), torch.float32)
+    weights = to_torch_csr(sp.csr_array(J[:, cells]), torch.float32).to(block.device)
     product = (weights @ (weights @ block.float()).T).double()
     return 0.5 * (product + product.T)
 
@@ -262,7 +271,7 @@ def cholesky(matrix: Tensor) -> Tensor:
     jitter = 1e-7 * matrix.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     for _ in range(MOST_JITTER):
         factor, failed = torch.linalg.cholesky_ex(
-            matrix + jitter * torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+            matrix + jitter * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
         )
         if not bool(failed.any()):
             return factor

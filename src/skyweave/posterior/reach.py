@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from skyweave.covariance.space_time import SpaceTimeCovariance
 from skyweave.covariance.stationary import StationaryCovariance
 
 __all__ = ["correlation_length", "within"]
 
 
-def correlation_length(V: StationaryCovariance | SpaceTimeCovariance, channel: int) -> float:
+def correlation_length(V: StationaryCovariance, channel: int) -> float:
     """Cells at which the correlation of a variable falls to 1/e, mean of both axes."""
     kernel = V.kernel[channel, channel]
     lengths = []

@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
 from skyweave.diffusion.noise import NoiseStream
+from skyweave.diffusion.samplers import Sampler
 from skyweave.diffusion.schedule import NoiseSchedule
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.limits import check_counts
-from skyweave.posterior.given import Given
-from skyweave.posterior.guidance import GUIDANCE
-from skyweave.posterior.guidance.base import CovarianceSource
-from skyweave.posterior.kalman import KalmanSolver, Observed
+from skyweave.posterior.daps import DAPS
+from skyweave.posterior.guidance import GUIDANCE, Guidance
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.posterior.start import RENOISE, analysis_start, noise_start
 
@@ -75,17 +74,32 @@ class Method:
                 "below the second, rho above zero"
             )
 
+    def make_sampler(self) -> Sampler | DAPS:
+        """The sampler with its options."""
+        return SAMPLERS[self.sampler](**self.sampler_options)
+
+    def guided(self, problem: Problem) -> Guidance:
+        """The denoiser of the posterior, by the guidance method with its options.
+
+        Raises:
+            SkyweaveError: an option that does not fit what was observed.
+        """
+        return GUIDANCE[self.guidance](problem, **self.guidance_options)
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether the sampler takes the place of guidance."""
+        return isinstance(self.make_sampler(), DAPS)
+
     def schedule(self) -> NoiseSchedule:
         """Noise levels that use at most ``steps`` evaluations with the start."""
-        left = self.steps - (1 if self.start == "analysis" else 0)
-        sampler = SAMPLERS[self.sampler](**self.sampler_options)
+        left, sampler = self.steps - (1 if self.start == "analysis" else 0), self.make_sampler()
         levels = max(n for n in range(2, left + 1) if sampler.evaluations(n) <= left)
         return NoiseSchedule(levels, self.sigma_max, self.sigma_min, self.rho)
 
     def evaluations(self) -> int:
         """Network evaluations for each member."""
-        sampler = SAMPLERS[self.sampler](**self.sampler_options)
-        return sampler.evaluations(self.schedule().steps) + (1 if self.start == "analysis" else 0)
+        return self.make_sampler().evaluations(self.schedule().steps) + (1 if self.start == "analysis" else 0)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -93,29 +107,19 @@ class Method:
 
 
 def sample_posterior(
-    denoiser: Denoiser,
-    prior: CovarianceSource,
-    observed: Observed,
+    problem: Problem,
     noise: NoiseStream,
-    shape: tuple[int, int, int, int],
     method: Method | None = None,
     *,
-    solver: KalmanSolver | None = None,
-    key: object = 0,
     progress: Callable[[int], None] | None = None,
     members: Tensor | None = None,
 ) -> Tensor:
     """Draw members of the posterior of one segment.
 
     Args:
-        denoiser: the prior on the segment's grid and times.
-        prior: what knows its error covariance.
-        observed: operator, values in physical units, error covariance.
+        problem: the prior on the segment's grid and times, and what was observed.
         noise: streams of the members and times wanted.
-        shape: ``(T, C, H, W)`` of the segment.
         method: how; the default is covariance guidance, SDE-DPM-Solver++(2M), 16 evaluations.
-        solver: keeps factors from call to call.
-        key: names these observations among those that share the solver.
         progress: called after each step of the sampler.
         members: draws of an approximate posterior, ``(M, T, C, H, W)``, to begin with in place of the method's start,
             once noise of ``sigma_max`` is added; the noise hides what is wrong with them at scales smaller than it.
@@ -124,23 +128,15 @@ def sample_posterior(
         Normalised states ``(M, T, C, H, W)``.
     """
     method = method or Method()
-    solver = solver or KalmanSolver()
-    options = dict(method.guidance_options)
-    if method.guidance == "covariance":
-        options |= {"solver": solver, "key": key}
-    guided = GUIDANCE[method.guidance](denoiser, prior, observed, **options)
-    sampler = SAMPLERS[method.sampler](**method.sampler_options)
-    full = (len(noise.members), *shape)
+    sampler, sigmas = method.make_sampler(), method.schedule().sigmas()
     with torch.no_grad():
         if members is not None:
-            x = members + method.sigma_max * noise.normal(RENOISE, shape[1:])
-        elif method.start == "analysis" and observed.operator.n:
-            x = analysis_start(denoiser, prior, observed, method.sigma_max, full, noise, solver, key)
+            x = members + method.sigma_max * noise.normal(RENOISE, problem.shape[1:])
+        elif method.start == "analysis" and problem.n:
+            x = analysis_start(problem, method.sigma_max, noise)
         else:
-            x = noise_start(prior, method.sigma_max, full, noise)
-        sigmas = method.schedule().sigmas()
-        if getattr(sampler, "decoupled", False):
-            given = Given(prior, observed, solver, key)
-            return sampler(denoiser, x, sigmas, noise, progress, given=given)  # type: ignore[call-arg]
-        target = guided if observed.operator.n else denoiser
-        return sampler(target, x, sigmas, noise, progress)
+            x = noise_start(problem.prior, method.sigma_max, noise)
+        if isinstance(sampler, DAPS):
+            return sampler(problem, x, sigmas, noise, progress)
+        denoiser = method.guided(problem) if problem.n else problem.prior
+        return sampler(denoiser, x, sigmas, noise, progress)

@@ -1,6 +1,7 @@
-"""Samplers: each takes noisy states to clean ones with any denoiser, and knows its own error of spread.
+"""Samplers of the posterior by name.
 
-A sampler is one file with one class and one line in `SAMPLERS`.
+A sampler is one file with one class and one line in `SAMPLERS`. Those of `skyweave.diffusion.samplers` take a guided
+denoiser; DAPS is decoupled: it takes the problem itself, in the place of guidance.
 """
 
 from __future__ import annotations
@@ -8,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from skyweave.diffusion.samplers.ancestral import Ancestral
-from skyweave.diffusion.samplers.base import NOISE_OFFSET, Sampler
-from skyweave.diffusion.samplers.dpm2m import DPM2M
-from skyweave.diffusion.samplers.dpm2m_sde import DPM2MSDE
-from skyweave.diffusion.samplers.heun import Heun
+from skyweave.diffusion.samplers import DPM2M, DPM2MSDE, Ancestral, Heun, Sampler
 from skyweave.posterior.daps import DAPS
 
-SAMPLERS: dict[str, Callable[..., Sampler]] = {
+SAMPLERS: dict[str, Callable[..., Sampler | DAPS]] = {
     "dpm++2m": DPM2M,
     "dpm++2m-sde": DPM2MSDE,
     "heun": Heun,
@@ -27,4 +24,4 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
 STEPS = {"daps": 250, "daps-exact": 32}
 """Network evaluations by default, where they are not those of the other samplers."""
 
-__all__ = ["DAPS", "DPM2M", "DPM2MSDE", "NOISE_OFFSET", "SAMPLERS", "STEPS", "Ancestral", "Heun", "Sampler"]
+__all__ = ["SAMPLERS", "STEPS"]

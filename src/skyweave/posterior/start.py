@@ -6,11 +6,9 @@ import math
 
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
+from skyweave.covariance.stationary import StateCovariance
 from skyweave.diffusion.noise import NoiseStream
-from skyweave.posterior.given import error_noise
-from skyweave.posterior.guidance.base import CovarianceSource
-from skyweave.posterior.kalman import KalmanSolver, Observed
+from skyweave.posterior.problem import GridPrior, Problem
 
 __all__ = ["analysis_start", "noise_start"]
 
@@ -18,27 +16,16 @@ __all__ = ["analysis_start", "noise_start"]
 NOISE, FIELD, ERRORS, RENOISE, DRAW = 0, 1, 2, 3, 4
 
 
-def noise_start(
-    prior: CovarianceSource, sigma_max: float, shape: tuple[int, ...], noise: NoiseStream
-) -> Tensor:
+def noise_start(prior: GridPrior, sigma_max: float, noise: NoiseStream) -> Tensor:
     r"""Draws of ``N(0, sigma_max^2 I + V_prior)``, shape ``(M, T, C, H, W)``.
 
     The second term matters where the largest modes of the prior are not small beside ``sigma_max``.
     """
     V = prior.covariance(math.inf)
-    return sigma_max * noise.normal(NOISE, shape[2:]) + _draw(V, noise, FIELD)
+    return sigma_max * noise.normal(NOISE, prior.shape[1:]) + _draw(V, noise, FIELD)
 
 
-def analysis_start(
-    denoiser: Denoiser,
-    prior: CovarianceSource,
-    observed: Observed,
-    sigma_max: float,
-    shape: tuple[int, ...],
-    noise: NoiseStream,
-    solver: KalmanSolver,
-    key: object = 0,
-) -> Tensor:
+def analysis_start(problem: Problem, sigma_max: float, noise: NoiseStream) -> Tensor:
     r"""Draws of ``p(x_sigma | y)`` at ``sigma_max`` under the prior's Gaussian approximation.
 
     .. math:: x_b = D(x_\sigma, \sigma) + V_\sigma^{1/2} n_1, \quad
@@ -53,15 +40,16 @@ def analysis_start(
     Reference: the exact Gaussian draw is Matheron's rule (Journel and Huijbregts 1978); as one step of decoupled
     annealing it is Zhang et al. 2024 (DAPS).
     """
-    x = noise_start(prior, sigma_max, shape, noise)
-    x_hat = denoiser(x, x.new_tensor(sigma_max))
+    prior, observed = problem.prior, problem.observed
+    x = noise_start(prior, sigma_max, noise)
+    x_hat = prior(x, x.new_tensor(sigma_max))
     # A draw given x_sigma, whatever x_sigma: a draw of the prior itself, so the gain is that of the prior's V.
     background = x_hat + _draw(prior.covariance(sigma_max), noise, DRAW)
     V = prior.covariance(math.inf)
-    perturbed = observed.y + observed.R.sample(error_noise(noise, ERRORS, observed))
-    analysis = solver.update(background, V, observed, key=(key, math.inf), y=perturbed)
-    return analysis + sigma_max * noise.normal(RENOISE, shape[2:])
+    errors = observed.R.sample(observed.noise(noise, ERRORS))
+    analysis = problem.solver.update(background, V, math.inf, y=observed.y.to(errors) + errors)
+    return analysis + sigma_max * noise.normal(RENOISE, prior.shape[1:])
 
 
-def _draw(V, noise: NoiseStream, stream: int) -> Tensor:  # type: ignore[no-untyped-def]
+def _draw(V: StateCovariance, noise: NoiseStream, stream: int) -> Tensor:
     return V.color(noise.around(V.noise_shape[0]).normal(stream, V.noise_shape[1:]))

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skyweave.covariance.plain import DenseCovariance
 from skyweave.covariance.stationary import StationaryCovariance
+from skyweave.covariance.torus import blocks, modes
 
-__all__ = ["DenseCovariance", "DenseGaussianPrior", "GaussianMixturePrior", "GaussianPrior", "red_spectrum"]
+__all__ = ["DenseGaussianPrior", "GaussianMixturePrior", "GaussianPrior", "red_spectrum"]
 
 
 def red_spectrum(height: int, width: int, slope: float = 3.0, corner: float = 2.0) -> Tensor:
@@ -39,7 +41,7 @@ class GaussianPrior:
 
     Args:
         spectrum: variance per mode of an orthonormal transform, shape ``(ky, kx)`` on the half axis of a real
-            transform, or Hermitian blocks ``(P, P, ky, kx)`` for ``P = time * channel`` variables.
+            transform, or Hermitian blocks ``(C, C, ky, kx)``; frames are independent.
         shape: ``(T, C, H, W)``.
         mean: broadcastable to ``shape``.
     """
@@ -51,10 +53,12 @@ class GaussianPrior:
     def __post_init__(self) -> None:
         if self.spectrum.ndim == 2:
             object.__setattr__(self, "spectrum", self.spectrum[None, None])
+        if self.spectrum.ndim == 4:
+            object.__setattr__(self, "spectrum", self.spectrum[:, :, None])
 
     def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
         gain = self._gain(float(sigma)).to(x_sigma.dtype if self.spectrum.shape[0] == 1 else torch.complex64)
-        return self.mean + self._covariance(gain)._convolve(x_sigma - self.mean, gain)
+        return self.mean + self._covariance(gain).convolved(x_sigma - self.mean, gain)
 
     def covariance(
         self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
@@ -72,42 +76,15 @@ class GaussianPrior:
         S = self.spectrum
         if S.shape[0] == 1:
             return S / (S + sigma**2)
-        blocks = S.permute(2, 3, 0, 1).to(torch.complex128)
-        eye = torch.eye(S.shape[0], dtype=torch.complex128)
-        return torch.linalg.solve(blocks + sigma**2 * eye, blocks).permute(2, 3, 0, 1)
+        each = modes(S)
+        eye = torch.eye(S.shape[0], dtype=each.dtype, device=each.device)
+        return blocks(torch.linalg.solve(each + sigma**2 * eye, each))
 
     def _cast(self, S: Tensor) -> Tensor:
         return S.to(torch.complex64 if S.is_complex() else torch.float32)
 
     def _covariance(self, spectrum: Tensor) -> StationaryCovariance:
-        return StationaryCovariance(spectrum, self.shape, (self.shape[2], self.shape[3]))
-
-
-@dataclass(frozen=True, eq=False)
-class DenseCovariance:
-    """A full covariance matrix acting on states of shape ``(M, T, C, H, W)``."""
-
-    matrix: Tensor
-    shape: tuple[int, int, int, int]
-    member_dependent: bool = False
-
-    @property
-    def noise_shape(self) -> tuple[int, int, int, int]:
-        return self.shape
-
-    def __matmul__(self, v: Tensor) -> Tensor:
-        return (v.reshape(v.shape[0], -1) @ self.matrix.to(v.dtype)).reshape(v.shape)
-
-    def color(self, noise: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(self.matrix)
-        root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-        return (noise.reshape(noise.shape[0], -1) @ root.to(noise.dtype)).reshape(noise.shape)
-
-    def dense(self, cells: Tensor) -> Tensor:
-        return self.matrix[cells][:, cells].to(torch.float32)
-
-    def variance(self) -> Tensor:
-        return self.matrix.diagonal().reshape(1, *self.shape)
+        return StationaryCovariance(spectrum, self.shape, (1, *self.shape[2:]))
 
 
 class DenseGaussianPrior:
@@ -185,6 +162,15 @@ class MixtureCovariance:
     def dense(self, cells: Tensor) -> None:
         return None
 
+    def variance(self) -> Tensor:
+        w = self.weights[:, :, None, None, None, None]
+        each = torch.stack([V.variance() for V in self.components])
+        return (w * (each + self.offsets**2)).sum(0)
+
+    def largest(self) -> float:
+        between = (self.weights * self.offsets.square().flatten(2).sum(-1)).sum(0)
+        return max(V.largest() for V in self.components) + float(between.max())
+
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixturePrior:
@@ -218,7 +204,7 @@ class GaussianMixturePrior:
         logs = []
         for component, probability in zip(self.components, self.probabilities, strict=True):
             H, W = component.shape[2:]
-            S = _full_axis(component.spectrum[0, 0], W) + sigma**2
+            S = _full_axis(component.spectrum[0, 0, 0], W) + sigma**2
             hat = torch.fft.fft2(x_sigma - component.mean, norm="ortho")
             energy = (hat.abs() ** 2 / S.to(x_sigma.dtype)).flatten(1).sum(1)
             logs.append(math.log(probability) - 0.5 * (energy + float(torch.log(S).sum())))
@@ -237,10 +223,10 @@ class GaussianMixturePrior:
 
     def _climatological(self, sigma: float) -> StationaryCovariance:
         spectra = torch.stack([c.spectrum for c in self.components])
-        pi = torch.tensor(self.probabilities, dtype=spectra.dtype)[:, None, None, None, None]
+        pi = torch.tensor(self.probabilities, dtype=spectra.dtype)[:, None, None, None, None, None]
         S = (pi * spectra).sum(0)
         S = S if math.isinf(sigma) else S * sigma**2 / (S + sigma**2)
-        return StationaryCovariance(S.float(), self.shape, (self.shape[2], self.shape[3]))
+        return StationaryCovariance(S.float(), self.shape, (1, *self.shape[2:]))
 
     def sample(self, noise: Tensor, uniform: Tensor) -> Tensor:
         """Exact draws: ``noise`` white, shape ``(M, T, C, H, W)``; ``uniform`` in [0, 1), shape ``(M,)``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.covariance.space_time import SpaceTimeErrorModel, estimate_space_time_covariance
+from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.io.read import open_fields
@@ -22,6 +21,7 @@ from skyweave.learn.run import FREE_KEYS
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.observation import GridObservation
 from skyweave.observe.operator import StateOperator
+from skyweave.observe.segment import Observations
 from skyweave.posterior.calibration import calibrate_run
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.posterior.sample import Method
@@ -143,7 +143,7 @@ def gaussian_completion(fields: Tensor, error: float, noise: NoiseStream, max_la
     cut = min(LAGS, T)
     firsts = range(0, T - cut + 1, cut)
     batch = torch.stack([fields[s : s + cut] for s in firsts])
-    model: SpaceTimeErrorModel = estimate_space_time_covariance(
+    model = estimate_error_covariance(
         lambda x, sigma, known: torch.zeros_like(x),
         [(batch, batch[:, :, :0])],
         levels=torch.tensor([LEVEL, 2 * LEVEL], dtype=torch.float64),
@@ -159,28 +159,19 @@ def gaussian_completion(fields: Tensor, error: float, noise: NoiseStream, max_la
         observed = _cells(part, error)
         if observed.operator.n:
             y = observed.y + error * own.normal_vector(1, observed.operator.n)
-            draw = KalmanSolver(tolerance=0.1 * error).update(draw, V, observed, y=y)
+            draw = KalmanSolver(observed, tolerance=0.1 * error).update(draw, V, y=y)
         out[first:last] = draw[0]
     return out
 
 
-@dataclass(eq=False)
-class _Cells:
-    """Cells of normalised states as observations."""
-
-    operator: StateOperator
-    y: Tensor
-    R: ErrorCovariance
-
-
-def _cells(part: Tensor, error: float) -> _Cells:
+def _cells(part: Tensor, error: float) -> Observations:
     """The observed cells of fields ``(T, C, H, W)``."""
     flat = part.reshape(-1)
     cells = torch.isfinite(flat).nonzero().ravel()
     n = len(cells)
     matrix = sp.csr_array((np.ones(n), (np.arange(n), cells.numpy())), shape=(n, flat.numel()))
     T, C, H, W = part.shape
-    return _Cells(
+    return Observations(
         StateOperator(matrix, (T, C, H, W)), flat[cells].float(), ErrorCovariance(np.full(n, error**2))
     )
 

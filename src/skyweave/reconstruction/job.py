@@ -23,12 +23,10 @@ from skyweave.observe.assemble import ObservationSet, assemble, no_observations
 from skyweave.observe.observation import GridObservation, Observation
 from skyweave.posterior.background import Background, bind, error_covariance
 from skyweave.posterior.calibration import recalibrate_members, stored_factor
-from skyweave.posterior.guidance import GUIDANCE
-from skyweave.posterior.kalman import KalmanSolver
 from skyweave.posterior.methods import method_of
+from skyweave.posterior.problem import Problem
 from skyweave.posterior.reach import correlation_length, within
 from skyweave.posterior.sample import Method, sample_posterior
-from skyweave.posterior.samplers import STEPS
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.windows import check_times
 from skyweave.reconstruction.execute import Note, available_memory, limit_members
@@ -114,7 +112,7 @@ class Job:
     verb: ClassVar[str] = "reconstruct"
 
     def __post_init__(self) -> None:
-        self.solver = KalmanSolver()
+        self._problem: tuple[tuple[int, int], Problem] | None = None
         self._found: Note = {}
         self._widened: tuple[tuple[int, int], Widening] | None = None
         self.identities = self.target.identities()
@@ -131,31 +129,25 @@ class Job:
         # With a prior of windows the frames on either side have a say, and are computed along.
         reach = REACH * self.prior.spec.window if self.prior.spec.window > 1 else 0
         t0, t1 = max(0, unit.t0 - reach), min(self.target.count, unit.t1 + reach)
-        background = self.background(t0, t1)
         noise = self.noise(t0, t1, range(unit.m0, unit.m1))
-        observed = self.observed.segment(t0, t1)
         transform: ToPhysical = self.prior.transform
         widening = self.widening(t0, t1)
         if widening is not None:
-            observed, transform = (
-                widening.applied(observed),
-                widening.transform.frames(unit.t0 - t0, unit.t1 - t0),
-            )
+            transform = widening.transform.frames(unit.t0 - t0, unit.t1 - t0)
             self._found["widening"] = widening.note()
-        x = sample_posterior(
-            background.denoiser,
-            background,
-            observed,
-            noise,
-            background.shape,
-            self.method,
-            solver=self.solver,
-            key=(t0, t1),
-            progress=step,
-        )[:, unit.t0 - t0 : unit.t1 - t0]
+        x = sample_posterior(self.problem(t0, t1), noise, self.method, progress=step)
+        x = x[:, unit.t0 - t0 : unit.t1 - t0]
         if self.factor is not None:
             x = recalibrate_members(x, self.factor)
         return self.fields(x, transform)
+
+    def problem(self, t0: int, t1: int) -> Problem:
+        """The prior and the observations of frames ``t0:t1``; one problem serves all members."""
+        if self._problem is None or self._problem[0] != (t0, t1):
+            observed, widening = self.observed.segment(t0, t1), self.widening(t0, t1)
+            seen = observed if widening is None else widening.applied(observed)
+            self._problem = ((t0, t1), Problem(self.background(t0, t1), seen))
+        return self._problem[1]
 
     def fields(self, x: torch.Tensor, transform: ToPhysical | None = None) -> np.ndarray:
         """Normalised members in physical units, clipped values counted, missing outside the domain."""
@@ -280,9 +272,6 @@ def prepare(
         observed = no_observations(spec, target.grid, target.count, opened.transform)
     channels, (height, width) = len(spec.variables), target.grid.shape
     segments = _segments(observed, spec.window)
-    if observed.n and chosen.sampler not in STEPS:
-        # Built for its checks: an option that names no source is refused before anything is computed.
-        GUIDANCE[chosen.guidance](None, None, observed.segment(*segments[0]), **chosen.guidance_options)
     reach = REACH * spec.window if spec.window > 1 else 0
     longest = min(target.count, max(t1 - t0 for t0, t1 in segments) + 2 * reach)
     each = member_bytes(longest, channels, height, width)
@@ -300,8 +289,11 @@ def prepare(
         # The spread is scaled about the mean of all members, so one unit has to hold them all.
         size = members
     estimates = None
+    bound = _binder(opened, target, settings, tile)
+    if observed.n and not chosen.decoupled:
+        # Built for its checks: an option that names no source is refused before anything is computed.
+        chosen.guided(Problem(bound(*segments[0]), observed.segment(*segments[0])))
     if estimate:
-        bound = _binder(opened, target, settings, tile)
         observed, estimates = adjusted(
             observed,
             sources,

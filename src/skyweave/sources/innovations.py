@@ -11,7 +11,7 @@ import numpy as np
 from skyweave.observe.assemble import ObservationSet, SegmentObservations
 from skyweave.posterior.kalman import innovation_covariance
 from skyweave.posterior.preconditioner import clusters, row_positions
-from skyweave.posterior.problem import Bound, climatological_mean
+from skyweave.posterior.problem import GridPrior, climatological_mean
 
 __all__ = [
     "Group",
@@ -27,7 +27,7 @@ LARGEST = 1000
 
 
 Stretch = tuple[int, int]
-BackgroundOf = Callable[[int, int], Bound]
+BackgroundOf = Callable[[int, int], GridPrior]
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,13 @@ def climatological_innovations(
         V = background.covariance(math.inf)
         for part in _parts(segment, group[rows], compact, largest):
             some = segment.take(part)
-            d = (some.y - some.operator(x_b[None])[0]).double().numpy()
+            d = (some.y - some.operator(x_b[None])[0].cpu()).double().numpy()
             whole = innovation_covariance(x_b, V, some)
             if whole is None:
                 raise TypeError("innovations need a covariance with a dense form")
             error = some.R.dense().double().numpy()
             block = correlated_blocks(some)
-            out.append(Innovations(rows[part], d, whole.numpy() - error, error, group[rows[part]], block))
+            out.append(Innovations(rows[part], d, whole.cpu().numpy() - error, error, group[rows[part]], block))
     return out
 
 

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.observe.assemble import ObservationSet, SegmentObservations
-from skyweave.posterior.problem import Bound
+from skyweave.posterior.problem import GridPrior, Problem
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.sources.errors import BOUND, TRUST, ErrorEstimates
 from skyweave.sources.innovations import BackgroundOf, Stretch, correlated_blocks
@@ -110,7 +110,7 @@ def _predict(
     segment: SegmentObservations,
     assumed: SegmentObservations,
     fold: np.ndarray,
-    background: Bound,
+    background: GridPrior,
     noise: Sequence[NoiseStream],
     method: Method,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -119,9 +119,8 @@ def _predict(
     for k in np.unique(fold):
         out, kept = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
         given, left = assumed.take(kept), segment.take(out)
-        parts = [
-            sample_posterior(background, background, given, some, background.shape, method) for some in noise
-        ]
+        problem = Problem(background, given)
+        parts = [sample_posterior(problem, some, method) for some in noise]
         h = left.operator(torch.cat(parts).cpu()).double().numpy()
         departure[out] = left.y.double().numpy() - h.mean(0)
         # The mean of a few members is uncertain itself.

@@ -16,7 +16,7 @@ from skyweave.diffusion.noise import NoiseStream
 from skyweave.observe.assemble import SegmentObservations
 from skyweave.observe.operator import StateOperator
 from skyweave.posterior.preconditioner import clusters, row_positions
-from skyweave.posterior.problem import Bound, climatological_mean
+from skyweave.posterior.problem import GridPrior, Problem, climatological_mean
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.transform import StateTransform
 
@@ -115,7 +115,7 @@ class Widening:
 
 def find_widening(
     observed: SegmentObservations,
-    background: Bound,
+    background: GridPrior,
     transform: StateTransform,
     *,
     noise: Callable[[int], NoiseStream] | None,
@@ -143,6 +143,8 @@ def find_widening(
         The widening; with factors of one where the innovations ask for none.
     """
     centre = climatological_mean(background)
+    # Everything but the draws is done on the CPU.
+    centre = centre.cpu()
     scale = torch.from_numpy(local_scale(observed, background, centre, periodic))
     made = Widening(WidenedTransform(transform, scale, centre))
     if noise is None or not bool((scale > WIDENED).any()):
@@ -172,7 +174,7 @@ def _grown(scale: np.ndarray, factors: list[tuple[float, float]]) -> np.ndarray:
 
 
 def local_scale(
-    observed: SegmentObservations, background: Bound, centre: Tensor, periodic: bool
+    observed: SegmentObservations, background: GridPrior, centre: Tensor, periodic: bool
 ) -> np.ndarray:
     """Factors of the standard deviation from innovations alone, ``(T, C, H, W)``, float32."""
     op = observed.operator
@@ -180,7 +182,7 @@ def local_scale(
     x = centre[None]
     d = (observed.y - op(x)[0]).double().numpy()
     V = background.covariance(math.inf)
-    deviation = V.variance().sqrt().expand_as(x)
+    deviation = V.variance().to(x).sqrt().expand_as(x)
     slope = op.derivative(x)
     deviation = deviation if slope is None else deviation * slope
     # Of a mean of several cells: as if they were fully correlated, so that it widens less rather than more.
@@ -238,14 +240,12 @@ def _left_out(observed: SegmentObservations) -> np.ndarray:
 
 
 def _leave_out(
-    observed: SegmentObservations, background: Bound, out: np.ndarray, noise: NoiseStream
+    observed: SegmentObservations, background: GridPrior, out: np.ndarray, noise: NoiseStream
 ) -> np.ndarray:
     """Members less observation, ``(M, n)``, of the rows left out."""
     kept = np.setdiff1d(np.arange(observed.n), out)
     left = observed.take(out)
-    members = sample_posterior(
-        background, background, observed.take(kept), noise, background.shape, Method(steps=STEPS)
-    )
+    members = sample_posterior(Problem(background, observed.take(kept)), noise, Method(steps=STEPS))
     return left.operator(members.cpu()).double().numpy() - left.y.double().numpy()
 
 

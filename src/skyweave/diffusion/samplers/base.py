@@ -22,12 +22,8 @@ class Sampler(Protocol):
     """Takes states from the first noise level to none.
 
     Args of a call: the denoiser; states of variance ``sigmas[0]**2`` more than the clean ones,
-    ``(M, T, C, H, W)``; noise levels, decreasing; the noise stream; a callback after each step. A decoupled sampler
-    (its class says ``decoupled``) takes the prior's own denoiser, not a guided one, and what is `given`.
+    ``(M, T, C, H, W)``; noise levels, decreasing; the noise stream; a callback after each step.
     """
-
-    @property
-    def stochastic(self) -> bool: ...
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""DPM-Solver++(2M): a second-order multistep exponential solver, one evaluation a step."""
+"""DPM-Solver++(2M), a second-order multistep exponential solver of one evaluation a step, and its stochastic form."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
-from skyweave.diffusion.noise import NoiseStream
-from skyweave.diffusion.samplers.base import Progress
+from skyweave.diffusion.samplers.linear import LinearSampler, Step
 
-__all__ = ["DPM2M"]
+__all__ = ["DPM2M", "DPM2MSDE"]
 
 
 @dataclass(frozen=True)
-class DPM2M:
+class DPM2M(LinearSampler):
     r"""DPM-Solver++(2M) in the EDM convention.
 
     With ``h_i = log(sigma_i / sigma_{i+1})`` and ``r = h_{i-1} / h_i``,
@@ -23,47 +21,31 @@ class DPM2M:
     .. math:: \tilde D = D_i + \tfrac{1}{2r}(D_i - D_{i-1}), \qquad
               x_{i+1} = e^{-h_i} x_i + (1 - e^{-h_i}) \tilde D,
 
-    first order at the first step; the last evaluation is the answer.
+    first order at the first step.
 
-    Reference: Lu et al. 2022, "DPM-Solver++", Algorithm 2.
+    Reference: Lu et al. 2022, "DPM-Solver++", https://arxiv.org/abs/2211.01095, Algorithm 2.
     """
 
-    stochastic: bool = False
+    def step(self, sigmas: Tensor, i: int) -> Step:
+        decay, extrapolation = _coefficients(sigmas, i)
+        return decay, (1 - decay) * (1 + extrapolation), -(1 - decay) * extrapolation, 0.0
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigmas: Tensor,
-        noise: NoiseStream | None = None,
-        progress: Progress | None = None,
-    ) -> Tensor:
-        previous: Tensor | None = None
-        for i, sigma in enumerate(sigmas):
-            d = denoiser(x, sigma.to(x))
-            if progress is not None:
-                progress(i)
-            if i == len(sigmas) - 1:
-                return d
-            decay, extrapolation = _coefficients(sigmas, i)
-            estimate = d if previous is None else d + extrapolation * (d - previous)
-            x, previous = decay * x + (1 - decay) * estimate, d
-        return x
 
-    def evaluations(self, steps: int) -> int:
-        return steps
+@dataclass(frozen=True)
+class DPM2MSDE(LinearSampler):
+    r"""SDE-DPM-Solver++(2M) in the EDM convention: fresh noise at every step forgets earlier errors.
 
-    def gain(self, variance: Tensor, sigmas: Tensor) -> Tensor:
-        x = torch.sqrt(variance + sigmas[0] ** 2)
-        previous: Tensor | None = None
-        for i, sigma in enumerate(sigmas):
-            d = variance / (variance + sigma**2) * x
-            if i == len(sigmas) - 1:
-                return d / variance.sqrt()
-            decay, extrapolation = _coefficients(sigmas, i)
-            estimate = d if previous is None else d + extrapolation * (d - previous)
-            x, previous = decay * x + (1 - decay) * estimate, d
-        return x
+    With ``h_i = log(sigma_i / sigma_{i+1})`` and ``\tilde D`` as in DPM-Solver++(2M),
+
+    .. math:: x_{i+1} = e^{-2h_i} x_i + (1 - e^{-2h_i}) \tilde D + \sigma_{i+1} \sqrt{1 - e^{-2h_i}}\, n_i .
+
+    Reference: Lu et al. 2022, "DPM-Solver++", https://arxiv.org/abs/2211.01095, Appendix (SDE-DPM-Solver++(2M)).
+    """
+
+    def step(self, sigmas: Tensor, i: int) -> Step:
+        decay, extrapolation = _coefficients(sigmas, i)
+        pull = 1 - decay**2
+        return decay**2, pull * (1 + extrapolation), -pull * extrapolation, float(sigmas[i + 1]) * pull**0.5
 
 
 def _coefficients(sigmas: Tensor, i: int) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
+from skyweave.diffusion.denoiser import Denoiser, Guided
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.diffusion.samplers.base import NOISE_OFFSET, Progress
 
@@ -42,10 +42,6 @@ class Heun:
     noise_scale: float = 1.0
     guided_corrector: bool = True
 
-    @property
-    def stochastic(self) -> bool:
-        return self.churn > 0
-
     def __call__(
         self,
         denoiser: Denoiser,
@@ -54,26 +50,22 @@ class Heun:
         noise: NoiseStream,
         progress: Progress | None = None,
     ) -> Tensor:
-        plain = getattr(denoiser, "denoiser", denoiser)
-        alone = not self.guided_corrector and hasattr(denoiser, "parts")
-        levels = [float(s) for s in sigmas] + [0.0]
-        for i in range(len(sigmas)):
-            t, t_next = levels[i], levels[i + 1]
-            t_hat = t * (1 + self._gamma(t, len(sigmas)))
+        """As `skyweave.diffusion.samplers.base.Sampler`."""
+        guided = denoiser if isinstance(denoiser, Guided) and not self.guided_corrector else None
+        for i, (t, t_hat, t_next) in enumerate(self._levels(sigmas)):
             if t_hat > t:
                 fresh = noise.normal(NOISE_OFFSET + i, x.shape[2:]).to(x)
                 x = x + self.noise_scale * math.sqrt(t_hat**2 - t**2) * fresh
-            if alone:
-                x_hat, change = denoiser.parts(x, x.new_tensor(t_hat))  # type: ignore[attr-defined]
-                d = (x - x_hat - change) / t_hat
+            change: Tensor | float = 0.0
+            if guided is None:
+                estimate = denoiser(x, x.new_tensor(t_hat))
             else:
-                d = (x - denoiser(x, x.new_tensor(t_hat))) / t_hat
+                estimate, change = guided.parts(x, x.new_tensor(t_hat))
+            d = (x - estimate - change) / t_hat
             x_next = x + (t_next - t_hat) * d
-            if t_next > 0 and alone:
-                d_next = (x_next - plain(x_next, x.new_tensor(t_next))) / t_next - change / t_hat
-                x_next = x + (t_next - t_hat) * 0.5 * (d + d_next)
-            elif t_next > 0:
-                d_next = (x_next - denoiser(x_next, x.new_tensor(t_next))) / t_next
+            if t_next > 0:
+                corrector = denoiser if guided is None else guided.denoiser
+                d_next = (x_next - corrector(x_next, x.new_tensor(t_next))) / t_next - change / t_hat
                 x_next = x + (t_next - t_hat) * 0.5 * (d + d_next)
             x = x_next
             if progress is not None:
@@ -81,14 +73,13 @@ class Heun:
         return x
 
     def evaluations(self, steps: int) -> int:
+        """Two for each noise level, one for the last."""
         return 2 * steps - 1
 
     def gain(self, variance: Tensor, sigmas: Tensor) -> Tensor:
+        """As `skyweave.diffusion.samplers.base.Sampler`."""
         moment = variance + sigmas[0] ** 2
-        levels = [float(s) for s in sigmas] + [0.0]
-        for i in range(len(sigmas)):
-            t, t_next = levels[i], levels[i + 1]
-            t_hat = t * (1 + self._gamma(t, len(sigmas)))
+        for t, t_hat, t_next in self._levels(sigmas):
             moment = moment + self.noise_scale**2 * (t_hat**2 - t**2)
             slope = t_hat / (variance + t_hat**2)
             factor = 1 + (t_next - t_hat) * slope
@@ -97,5 +88,9 @@ class Heun:
             moment = moment * factor**2
         return torch.sqrt(moment / variance)
 
-    def _gamma(self, t: float, steps: int) -> float:
-        return min(self.churn / steps, math.sqrt(2) - 1) if self.t_min <= t <= self.t_max else 0.0
+    def _levels(self, sigmas: Tensor) -> list[tuple[float, float, float]]:
+        """Of each step: its noise level, that level with churn, and the next one; the last ends at zero."""
+        levels = [float(s) for s in sigmas]
+        most = min(self.churn / len(levels), math.sqrt(2) - 1)
+        churned = [t * (1 + (most if self.t_min <= t <= self.t_max else 0.0)) for t in levels]
+        return list(zip(levels, churned, [*levels[1:], 0.0], strict=True))

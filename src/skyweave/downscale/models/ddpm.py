@@ -14,14 +14,13 @@ from skyweave.diffusion.loss import draw_sigma, edm_loss
 from skyweave.diffusion.network import UNet
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.diffusion.precondition import PreconditionedNetwork, coefficients
-from skyweave.diffusion.samplers.ddim import DDIM
+from skyweave.diffusion.samplers import DDIM, DPM2M, DPM2MSDE, Ancestral, Heun, Sampler
 from skyweave.diffusion.schedule import NoiseSchedule
 from skyweave.downscale.models.downscaler import Domain, Downscaler, Noise, Sampling, TrainingSample
 from skyweave.downscale.models.encoder import TransferEncoder, misfit
 from skyweave.downscale.models.target_form import Channels
 from skyweave.downscale.settings import ModelSection
 from skyweave.errors import SkyweaveError, did_you_mean
-from skyweave.posterior.samplers import DPM2M, DPM2MSDE, Ancestral, Heun, Sampler
 
 __all__ = ["SAMPLERS", "DiffusionDownscaler", "sample_from"]
 

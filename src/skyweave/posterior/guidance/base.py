@@ -1,42 +1,30 @@
-"""What the gradient-based guidance methods share: one denoising step kept for differentiation."""
+"""What guidance methods share: the problem, and one denoising step kept for differentiation."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from skyweave.covariance.stationary import StateCovariance
-from skyweave.diffusion.denoiser import Denoiser
-from skyweave.posterior.kalman import Observed
+from skyweave.diffusion.denoiser import Denoiser, Guided
+from skyweave.posterior.problem import Problem
 
-__all__ = ["CovarianceSource", "Guided", "Linearised", "innovation", "linearise"]
-
-
-class CovarianceSource(Protocol):
-    """A prior that knows the covariance of its own denoising errors."""
-
-    def covariance(
-        self, sigma: float, x_hat: Tensor | None = None, x_sigma: Tensor | None = None
-    ) -> StateCovariance: ...
+__all__ = ["Guidance", "Linearised", "linearise"]
 
 
-class Guided(ABC):
-    """A guided denoiser: the prior's estimate and a change of it. Each method says what the change is.
+class Guidance(Guided):
+    """The denoiser of a posterior: the prior's estimate, and what the observations add to it.
 
-    A sampler that takes the likelihood in some of its evaluations only asks for `parts`, and for ``denoiser`` in the
-    others.
+    Args:
+        problem: the prior and what was observed; options of a method are keywords beside it.
     """
 
-    denoiser: Denoiser
-
-    def __call__(self, x_sigma: Tensor, sigma: Tensor) -> Tensor:
-        x_hat, change = self.parts(x_sigma, sigma)
-        return x_hat + change
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.observed = problem, problem.observed
+        self.denoiser: Denoiser = problem.prior
 
     @abstractmethod
     def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,8 +49,3 @@ def linearise(denoiser: Denoiser, x_sigma: Tensor, sigma: Tensor) -> Linearised:
         return torch.autograd.grad(x_hat, x, v, retain_graph=True)[0]
 
     return Linearised(x_hat.detach(), back)
-
-
-def innovation(x_hat: Tensor, observed: Observed) -> Tensor:
-    """``y - H(x_hat)``, shape ``(M, n)``, physical units."""
-    return observed.y - observed.operator(x_hat)

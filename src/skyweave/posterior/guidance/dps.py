@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
-from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
-from skyweave.posterior.kalman import Observed
+from skyweave.posterior.guidance.base import Guidance, linearise
+from skyweave.posterior.problem import Problem
 
 __all__ = ["DPSGuidance"]
 
 
-class DPSGuidance(Guided):
+class DPSGuidance(Guidance):
     r"""Gradient of the whitened misfit through the network, of unit natural size.
 
     .. math:: \hat x_y = \hat x - \zeta \, \sigma \, c \sqrt n \, \nabla_{x_\sigma}
@@ -31,18 +30,17 @@ class DPSGuidance(Guided):
     Reference: Chung et al. 2023, "Diffusion posterior sampling for general noisy inverse problems", Algorithm 1.
     """
 
-    def __init__(
-        self, denoiser: Denoiser, prior: CovarianceSource | None, observed: Observed, *, zeta: float = 1.0
-    ) -> None:
-        self.denoiser, self.observed, self.zeta = denoiser, observed, zeta
+    def __init__(self, problem: Problem, *, zeta: float = 1.0) -> None:
+        super().__init__(problem)
+        self.zeta = zeta
         self.scale: float | None = None
 
     def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         op = self.observed.operator
         step = linearise(self.denoiser, x_sigma, sigma)
         with torch.no_grad():
-            error = self.observed.R.diagonal.to(x_sigma.dtype)
-            misfit = innovation(step.x_hat, self.observed)
+            error = self.observed.R.diagonal.to(x_sigma)
+            misfit = self.problem.innovation(step.x_hat)
             norm = (misfit**2 / error).sum(1).clamp_min(1e-12).sqrt()
             gradient = step.back(op.vjp(step.x_hat, misfit / error / norm[:, None]))
             return step.x_hat, self.zeta * float(sigma) * self._scale(step.x_hat) * gradient
@@ -51,5 +49,7 @@ class DPSGuidance(Guided):
         if self.scale is None:
             J = self.observed.operator.jacobian(x_hat.mean(0))
             size = torch.from_numpy(np.asarray(J.multiply(J).sum(axis=1)).ravel())
-            self.scale = float((size / self.observed.R.diagonal.double()).mean()) ** -0.5 * J.shape[0] ** 0.5
+            self.scale = (
+                float((size / self.observed.R.diagonal.cpu().double()).mean()) ** -0.5 * J.shape[0] ** 0.5
+            )
         return self.scale

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
-from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
-from skyweave.posterior.kalman import Observed, conjugate_gradients
+from skyweave.posterior.guidance.base import Guidance, linearise
+from skyweave.posterior.kalman import conjugate_gradients
+from skyweave.posterior.problem import Problem
 
 __all__ = ["MMPSGuidance"]
 
 
-class MMPSGuidance(Guided):
+class MMPSGuidance(Guidance):
     r"""The Kalman update with Tweedie's covariance, its inverse taken by conjugate gradients.
 
     .. math:: V_\sigma = \sigma^2 \, \partial D / \partial x_\sigma, \qquad
@@ -22,21 +22,14 @@ class MMPSGuidance(Guided):
 
     Args:
         iterations: conjugate-gradient iterations.
+        tolerance: relative residual at which they stop.
 
     Reference: Rozet et al. 2024, "Learning diffusion priors from observations by expectation maximization",
-    Section 4.2.
+    https://arxiv.org/abs/2405.13712, Section 4.2.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        prior: CovarianceSource | None,
-        observed: Observed,
-        *,
-        iterations: int = 5,
-        tolerance: float = 1e-3,
-    ) -> None:
-        self.denoiser, self.observed = denoiser, observed
+    def __init__(self, problem: Problem, *, iterations: int = 5, tolerance: float = 1e-3) -> None:
+        super().__init__(problem)
         self.iterations, self.tolerance = iterations, tolerance
         self.backward_passes = 0
 
@@ -54,10 +47,10 @@ class MMPSGuidance(Guided):
                 return op.jvp(step.x_hat, V(op.vjp(step.x_hat, u))) + R @ u
 
             # R is the only part of A known in advance: it turns unequal errors into a common scale.
-            inverse_error = 1 / R.diagonal.to(x_sigma.dtype)
+            inverse_error = 1 / R.diagonal.to(x_sigma)
             u, _ = conjugate_gradients(
                 A,
-                innovation(step.x_hat, self.observed),
+                self.problem.innovation(step.x_hat),
                 precondition=lambda r: r * inverse_error,
                 tolerance=self.tolerance,
                 iterations=self.iterations,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.observe.assemble import Source, is_called
-from skyweave.posterior.guidance.base import CovarianceSource
 from skyweave.posterior.guidance.sda import SDAGuidance
-from skyweave.posterior.kalman import Observed
+from skyweave.posterior.problem import Problem
 
 __all__ = ["GAMMA", "SIGMA_Y", "MultimodalGuidance"]
 
@@ -52,9 +51,7 @@ class MultimodalGuidance(SDAGuidance):
 
     def __init__(
         self,
-        denoiser: Denoiser,
-        prior: CovarianceSource,
-        observed: Observed,
+        problem: Problem,
         *,
         sigma_y: Constant = SIGMA_Y,
         gamma: Constant = GAMMA,
@@ -62,12 +59,13 @@ class MultimodalGuidance(SDAGuidance):
         half: bool = False,
         clip: float | None = None,
     ) -> None:
-        super().__init__(denoiser, prior, observed, guidance_scale=guidance_scale, half=half, clip=clip)
-        sources = tuple(getattr(observed, "sources", ()))
-        n = observed.operator.n
-        number = torch.as_tensor(getattr(observed, "source", torch.zeros(n))).long()
-        weight = torch.as_tensor(getattr(observed, "weight", torch.zeros(0))).float()
-        self.weight = weight if len(weight) else torch.ones(n)
+        super().__init__(problem, guidance_scale=guidance_scale, half=half, clip=clip)
+        sources, n = self.observed.sources, problem.n
+        source, weight = (
+            torch.from_numpy(np.asarray(k)) for k in (self.observed.source, self.observed.weight)
+        )
+        number = source.long() if len(source) else torch.zeros(n, dtype=torch.long)
+        self.weight = weight.float() if len(weight) else torch.ones(n)
         # Without sources, as in a test of the method alone, all observations are one grid's.
         own = _by_source(sigma_y, SIGMA_Y, sources, "sigma_y", stated=True) or [_single(sigma_y, SIGMA_Y)]
         growth = _by_source(gamma, GAMMA, sources, "gamma", stated=False) or [_single(gamma, GAMMA)]

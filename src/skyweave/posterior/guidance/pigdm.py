@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
-from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
-from skyweave.posterior.kalman import Observed, conjugate_gradients
+from skyweave.posterior.guidance.base import Guidance, linearise
+from skyweave.posterior.kalman import conjugate_gradients
+from skyweave.posterior.problem import Problem
 
 __all__ = ["PiGDMGuidance"]
 
 
-class PiGDMGuidance(Guided):
+class PiGDMGuidance(Guidance):
     r"""Likelihood score with ``p(x | x_sigma) = N(x_hat, r^2 I)``.
 
     .. math:: r^2 = \frac{\sigma^2}{1 + \sigma^2}, \qquad
@@ -25,15 +25,9 @@ class PiGDMGuidance(Guided):
     Reference: Song et al. 2023, "Pseudoinverse-guided diffusion models for inverse problems", Eq. 7.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        prior: CovarianceSource | None,
-        observed: Observed,
-        *,
-        iterations: int = 50,
-    ) -> None:
-        self.denoiser, self.observed, self.iterations = denoiser, observed, iterations
+    def __init__(self, problem: Problem, *, iterations: int = 50) -> None:
+        super().__init__(problem)
+        self.iterations = iterations
 
     def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         op, R = self.observed.operator, self.observed.R
@@ -46,6 +40,6 @@ class PiGDMGuidance(Guided):
                 return r2 * op.jvp(step.x_hat, op.vjp(step.x_hat, u)) + R @ u
 
             u, _ = conjugate_gradients(
-                A, innovation(step.x_hat, self.observed), tolerance=1e-4, iterations=self.iterations
+                A, self.problem.innovation(step.x_hat), tolerance=1e-4, iterations=self.iterations
             )
             return step.x_hat, variance * step.back(op.vjp(step.x_hat, u))

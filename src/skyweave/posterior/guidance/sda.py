@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyweave.diffusion.denoiser import Denoiser
-from skyweave.posterior.guidance.base import CovarianceSource, Guided, innovation, linearise
-from skyweave.posterior.kalman import Observed
+from skyweave.posterior.guidance.base import Guidance, linearise
+from skyweave.posterior.problem import Problem
 
 __all__ = ["SDAGuidance"]
 
 
-class SDAGuidance(Guided):
+class SDAGuidance(Guidance):
     r"""Gradient of a Gaussian likelihood whose variance grows with the noise level.
 
     .. math:: s_l = -\tfrac12 \nabla_{x_\sigma} \sum_i
@@ -33,16 +32,14 @@ class SDAGuidance(Guided):
 
     def __init__(
         self,
-        denoiser: Denoiser,
-        prior: CovarianceSource,
-        observed: Observed,
+        problem: Problem,
         *,
         gamma: float | None = None,
         guidance_scale: float = 1.0,
         half: bool = True,
         clip: float | None = None,
     ) -> None:
-        self.denoiser, self.prior, self.observed = denoiser, prior, observed
+        super().__init__(problem)
         self.gamma, self.guidance_scale, self.half, self.clip = gamma, guidance_scale, half, clip
 
     def parts(self, x_sigma: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +47,7 @@ class SDAGuidance(Guided):
         op = self.observed.operator
         step = linearise(self.denoiser, x_sigma, sigma)
         with torch.no_grad():
-            weight = innovation(step.x_hat, self.observed) / self._error(step.x_hat, level)
+            weight = self.problem.innovation(step.x_hat) / self._error(step.x_hat, level)
             factor = self.guidance_scale * level**2 * (1.0 if self.half else 2.0)
             change = factor * step.back(op.vjp(step.x_hat, weight))
             return step.x_hat, change if self.clip is None else self._clipped(change, step.x_hat)
@@ -60,7 +57,7 @@ class SDAGuidance(Guided):
         stated = self.observed.R.diagonal.to(x_hat)
         if self.gamma is not None:
             return stated + level**2 * self.gamma
-        return stated + observation_variance(self.prior, self.observed, x_hat, level)
+        return stated + observation_variance(self.problem, x_hat, level)
 
     def _clipped(self, change: Tensor, x_hat: Tensor) -> Tensor:
         assert self.clip is not None
@@ -69,12 +66,14 @@ class SDAGuidance(Guided):
         return change * limit[:, None, None, None, None]
 
 
-def observation_variance(prior: CovarianceSource, observed: Observed, x_hat: Tensor, level: float) -> Tensor:
+def observation_variance(problem: Problem, x_hat: Tensor, level: float) -> Tensor:
     """Diagonal of ``J V J^T`` for the prior's Gaussian approximation, shape ``(n,)``, exactly, at the mean member."""
-    V = prior.covariance(level)
-    J = observed.operator.jacobian(x_hat.mean(0))
-    out = torch.empty(J.shape[0])
+    V = problem.prior.covariance(level)
+    J = problem.observed.operator.jacobian(x_hat.mean(0))
+    out = x_hat.new_empty(J.shape[0], dtype=torch.float32)
     for first in range(0, J.shape[0], 64):
-        rows = torch.from_numpy(J[first : first + 64].toarray()).float().reshape(-1, *V.shape)
+        rows = (
+            torch.from_numpy(J[first : first + 64].toarray()).float().to(x_hat.device).reshape(-1, *V.shape)
+        )
         out[first : first + 64] = (rows * (V @ rows)).flatten(1).sum(1)
     return out.to(x_hat)
