@@ -77,7 +77,15 @@ def _thing(value: Any) -> Any:
     if type(value).__module__.partition(".")[0] == "torch":
         return _torch(value)
     held = vars(value) if hasattr(value, "__dict__") else {}
-    return {"kind": type(value).__name__, **essential(held)} if held else str(value)
+    return {"kind": type(value).__name__} | {k: _part(v) for k, v in held.items()} if held else str(value)
+
+
+def _part(value: Any) -> Any:
+    """What an object of an unknown kind holds, but no other objects of unknown kinds."""
+    known = (bool, int, float, str, list, tuple, np.ndarray, np.generic, Fingerprinted)
+    if value is None or isinstance(value, known) or is_dataclass(value) or type(value).__module__ == "torch":
+        return essential(value)
+    return type(value).__name__
 
 
 def _torch(value: Any) -> Any:
