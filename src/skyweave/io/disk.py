@@ -12,7 +12,8 @@ from pathlib import Path
 from skyweave.errors import SkyweaveError
 
 __all__ = [
-    "clear_leftovers", "put_back", "replacing", "swap", "sync_file", "sync_files", "sync_tree", "temporary",
+    "clear_dead", "clear_leftovers", "put_back", "replacing", "swap", "sync_file", "sync_files", "sync_tree",
+    "temporary",
 ]  # fmt: skip
 
 
@@ -100,6 +101,20 @@ def clear_leftovers(path: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+
+
+def clear_dead(path: Path) -> None:
+    """Remove what writers of a path that has no lock left beside it, named by processes that are no more."""
+    for entry in os.scandir(path.absolute().parent):
+        number = entry.name.removeprefix(f".{path.name}.").removesuffix(".partial")
+        if entry.name != f".{path.name}.{number}.partial" or not number.isdecimal() or len(number) > 9:
+            continue
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            path.with_name(entry.name).unlink(missing_ok=True)
+        except OSError:
+            continue
 
 
 def _siblings(path: Path, begin: str, end: str) -> list[Path]:

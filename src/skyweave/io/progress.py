@@ -49,14 +49,20 @@ class Progress:
         self.skipped += count
         self.to(self.done + count)
 
-    def to(self, done: float, text: str = "") -> None:
-        """So much of the total is done; a log gets a line in ten seconds at most, and one at a longer run's end."""
+    def to(self, done: float, text: str = "", last: bool = False) -> None:
+        """So much of the total is done; a log gets a line in ten seconds at most, and one at a longer run's end.
+
+        Args:
+            done: of the total.
+            text: of what was found.
+            last: tell it in any case.
+        """
         self.done = done
         if self.bar is not None:
             self.bar.update(self.task, completed=done, text=text)
             return
         now = self.clock()
-        ended = done >= self.total and now - self.began > EVERY
+        ended = last or (done >= self.total and now - self.began > EVERY)
         if self.wanted and (now - self.spoken > EVERY or ended):
             self.spoken = now
             self._print(f"{now - self.began:7.0f} s  {self._told(now)}{'  ' + text if text else ''}")
