@@ -29,6 +29,7 @@ from skyweave.emulate.hindcast import error_reach, hindcast_starts
 from skyweave.errors import SkyweaveError
 from skyweave.evaluate.forecasts import score_forecasts
 from skyweave.grid import Grid
+from skyweave.io.regions import Regions
 from skyweave.io.write import write
 from skyweave.observe.errors import correlation, unit_vectors
 from skyweave.state import StateSpec, Variable, to_tensor
@@ -96,16 +97,16 @@ def test_a_stopped_forecast_goes_on_where_it_was(emulator, world, tmp_path, monk
     noisy = emulator.stochastic(seed=3)
     whole = forecast(noisy, start, 7, out=tmp_path / "whole.zarr", **how).load()
     xr.testing.assert_allclose(whole.drop_attrs(), forecast(noisy, start, 7, **how).drop_attrs())
-    done, mark = [], module.mark_done
+    done, mark = [], Regions.mark
 
-    def stop_after_two(*arguments):
-        mark(*arguments)
-        done.append(arguments)
+    def stop_after_two(self, unit, note=None):
+        mark(self, unit, note)
+        done.append(unit)
         if len(done) == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "mark_done", stop_after_two)
+        patch.setattr(Regions, "mark", stop_after_two)
         with pytest.raises(KeyboardInterrupt):
             forecast(noisy, start, 7, out=tmp_path / "again.zarr", **how)
     with pytest.raises(SkyweaveError, match="other settings"):

@@ -10,9 +10,9 @@ from skyweave.cli import main
 from skyweave.cycle import fuse, past_from_files, past_from_forecaster
 from skyweave.emulate import FunctionForecaster, open_forecast
 from skyweave.errors import SkyweaveError
+from skyweave.io.regions import Regions
 from skyweave.observe.observation import GridObservation
 from skyweave.prior.storage import save_prior
-from skyweave.reconstruction.execute import StoreSink
 from skyweave.state import StateSpec, Variable
 from test_assimilate import GRID, LAT, LON, SPEC, prior  # noqa: F401  (the fixture is used by name)
 
@@ -159,18 +159,18 @@ def test_past_forecasts_of_a_model(prior):  # noqa: F811
 
 def test_a_killed_run_goes_on(prior, tmp_path, monkeypatch):  # noqa: F811
     whole = fuse(prior, FORECAST, [west()], PAST, **QUICK)
-    mark = StoreSink.mark
+    mark = Regions.mark
 
     def dying(self, name, note=None):
         mark(self, name, note)
         if name.startswith("t1"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(StoreSink, "mark", dying)
+    monkeypatch.setattr(Regions, "mark", dying)
     out = tmp_path / "f.zarr"
     with pytest.raises(KeyboardInterrupt):
         fuse(prior, FORECAST, [west()], PAST, **QUICK, out=out)
-    monkeypatch.setattr(StoreSink, "mark", mark)
+    monkeypatch.setattr(Regions, "mark", mark)
     with pytest.raises(SkyweaveError, match="other"):
         fuse(prior, FORECAST + 1, [west()], PAST, **QUICK, out=out)
     made = fuse(prior, FORECAST, [west()], PAST, **QUICK, out=out)

@@ -8,12 +8,12 @@ import xarray as xr
 
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.errors import SkyweaveError
+from skyweave.io.regions import Regions
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.posterior.sample import Method
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network
-from skyweave.reconstruction import execute
 from skyweave.reconstruction.job import Settings
 from skyweave.reconstruction.reconstruct import plan, reconstruct
 from skyweave.state import StateSpec, Variable
@@ -148,28 +148,28 @@ def test_killed_and_resumed_equals_uninterrupted(prior, tmp_path, monkeypatch):
     observed = GridObservation(gappy(like), error=0.5)
     call = {"like": like, "members": 4, "batch": 2, "progress": False}
     path = tmp_path / "out.zarr"
-    put, written = execute.StoreSink.put_members, []
+    mark, written = Regions.mark, []
 
-    def dying(self, unit, names, values):
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        put(self, unit, names, values)
-        written.append(unit.name)
+    def dying(self, unit, note=None):
+        if "summary" not in unit:
+            if len(written) == 3:
+                raise KeyboardInterrupt
+            written.append(unit)
+        mark(self, unit, note)
 
-    monkeypatch.setattr(execute.StoreSink, "put_members", dying)
+    monkeypatch.setattr(Regions, "mark", dying)
     with pytest.raises(KeyboardInterrupt):
         reconstruct(prior, observed, out=path, **call)
     assert not path.exists()
     with pytest.raises(SkyweaveError, match="other settings"):
         reconstruct(prior, observed, out=path, **{**call, "members": 6})
     again = []
-    monkeypatch.setattr(
-        execute.StoreSink, "put_members", lambda self, u, n, v: (again.append(u.name), put(self, u, n, v))
-    )
+    monkeypatch.setattr(Regions, "mark", lambda self, u, note=None: (again.append(u), mark(self, u, note)))
     resumed = reconstruct(prior, observed, out=path, **call)
+    again = [unit for unit in again if "summary" not in unit]
     assert len(again) == 3
     assert not set(again) & set(written)
-    monkeypatch.setattr(execute.StoreSink, "put_members", put)
+    monkeypatch.setattr(Regions, "mark", mark)
     whole = reconstruct(prior, observed, **call)
     for field in whole.data_vars:
         np.testing.assert_array_equal(resumed[field].values, whole[field].values)

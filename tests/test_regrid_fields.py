@@ -11,6 +11,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io import open_fields
 from skyweave.io import regridded as module
+from skyweave.io.regions import Regions
 from skyweave.io.regridded import METHODS, regrid_fields, regular_grid, write_in_blocks
 from skyweave.io.store import partial_store
 
@@ -171,15 +172,15 @@ def test_misspelt_methods_are_told():
 def test_a_store_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     moved = regrid_fields(fields(times=6), regular_grid(7.5, GLOBE)).chunk(time=1)
     monkeypatch.setattr(module, "BLOCK_BYTES", 1)
-    out, real, written = tmp_path / "out.zarr", module.write_region, []
+    out, mark, marked = tmp_path / "out.zarr", Regions.mark, []
 
-    def failing(ds, path, region):
-        if region.get("time") == slice(3, 4) and not written:
-            written.append("killed")
+    def failing(self, unit, note=None):
+        if unit == "3" and not marked:
+            marked.append("killed")
             raise KeyboardInterrupt
-        real(ds, path, region)
+        mark(self, unit, note)
 
-    monkeypatch.setattr(module, "write_region", failing)
+    monkeypatch.setattr(Regions, "mark", failing)
     with pytest.raises(KeyboardInterrupt):
         write_in_blocks(moved, out, message="regridded")
     assert not out.exists()
@@ -187,13 +188,9 @@ def test_a_store_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     with pytest.raises(SkyweaveError, match="other settings"):
         write_in_blocks(moved, out, message="regridded otherwise")
     again = []
-    monkeypatch.setattr(
-        module, "write_region", lambda ds, path, region: (again.append(region), real(ds, path, region))
-    )
-    counts = []
-    write_in_blocks(moved, out, message="regridded", tell=lambda done, of: counts.append((done, of)))
-    assert [r["time"].start for r in again] == [3, 4, 5]
-    assert counts[-1] == (6, 6)
+    monkeypatch.setattr(Regions, "mark", lambda self, u, note=None: (again.append(u), mark(self, u, note)))
+    write_in_blocks(moved, out, message="regridded")
+    assert again == ["3", "4", "5"]
     made = xr.open_zarr(out)
     np.testing.assert_array_equal(made.t2m, moved.t2m)
     np.testing.assert_array_equal(made.land, moved.land)

@@ -214,13 +214,13 @@ def test_what_was_left_out_lies_within_the_ensemble_as_often_as_it_should():
 
 
 def test_a_widened_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    from skyweave.reconstruction.execute import StoreSink
+    from skyweave.io.regions import Regions
 
     like = place(times=2)
     seen = GridObservation(seen_at(like, 4 * STD), error=1.0)
     call = {"like": like, "members": 6, "batch": 2, "on_conflict": "widen", "progress": False}
     whole = skyweave.reconstruct(white_prior(), seen, out=tmp_path / "whole.zarr", **call)
-    mark, count = StoreSink.mark, []
+    mark, count = Regions.mark, []
 
     def dying(self, name, note=None):
         count.append(name)
@@ -228,19 +228,19 @@ def test_a_widened_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, m
             raise KeyboardInterrupt
         mark(self, name, note)
 
-    monkeypatch.setattr(StoreSink, "mark", dying)
+    monkeypatch.setattr(Regions, "mark", dying)
     with pytest.raises(KeyboardInterrupt):
         skyweave.reconstruct(white_prior(), seen, out=tmp_path / "parts.zarr", **call)
-    monkeypatch.setattr(StoreSink, "mark", mark)
+    monkeypatch.setattr(Regions, "mark", mark)
     parts = skyweave.reconstruct(white_prior(), seen, out=tmp_path / "parts.zarr", **call)
     xr.testing.assert_equal(whole, parts)
     for key in ("clipped_values", "residuals", "widening", "scene"):
         assert parts.attrs[key] == whole.attrs[key]
-    monkeypatch.setattr(StoreSink, "mark", dying)
+    monkeypatch.setattr(Regions, "mark", dying)
     count.clear()
     with pytest.raises(KeyboardInterrupt):
         skyweave.reconstruct(white_prior(), seen, out=tmp_path / "third.zarr", **call)
-    monkeypatch.setattr(StoreSink, "mark", mark)
+    monkeypatch.setattr(Regions, "mark", mark)
     with pytest.raises(SkyweaveError, match="other settings"):
         skyweave.reconstruct(
             white_prior(), seen, out=tmp_path / "third.zarr", **call | {"on_conflict": "warn"}

@@ -67,7 +67,7 @@ def forecast(
 ) -> None:
     """Run an emulator forward from the last time of a file, or from a time of it, into a CF file.
 
-    Into .zarr, memory does not grow with the number of steps, and the same command goes on after a kill.
+    Memory does not grow with the number of steps, and the same command goes on after a kill.
 
     Parameters
     ----------
@@ -98,12 +98,14 @@ def forecast(
     """
     from skyweave.emulate.emulator import open_emulator
     from skyweave.emulate.rollout import forecast as run
+    from skyweave.io.inputs import check_apart
     from skyweave.io.read import open_fields
     from skyweave.io.undeclared import with_known_fills
     from skyweave.io.write import check_output
     from skyweave.limits import check_counts
 
     check_output(out, overwrite)
+    check_apart(out, [*initial, emulator])
     check_counts(members=members, every=every)
     check_counts(label="--steps", lead_times=steps)
     model = open_emulator(emulator)
@@ -118,6 +120,7 @@ def forecast(
         out=out,
         every=every,
         overwrite=overwrite,
+        progress=True,
     )
     print(f"{made.sizes['lead_time'] - 1} lead times of {made.sizes['member']} members")
     print(f"wrote {out}")

@@ -36,8 +36,8 @@ def regrid(
     """Bring fields to another grid of latitude and longitude, in blocks of time.
 
     Fields whose cells have a latitude and a longitude each (swaths, projections, rotated poles, reduced grids) are
-    taken too, by --method conservative (the mean of the cells whose centres lie in a new one) or nearest. A Zarr
-    store that was interrupted goes on with the same command.
+    taken too, by --method conservative (the mean of the cells whose centres lie in a new one) or nearest. A run
+    that was interrupted goes on with the same command.
 
     Parameters
     ----------
@@ -71,6 +71,8 @@ def regrid(
     """
     from skyweave.errors import NotRectilinearError, SkyweaveError
     from skyweave.grid import Grid
+    from skyweave.io.formats import expand
+    from skyweave.io.inputs import check_apart
     from skyweave.io.read import open_fields
     from skyweave.io.regridded import write_in_blocks
     from skyweave.io.store import check_output
@@ -82,8 +84,10 @@ def regrid(
     if resolution is not None and len(resolution) > 2:
         raise SkyweaveError(f"--resolution {resolution}: one number, or two for latitude and longitude")
     check_counts(label="--every", every=every)
+    files = expand(paths)
     if "://" not in str(out):
         check_output(out, overwrite)
+        check_apart(out, [*files, like])
     size = None if resolution is None else (resolution[0], resolution[-1])
     grid = None if like is None else Grid.from_dataset(open_fields(like, forecasts=True))
     region = {axis: bounds for axis, bounds in (("lat", lat), ("lon", lon)) if bounds is not None}
@@ -100,7 +104,7 @@ def regrid(
     print(f"  {method} to {told[1]}", flush=True)
     # What is resumed must be the same work.
     work = f"regridded by {method} from {told[0]} to {told[1]}"
-    write_in_blocks(moved, out, overwrite=overwrite, message=work, tell=_tell)
+    write_in_blocks(moved, out, overwrite=overwrite, message=work, inputs=files, progress=True)
     print(f"wrote {out}")
 
 
@@ -182,11 +186,3 @@ def _selection(words: list[str]) -> dict[str, Any]:
         except ValueError:
             found[dim] = text
     return found
-
-
-def _tell(done: int, count: int) -> None:
-    import sys
-
-    if sys.stderr.isatty() or done == count or done % max(1, count // 20) == 0:
-        end = "\r" if sys.stderr.isatty() and done < count else "\n"
-        print(f"  {done} of {count} blocks", end=end, file=sys.stderr, flush=True)

@@ -61,6 +61,7 @@ def sample(
     from skyweave.cli.settings import SAMPLERS
     from skyweave.dates import equal_steps
     from skyweave.errors import SkyweaveError, did_you_mean
+    from skyweave.io.inputs import check_apart
     from skyweave.io.read import open_fields
     from skyweave.io.store import PICTURES, check_output
     from skyweave.limits import check_counts
@@ -73,6 +74,7 @@ def sample(
     check_counts(members=members, frames=frames, stride=stride)
     check_counts(4, steps=steps)
     check_output(out, overwrite)
+    check_apart(out, [like, prior])
     if figure is not None:
         check_output(figure, True, PICTURES)
     opened, target = open_prior(prior), open_fields(like)

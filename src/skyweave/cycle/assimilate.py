@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from skyweave.cycle.transform import Domain
 from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.io.progress import Progress
 from skyweave.observe.assemble import ObservationSet, assemble
 from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel
 from skyweave.observe.observation import Observation
@@ -97,27 +96,21 @@ def assimilate(
             f"nothing is observed at the first time ({np.atleast_1d(np.asarray(target.times))[0]}), and there are no "
             "initial members; begin where there are observations, or give `initial`"
         )
-    sink = CycleRecord(
-        opened, model, target, observed, chosen, out, overwrite, model_error, initial is not None
-    )
-    last = sink.restore()
-    # A run that begins with given members has them as its first analysis.
-    if last is None and start is not None:
-        sink.put(Cycle(0, None, start, {}, chosen.inflation))
-        last = (0, start, chosen.inflation)
-    first, members, inflation = (0, None, None) if last is None else (last[0] + 1, *last[1:])
-    began = spoken = clock.monotonic()
-    for cycle in cycler.run(members, first, inflation):
-        sink.put(cycle)
-        now = clock.monotonic()
-        if progress and (now - spoken > 10 or cycle.index == target.count - 1):
-            spoken = now
-            print(
-                f"{now - began:7.0f} s  cycle {cycle.index + 1} of {target.count}",
-                file=sys.stderr,
-                flush=True,
-            )
-    return sink.finish()
+    with (
+        CycleRecord(opened, model, target, observed, chosen, out, overwrite, model_error, start) as record,
+        Progress(target.count, "cycles", progress) as bar,
+    ):
+        last = record.restore()
+        # A run that begins with given members has them as its first analysis.
+        if last is None and start is not None:
+            record.put(Cycle(0, None, start, {}, chosen.inflation))
+            last = (0, start, chosen.inflation)
+        first, members, inflation = (0, None, None) if last is None else (last[0] + 1, *last[1:])
+        bar.skip(first)
+        for cycle in cycler.run(members, first, inflation):
+            record.put(cycle)
+            bar.to(cycle.index + 1)
+        return record.finish()
 
 
 def _check(prior: LearntPrior, model: Any, target: Target) -> None:

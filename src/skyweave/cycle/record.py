@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import dask.array as da
 import numpy as np
@@ -20,15 +20,8 @@ from torch import Tensor
 from skyweave.cycle.run import Cycle, CycleSettings
 from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
-from skyweave.io.store import (
-    check_output,
-    create_store,
-    done_units,
-    finish_store,
-    mark_done,
-    partial_store,
-    write_region,
-)
+from skyweave.io.made_with import digest_of
+from skyweave.io.regions import Regions
 from skyweave.observe.assemble import ObservationSet
 from skyweave.observe.errors import ErrorModel
 from skyweave.prior.storage import LearntPrior
@@ -51,49 +44,47 @@ class CycleRecord:
         out: str | os.PathLike[str] | None,
         overwrite: bool,
         model_error: Mapping[str, ErrorModel] | None,
-        given: bool,
+        initial: Tensor | None,
     ) -> None:
-        self.spec, self.overwrite = prior.spec, overwrite
+        self.spec = prior.spec
         self.time, self.lat, self.lon = target.dims
         self.same = model.grid.same_as(target.grid)
         self.places = (self.lat, self.lon) if self.same else ("forecast_lat", "forecast_lon")
         self.sources = [source.name for source in observed.sources]
         values = asdict(settings) | {"method": settings.method.to_dict()}
-        self.made_with = {
+        made_with = {
             "prior": prior.fingerprint(),
             "observations": observed.fingerprint(),
             "settings": values,
-            "model": f"{type(model).__name__} {getattr(model, 'fingerprint', lambda: '')()}",
-            "model_error": repr(model_error),
-            "given": given,
+            "model": type(model).__name__,
+            "model_data": digest_of({"model": model}),
+            "model_error": model_error,
+            "initial": initial,
             "times": [str(t) for t in np.atleast_1d(np.asarray(target.times))],
             "grid": target.grid.to_dict(),
         }
-        self.digest = hashlib.sha256(
-            json.dumps(self.made_with, sort_keys=True, default=str).encode()
-        ).hexdigest()
-        shape = (settings.members, target.count)
-        self.dataset = self._template(prior, model, target, shape)
-        self.dataset.attrs |= {
+        if out is not None and Path(out).suffix != ".zarr":
+            raise SkyweaveError(f"{out}: a cycled run is written as a .zarr store, which survives a kill")
+        dataset = self._template(prior, model, target, (settings.members, target.count))
+        dataset.attrs |= {
             "title": "Analyses and forecasts cycled by skyweave",
             "source": f"skyweave {version('skyweave')}",
             "observations": str(observed.report),
             "prior": prior.path or "in memory",
             "model": named(model),
             "settings": json.dumps(values, default=str),
-            "made_with": json.dumps(self.made_with, default=str),
         }
-        self.path = None if out is None else Path(out)
-        if self.path is not None and self.path.suffix != ".zarr":
-            raise SkyweaveError(
-                f"{self.path}: a cycled run is written as a .zarr store, which survives a kill"
-            )
-        if self.path is not None:
-            check_output(self.path, overwrite)
-            self._open()
-        else:
-            for name, var in self.dataset.data_vars.items():
-                self.dataset[name] = (var.dims, np.full(var.shape, np.nan, var.dtype), var.attrs)
+        chunks: dict[Hashable, int] = {n: s for n, s in dataset.sizes.items()} | {self.time: 1}
+        self.regions = Regions(dataset, out, made_with, message="cycle", chunks=chunks, overwrite=overwrite)
+
+    def __enter__(self) -> Self:
+        self.regions.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.regions.__exit__(kind, value, trace)
 
     def _template(self, prior: LearntPrior, model: Any, target: Target, shape: tuple[int, int]) -> xr.Dataset:
         def empty(dims: tuple[str, ...], sizes: tuple[int, ...], attrs: dict[str, Any]) -> Any:
@@ -138,54 +129,30 @@ class CycleRecord:
             }
         return xr.Dataset(fields, coords=coords)
 
-    def _open(self) -> None:
-        assert self.path is not None
-        if partial_store(self.path).is_dir() and not self.overwrite:
-            done_units(self.path, self.digest, self.made_with)  # refuses other settings
-            return
-        chunks: dict[Hashable, int] = {n: s for n, s in self.dataset.sizes.items()}
-        chunks[self.time] = 1
-        create_store(self.dataset, self.path, chunks=chunks, overwrite=self.overwrite, message="cycle")
-
     def restore(self) -> tuple[int, Tensor, float] | None:
         """The last cycle that is complete, its analysis and its inflation."""
-        if self.path is None:
+        if not self.regions.done:
             return None
-        done = [int(name.removeprefix("cycle ")) for name in done_units(self.path, self.digest)]
-        if not done:
-            return None
-        last = max(done)
-        with xr.open_zarr(
-            partial_store(self.path), consolidated=False, chunks=None, mask_and_scale=False
-        ) as ds:
-            fields = [ds[name].isel({self.time: last}).values for name in self.spec.names]
-            inflation = float(ds["inflation"][last])
+        last = max(int(name.removeprefix("cycle ")) for name in self.regions.done)
+        place = {self.time: slice(last, last + 1)}
+        fields = [self.regions.read(name, place)[:, 0] for name in self.spec.names]
+        inflation = float(self.regions.read("inflation", place)[0])
         return last, torch.from_numpy(np.stack(fields, axis=1)), inflation
 
     def put(self, cycle: Cycle) -> None:
-        k = cycle.index
-        values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+        """One cycle, and that it is complete."""
+        values: dict[str, np.ndarray] = {}
         for c, name in enumerate(self.spec.names):
-            values[name] = (("member", self.time, self.lat, self.lon), cycle.analysis[:, None, c].numpy())
+            values[name] = cycle.analysis[:, None, c].numpy()
             if cycle.forecast is not None:
-                values[f"{name}_forecast"] = (
-                    ("member", self.time, *self.places),
-                    cycle.forecast[:, None, c].float().numpy(),
-                )
+                values[f"{name}_forecast"] = cycle.forecast[:, None, c].float().numpy()
         for i, part in enumerate(("mean", "rms")):
             row = [[cycle.innovation.get(s, (np.nan, np.nan))[i] for s in self.sources]]
-            values[f"innovation_{part}"] = ((self.time, "source"), np.asarray(row, np.float32))
-        values["inflation"] = ((self.time,), np.asarray([cycle.inflation]))
-        if self.path is None:
-            for name, (dims, array) in values.items():
-                place = tuple(slice(k, k + 1) if d == self.time else slice(None) for d in dims)
-                self.dataset[name].values[place] = array
-            return
-        write_region(xr.Dataset(values), self.path, {self.time: slice(k, k + 1)})
-        mark_done(self.path, f"cycle {k}", self.digest)
+            values[f"innovation_{part}"] = np.asarray(row, np.float32)
+        values["inflation"] = np.asarray([cycle.inflation])
+        self.regions.put(values, {self.time: slice(cycle.index, cycle.index + 1)})
+        self.regions.mark(f"cycle {cycle.index}")
 
     def finish(self) -> xr.Dataset:
-        if self.path is None:
-            return self.dataset
-        finish_store(self.path, overwrite=self.overwrite)
-        return xr.open_zarr(self.path)
+        """All cycles."""
+        return self.regions.finish()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,15 +18,10 @@ from skyweave.emulate.emulator import Emulator
 from skyweave.emulate.forecaster import Forecaster, later, named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.write import (
-    create_store,
-    done_units,
-    finish_store,
-    mark_done,
-    partial_store,
-    write,
-    write_region,
-)
+from skyweave.io.inputs import source_file
+from skyweave.io.made_with import digest_of
+from skyweave.io.progress import Progress
+from skyweave.io.regions import Regions, block_length
 from skyweave.limits import check_counts
 from skyweave.state import StateSpec, attributes, time_dim, to_tensor
 
@@ -79,11 +72,12 @@ def forecast(
     out: str | Path | None = None,
     every: int = 1,
     overwrite: bool = False,
+    progress: bool = False,
 ) -> xr.Dataset:
     """Forecasts from one initial state, or one for each of its times, as a CF dataset.
 
-    With `out` a Zarr store, a stretch of lead times is written at a time, memory does not grow with `steps`, and the
-    same command goes on where it was stopped. Member 0 is not perturbed.
+    With `out` a stretch of lead times is written at a time, memory does not grow with `steps`, and the same command
+    goes on where it was stopped. Member 0 is not perturbed.
 
     Args:
         forecaster: what steps; an `Emulator` made `stochastic` draws its error at every step.
@@ -95,6 +89,7 @@ def forecast(
         out: ``.zarr`` or ``.nc``; nothing is written if None.
         every: steps between the lead times that are kept.
         overwrite: replace an output that exists.
+        progress: a bar on a terminal, timed lines in a log.
 
     Returns:
         Dimensions ``(init_time, lead_time, member, lat, lon)``, lead time zero included, and the valid time ``time
@@ -117,43 +112,36 @@ def forecast(
     template.attrs |= {
         "source": f"skyweave {version('skyweave')}, {named(forecaster)}",
         "initial": str(initial.encoding.get("source", "in memory")),
-        "made_with": json.dumps(made_with, default=str),
     }
-    if out is None or not str(out).rstrip("/").endswith(".zarr"):
-        template = _filled(template)
+    chunk = block_length(len(leads), 4 * states[0].numel(), limit=UNIT_BYTES)
+    sizes: dict[Hashable, int] = {n: s for n, s in template.sizes.items()}
+    source = source_file(initial)
+    with (
+        Regions(
+            template, out, made_with, message="forecast", overwrite=overwrite,
+            chunks=sizes | {"lead_time": chunk, "init_time": 1}, inputs=[] if source is None else [source],
+        ) as regions,
+        Progress(len(times) * len(leads), "lead times", progress) as bar,
+    ):  # fmt: skip
         for i, time in enumerate(times):
-            for lead, state in _run(forecaster, states[i], time, labels, 0, int(leads[-1]), every):
-                _put(template, i, lead // every, state, forecaster.spec)
-        if out is not None:
-            write(template, out, overwrite, message="forecast")
-        return template
-    digest = hashlib.sha256(json.dumps(made_with, default=str).encode()).hexdigest()
-    per_lead = 4 * states[0].numel()
-    chunk = int(min(len(leads), max(1, UNIT_BYTES // per_lead)))
-    path = Path(out)
-    finished = set() if overwrite else done_units(path, digest, made_with)
-    if not finished:
-        sizes = {
-            d: chunk if d == "lead_time" else 1 if d == "init_time" else n for d, n in template.sizes.items()
-        }
-        create_store(template, path, chunks=sizes, overwrite=overwrite, message="forecast")
-    for i, time in enumerate(times):
-        state, at = states[i], 0
-        for first in range(0, len(leads), chunk):
-            unit, part = f"{i}:{first}", leads[first : first + chunk]
-            if unit in finished:
-                state, at = _read_back(path, forecaster.spec, i, first + len(part) - 1), int(part[-1])
-                continue
-            held = _filled(template.isel(init_time=[i], lead_time=slice(first, first + len(part))))
-            going = _run(forecaster, state, time, labels, at, int(part[-1]), every, start=first == 0)
-            for lead, stepped in going:
-                _put(held, 0, lead // every - first, stepped, forecaster.spec)
-                state, at = stepped, lead
-            region = {"init_time": slice(i, i + 1), "lead_time": slice(first, first + len(part))}
-            write_region(held, path, region)
-            mark_done(path, unit, digest)
-    finish_store(path, overwrite=overwrite)
-    return xr.open_zarr(path)
+            state, at = states[i], 0
+            for first in range(0, len(leads), chunk):
+                unit, part = f"{i}:{first}", leads[first : first + chunk]
+                region = {"init_time": slice(i, i + 1), "lead_time": slice(first, first + len(part))}
+                if unit in regions.done:
+                    state, at = _read_back(regions, forecaster.spec, i, first + len(part) - 1), int(part[-1])
+                    bar.skip(len(part))
+                    continue
+                held = []
+                going = _run(forecaster, state, time, labels, at, int(part[-1]), every, start=first == 0)
+                for lead, stepped in going:
+                    held.append(stepped.cpu().numpy())
+                    state, at = stepped, lead
+                    bar.to(bar.done + 1)
+                values = np.stack(held)[None].astype(np.float32)  # (1, lead, member, channel, lat, lon)
+                regions.put({n: values[:, :, :, c] for c, n in enumerate(forecaster.spec.names)}, region)
+                regions.mark(unit)
+        return regions.finish()
 
 
 def _run(
@@ -252,39 +240,23 @@ def _template(
     return xr.Dataset(variables, coords, attrs={"Conventions": "CF-1.11", "title": "Forecast"})
 
 
-def _filled(lazy: xr.Dataset) -> xr.Dataset:
-    """The same dataset with memory of its own for every variable."""
-    own = {n: (v.dims, np.full(v.shape, np.nan, np.float32), v.attrs) for n, v in lazy.data_vars.items()}
-    return lazy.assign(own)
-
-
-def _put(target: xr.Dataset, i: int, lead: int, state: Tensor, spec: StateSpec) -> None:
-    for c, name in enumerate(spec.names):
-        target[name].values[i, lead] = state[:, c].cpu().numpy()
-
-
-def _read_back(path: Path, spec: StateSpec, i: int, lead: int) -> Tensor:
-    with xr.open_zarr(partial_store(path), consolidated=False, chunks=None, mask_and_scale=False) as ds:
-        fields = [ds[name].isel(init_time=i, lead_time=lead).values for name in spec.names]
-    return torch.from_numpy(np.stack(fields, axis=1))
+def _read_back(regions: Regions, spec: StateSpec, i: int, lead: int) -> Tensor:
+    place = {"init_time": slice(i, i + 1), "lead_time": slice(lead, lead + 1)}
+    return torch.from_numpy(np.stack([regions.read(name, place)[0, 0] for name in spec.names], axis=1))
 
 
 def _made_with(
     forecaster: Forecaster, states: list[Tensor], times: list[Any], leads: np.ndarray, labels: list[int]
 ) -> dict[str, Any]:
     """Everything that a forecast depends on."""
-    digest = hashlib.sha256()
-    for state in states:
-        digest.update(state.numpy().tobytes())
     return {
-        "forecaster": forecaster.fingerprint()
-        if isinstance(forecaster, Emulator)
-        else type(forecaster).__name__,
+        "forecaster": type(forecaster).__name__,
+        "forecaster_data": digest_of({"forecaster": forecaster}),
         "variables": list(forecaster.spec.names),
         "grid": forecaster.grid.to_dict(),
         "time_step": forecaster.time_step,
         "initial_times": [str(time) for time in times],
-        "initial_states_digest": digest.hexdigest(),
+        "initial_states_digest": digest_of({"states": states}),
         "leads": leads.tolist(),
         "members": labels,
         "noise": getattr(forecaster, "noise", 0),

@@ -76,7 +76,7 @@ class _Run(TrainingRun):
         o = config.optimiser
         kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
         optimiser = kind(module.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
-        self.begin(module, optimiser)
+        self.begin(module, optimiser, self.data.digest())
 
     def _step(self) -> tuple[float, float, float]:
         c, step = self.config, self.progress.step

@@ -263,7 +263,7 @@ def _chunked(ds: xr.Dataset, path: str, plane: tuple[str, str]) -> xr.Dataset:
         chunks[time] = min(ds.sizes[time], max(once, CHUNK_BYTES // max(per_step, 1) // once * once))
     # The token names dask's tasks: two openings of one unchanged file share them, a rewritten file does not.
     changed = uuid.uuid4().hex if is_url(path) else f"{Path(path).resolve()}-{os.stat(path).st_mtime_ns}"
-    chunked = ds.chunk(chunks, name_prefix="skyweave-", token=changed)
+    chunked = ds.chunk(chunks, name_prefix="skyweave-web-" if is_url(path) else "skyweave-", token=changed)
     return chunked.assign_coords({n: c.variable for n, c in ds.coords.items() if n not in ds.indexes})
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Collection, Hashable
 from functools import partial
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import scipy.sparse as sp
 import xarray as xr
@@ -19,15 +18,11 @@ from skyweave.errors import SkyweaveError, did_you_mean, note
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
 from skyweave.io.encoding import PACKED_LIMITS
-from skyweave.io.store import (
-    check_output,
-    create_store,
-    done_units,
-    finish_store,
-    mark_done,
-    partial_store,
-    write_region,
-)
+from skyweave.io.formats import is_url
+from skyweave.io.inputs import content_of, file_states
+from skyweave.io.made_with import digest_of
+from skyweave.io.progress import Progress
+from skyweave.io.regions import Regions, block_length
 from skyweave.io.swath import grid_coordinates
 from skyweave.io.write import write
 from skyweave.limits import MOST
@@ -279,55 +274,65 @@ def write_in_blocks(
     *,
     overwrite: bool = False,
     message: str = "written",
-    tell: Callable[[int, int], None] = lambda done, count: None,
+    inputs: Collection[str] = (),
+    progress: bool = False,
 ) -> Path | str:
-    """Write lazy fields in blocks of time: to a Zarr store unit by unit, or to NetCDF at one go.
+    """Write lazy fields in blocks of time, to Zarr or NetCDF.
 
-    A store that was interrupted goes on with the same call; what is missing is computed, nothing else.
+    What was interrupted goes on with the same call; what is missing is computed, nothing else.
 
     Args:
         ds: fields, of any length.
-        path: ends in ``.zarr`` or ``.nc``.
+        path: ends in ``.zarr`` or ``.nc``; a URL of a Zarr store is written at one go.
         overwrite: replace what is there.
         message: what was done, for the history attribute; a store is resumed only with the same.
-        tell: called with the number of blocks that are there and of all.
+        inputs: files that the fields are read from; a run goes on only if none has changed.
+        progress: a bar on a terminal, timed lines in a log.
 
     Raises:
-        SkyweaveError: the output exists, or an unfinished one was made with other settings.
+        SkyweaveError: the output exists or is an input, an unfinished one was made with other settings or data, or an
+            input changed while it was read.
     """
     time = find_time(ds)
-    local = str(path).rstrip("/").endswith(".zarr") and "://" not in str(path)
-    if not local or time is None or time not in ds.dims:
+    if is_url(str(path)) or time is None or time not in ds.dims:
         return write(ds, path, overwrite, message=message)
-    path = Path(path)
-    check_output(path, overwrite)
     count = ds.sizes[time]
-    step_bytes = sum(v.nbytes for v in ds.data_vars.values()) // max(count, 1)
-    block = int(np.clip(BLOCK_BYTES // max(step_bytes, 1), 1, count))
+    block = block_length(
+        count, sum(v.nbytes for v in ds.data_vars.values()) // max(count, 1), limit=BLOCK_BYTES
+    )
     settings = {
         "message": message,
         "block": block,
         "variables": sorted(map(str, ds)),
         "source": str(ds.encoding.get("source")),
-        "sizes": dict(ds.sizes),
+        "sizes": {str(name): size for name, size in ds.sizes.items()},
+        "times_data": digest_of({"times": ds[time].values}),
+        "input_data": digest_of(file_states(inputs) if inputs else content_of(ds)),
     }
-    ds = ds.assign_attrs(made_with=json.dumps(settings, default=str))
-    identity = json.dumps(settings, sort_keys=True, default=str).encode() + ds[time].values.tobytes()
-    digest = hashlib.sha256(identity).hexdigest()
-    done = done_units(path, digest, settings) if partial_store(path).is_dir() and not overwrite else set()
-    if not done:
-        chunks: dict[Hashable, int] = {d: n for d, n in ds.sizes.items()}
-        create_store(ds, path, chunks={**chunks, time: block}, overwrite=overwrite, message=message)
-        still = ds[[n for n, v in ds.data_vars.items() if time not in v.dims]]
-        for name, var in still.data_vars.items():
-            if var.dims:
-                write_region(still[[name]].compute(), path, {str(var.dims[0]): slice(0, var.shape[0])})
+    moving = [n for n, v in ds.data_vars.items() if time in v.dims]
+    still = {n: ds[n].compute() for n in ds.data_vars if n not in moving}
+    chunks: dict[Hashable, int] = {d: n for d, n in ds.sizes.items()} | {time: block}
     starts = range(0, count, block)
-    for number, start in enumerate(starts):
-        part = slice(start, min(start + block, count))
-        if str(start) not in done:
-            piece = ds[[n for n, v in ds.data_vars.items() if time in v.dims]].isel({time: part})
-            write_region(piece.compute(), path, {time: part})
-            mark_done(path, str(start), digest)
-        tell(number + 1, len(starts))
-    return finish_store(path, overwrite=overwrite)
+    with (
+        Regions(
+            _lazy(ds, moving).assign(still), path, settings, message=message, chunks=chunks, overwrite=overwrite,
+            inputs=inputs,
+        ) as regions,
+        Progress(len(starts), "blocks", progress) as bar,
+    ):  # fmt: skip
+        for start in starts:
+            if str(start) in regions.done:
+                bar.skip(1)
+                continue
+            part = slice(start, min(start + block, count))
+            piece = ds[moving].isel({time: part}).compute()
+            regions.put({str(n): v.values for n, v in piece.data_vars.items()}, {time: part})
+            regions.mark(str(start))
+            bar.to(bar.done + 1)
+        regions.finish().close()
+    return Path(path)
+
+
+def _lazy(ds: xr.Dataset, names: Collection[Hashable]) -> xr.Dataset:
+    """The dataset with no values of some variables."""
+    return ds.assign({n: ds[n].copy(data=da.zeros(ds[n].shape, dtype=ds[n].dtype)) for n in names})

@@ -2,7 +2,7 @@
 
 While a run is under way its store lies in ``OUT.partial/store.zarr``, with one small JSON marker for each
 finished unit beside it. Only `finish_store` puts it where it belongs, so whatever has the final name is
-whole, and an older output stays until the new one is complete.
+whole, and an older output stays until the new one is complete. `skyweave.io.regions.Regions` is the writer on top.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 import warnings
 from collections.abc import Hashable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +22,31 @@ import xarray as xr
 import zarr
 
 from skyweave.errors import SkyweaveError
+from skyweave.io.disk import replacing, swap, sync_file, sync_files, sync_tree
 from skyweave.io.encoding import encodings, prepared
 from skyweave.io.made_with import told_apart
+from skyweave.io.outputs import (
+    NETCDF_ENDINGS,
+    OUTPUTS,
+    PICTURES,
+    check_output,
+    complete_digest,
+    partial_folder,
+)
 
 __all__ = [
-    "NETCDF_ENDINGS", "OUTPUTS", "PICTURES", "check_output", "create_store", "discard_partial",
-    "done_units", "finish_store", "mark_done", "partial_store",
-    "write_region",
+    "NETCDF_ENDINGS", "OUTPUTS", "PICTURES", "check_output", "consolidate", "create_store", "discard_partial",
+    "done_units", "finish_store", "lay_down", "mark_done", "move_into_place", "partial_store", "settings_of",
+    "unit_notes", "write_region",
 ]  # fmt: skip
 
-
-OUTPUTS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
-NETCDF_ENDINGS = OUTPUTS[:-1]
-PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
-"""Endings of outputs, of those that are one file, and of pictures."""
-
-LONGEST_NAME, LONGEST_PATH = 255, 3800
-"""Bytes of a name and of a path that file systems take; a path with room for what lies inside a store."""
+OWN = ("store.zarr", "whole.nc", "units", "lock", "complete.json")
+"""What a run puts into the folder of its unfinished output, beside what begins with "building-"."""
 
 
 def partial_store(path: str | os.PathLike[str]) -> Path:
     """Where the store of an unfinished run to ``path`` lies (it may not exist)."""
-    return _partial(path) / "store.zarr"
-
-
-def _partial(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    return path.with_name(path.name + ".partial")
+    return partial_folder(path) / "store.zarr"
 
 
 def create_store(
@@ -64,7 +62,7 @@ def create_store(
     Args:
         template: dataset of the full shape; the values of its data variables are never looked at, so dask
             arrays of any size will do.
-        path: where the finished store shall be, ending in ``.zarr``.
+        path: where the finished output shall be, ending in ``.zarr``.
         chunks: chunk sizes by dimension; give the sizes of the work units, so that units never share a chunk.
         overwrite: allow an existing output (it is replaced when finished) and drop an unfinished run.
         message: what is done, for the history.
@@ -84,22 +82,29 @@ def create_store(
         )
     if _markers(path) and not overwrite:
         raise SkyweaveError(
-            f"{path}: an unfinished run of {len(_markers(path))} units is in {_partial(path)}; resume it, "
+            f"{path}: an unfinished run of {len(_markers(path))} units is in {partial_folder(path)}; resume it, "
             "or allow overwriting"
         )
     discard_partial(path)
+    return lay_down(template, path, chunks, message)
+
+
+def lay_down(template: xr.Dataset, path: Path, chunks: Mapping[Hashable, int] | None, message: str) -> Path:
+    """The empty store of `create_store`, on disk with all its metadata."""
     ds = prepared(template, message)
     encoding = encodings(ds, "zarr", chunks)
-    for name, var in list(ds.data_vars.items()):
+    for name, var in [(n, v) for n, v in ds.data_vars.items() if v.ndim]:
         blocks = encoding[name].get("chunks", -1)
         ds[name] = var.copy(data=dask.array.zeros(var.shape, dtype=var.dtype, chunks=blocks))
     target = partial_store(path)
-    building = _partial(path) / f"building-{os.getpid()}.zarr"
+    building = partial_folder(path) / f"building-{os.getpid()}.zarr"
     try:
         building.parent.mkdir(parents=False, exist_ok=True)
         ds.to_zarr(building, mode="w", compute=False, encoding=encoding, zarr_format=3, consolidated=False)
         consolidate(building)
+        sync_tree(building)
         building.rename(target)
+        sync_files([target, target.parent])
     except OSError as exc:
         raise SkyweaveError(f"{path}: cannot be written ({exc})") from exc
     return target
@@ -112,8 +117,10 @@ def consolidate(store: Path | str) -> None:
         zarr.consolidate_metadata(str(store))
 
 
-def write_region(ds: xr.Dataset, path: str | os.PathLike[str], region: Mapping[str, slice]) -> None:
-    """Write one region of an unfinished store; regions that share no chunk may be written at the same time.
+def write_region(
+    ds: xr.Dataset, path: str | os.PathLike[str], region: Mapping[str, slice], *, whole_chunks: bool = True
+) -> None:
+    """Write one region of an unfinished store to the disk; regions that share no chunk may be written at the same time.
 
     Args:
         ds: the values of the region; variables without any of its dimensions, and coordinates, are left
@@ -121,6 +128,7 @@ def write_region(ds: xr.Dataset, path: str | os.PathLike[str], region: Mapping[s
         path: the final path given to `create_store`.
         region: a slice for each dimension that is cut, aligned with the store's chunks; the others are
             written whole.
+        whole_chunks: refuse regions that cut chunks; a single writer may cut them, as each is replaced whole.
 
     Raises:
         SkyweaveError: no such store, a variable that it lacks, a shape or a region that does not fit its
@@ -136,6 +144,7 @@ def write_region(ds: xr.Dataset, path: str | os.PathLike[str], region: Mapping[s
         raise SkyweaveError(f"{path}: no variable has a dimension of the region {sorted(region)}")
     spans: dict[str, slice] = {d: s for d, s in region.items() if d in out.dims}
     known = {str(k): v for k, v in group.arrays()}
+    touched: list[Path] = []
     for name, var in out.data_vars.items():
         if str(name) not in known:
             raise SkyweaveError(
@@ -145,8 +154,13 @@ def write_region(ds: xr.Dataset, path: str | os.PathLike[str], region: Mapping[s
         dims = array.metadata.dimension_names or ()  # type: ignore[union-attr]
         if set(dims) != set(var.dims):
             raise SkyweaveError(f"{path}: variable {name!r} has dimensions {var.dims}, the store {dims}")
+        places = []
         for dim, size, chunk in zip(dims, array.shape, array.chunks, strict=True):
-            _check_span(f"{path}: {name!r} along {dim!r}", spans.get(dim), var.sizes[dim], size, chunk)
+            span = spans.get(str(dim))
+            _check_span(f"{path}: {name!r} along {dim!r}", span, var.sizes[dim], size, chunk, whole_chunks)
+            first, last = (0, size) if span is None else (span.start or 0, span.stop or size)
+            places.append(range(first // chunk, -(-last // chunk)))
+        touched += [store / str(name) / array.metadata.encode_chunk_key(place) for place in product(*places)]
         out[name] = var.transpose(*dims)
         out[name].encoding = {}
         out[name].attrs = {}
@@ -155,18 +169,22 @@ def write_region(ds: xr.Dataset, path: str | os.PathLike[str], region: Mapping[s
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
         try:
-            out.to_zarr(store, mode="r+", region=spans, consolidated=False, zarr_format=3)
+            out.to_zarr(
+                store, mode="r+", region=spans, consolidated=False, zarr_format=3, safe_chunks=whole_chunks
+            )
+            # Chunks of nothing but missing values are not written.
+            sync_files(chunk for chunk in touched if chunk.exists())
         except OSError as exc:
             raise SkyweaveError(f"{path}: cannot be written ({exc})") from exc
 
 
-def _check_span(where: str, span: slice | None, length: int, size: int, chunk: int) -> None:
+def _check_span(where: str, span: slice | None, length: int, size: int, chunk: int, whole: bool) -> None:
     start, stop = (0, size) if span is None else (span.start or 0, size if span.stop is None else span.stop)
     if span is not None and span.step not in (None, 1):
         raise SkyweaveError(f"{where}: a region cannot have steps ({span})")
     if not 0 <= start < stop <= size or stop - start != length:
         raise SkyweaveError(f"{where}: the region {start}:{stop} does not fit {length} values into {size}")
-    if start % chunk or (stop % chunk and stop != size):
+    if whole and (start % chunk or (stop % chunk and stop != size)):
         raise SkyweaveError(
             f"{where}: the region {start}:{stop} cuts chunks of {chunk}; two writers could spoil each "
             "other's values"
@@ -189,15 +207,15 @@ def mark_done(
     """
     if not partial_store(path).is_dir():
         raise SkyweaveError(f"{path}: no unfinished store at {partial_store(path)}; create_store comes first")
-    folder = _partial(path) / "units"
+    folder = partial_folder(path) / "units"
     folder.mkdir(exist_ok=True)
-    marker = folder / f"{hashlib.sha256(unit.encode()).hexdigest()[:24]}.json"
-    writing = marker.with_suffix(f".{uuid.uuid4().hex}.tmp")
-    with open(writing, "w", encoding="utf-8") as handle:
-        json.dump({"unit": unit, "settings": settings_hash, "note": dict(note or {})}, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(writing, marker)
+    content = {"unit": unit, "settings": settings_hash, "note": dict(note or {})}
+    _write_json(folder / f"{hashlib.sha256(unit.encode()).hexdigest()[:24]}.json", content)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with replacing(path) as written:
+        written.write_text(json.dumps(content), encoding="utf-8")
 
 
 def done_units(
@@ -213,25 +231,26 @@ def done_units(
     Raises:
         SkyweaveError: the run was made with other settings.
     """
-    units: set[str] = set()
     if not partial_store(path).is_dir():
-        return units
-    for marker in _markers(path):
-        content: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
-        if content["settings"] != settings_hash:
-            raise SkyweaveError(
-                f"{path}: the unfinished run in {_partial(path)} was made with other settings or data"
-                f"{told_apart(_made_with(path), made_with)}; resume it with those, write to another path, or drop it "
-                "(overwrite=True, --overwrite)"
-            )
-        units.add(str(content["unit"]))
-    return units
+        return set()
+    found = _markers(path)
+    if any(marker["settings"] != settings_hash for marker in found):
+        raise SkyweaveError(
+            f"{path}: the unfinished run in {partial_folder(path)} was made with other settings or data"
+            f"{told_apart(_made_with(path), made_with)}; resume it with those, write to another path, or drop it "
+            "(overwrite=True, --overwrite)"
+        )
+    return {str(marker["unit"]) for marker in found}
+
+
+def settings_of(path: str | os.PathLike[str]) -> set[str]:
+    """Digests of the settings that the finished units of an unfinished run were made with."""
+    return {str(marker["settings"]) for marker in _markers(path)}
 
 
 def unit_notes(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """The notes that finished units of an unfinished store left, by unit: those of earlier, interrupted calls too."""
-    told = [json.loads(marker.read_text(encoding="utf-8")) for marker in _markers(path)]
-    return {str(one["unit"]): dict(one.get("note", {})) for one in told}
+    return {str(marker["unit"]): dict(marker.get("note") or {}) for marker in _markers(path)}
 
 
 def _made_with(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
@@ -243,22 +262,37 @@ def _made_with(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _markers(path: str | os.PathLike[str]) -> list[Path]:
-    return sorted((_partial(path) / "units").glob("*.json"))
+def _markers(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Markers that can be read; the unit of one that is empty or damaged is made again."""
+    found = []
+    for file in sorted((partial_folder(path) / "units").glob("*.json")):
+        try:
+            marker = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, OSError):
+            continue
+        if isinstance(marker, dict) and {"unit", "settings"} <= marker.keys():
+            found.append(marker)
+    return found
 
 
 def discard_partial(path: str | os.PathLike[str]) -> None:
-    """Drop an unfinished run to ``path``, if there is one."""
-    folder = _partial(path)
-    if folder.is_dir():
-        strange = sorted(
-            p.name
-            for p in folder.iterdir()
-            if p.name not in ("store.zarr", "units") and not p.name.startswith("building-")
-        )
-        if strange:
-            raise SkyweaveError(f"{folder}: holds {strange[0]!r}, which no run put there; move it away")
-        shutil.rmtree(folder)
+    """Drop an unfinished run to ``path``, if there is one; a lock stays with whoever holds it."""
+    folder = partial_folder(path)
+    if not folder.is_dir():
+        return
+    entries = sorted(folder.iterdir())
+    strange = [p.name for p in entries if p.name not in OWN and not p.name.startswith("building-")]
+    if strange:
+        raise SkyweaveError(f"{folder}: holds {strange[0]!r}, which no run put there; move it away")
+    # What is removed in part must look neither complete nor like finished units without their values.
+    first = {"complete.json": 0, "units": 1}
+    for entry in sorted((e for e in entries if e.name != "lock"), key=lambda e: first.get(e.name, 2)):
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    if not any(p.name == "lock" for p in entries):
+        folder.rmdir()
 
 
 def finish_store(
@@ -277,77 +311,21 @@ def finish_store(
     if attrs:
         zarr.open_group(str(store), mode="r+", use_consolidated=False).attrs.update(dict(attrs))
     consolidate(store)
-    swap(store, path)
-    discard_partial(path)
+    sync_file(store / "zarr.json")
+    move_into_place(store, path, "")
     return path
 
 
-def check_output(path: Path, overwrite: bool, endings: tuple[str, ...] = OUTPUTS) -> None:
-    """Refuse an output before anything is computed for it.
+def move_into_place(whole: Path, path: Path, settings_hash: str) -> None:
+    """Give a complete output its name, and remove the traces of its run; either can be killed and goes on.
 
     Args:
-        path: of the output.
-        overwrite: whether what is there may be replaced.
-        endings: that tell the format.
-
-    Raises:
-        SkyweaveError: its name has none of the endings, or is too long for the file system; it exists and ``overwrite``
-            is not set, is something that no overwriting should remove, or a symbolic link; or its folder does not
-            exist or cannot be written to.
+        whole: the output, on disk, from `whole_output`.
+        path: its name.
+        settings_hash: of the run, to know it again.
     """
-    _check_name(path, endings)
-    parent = path.absolute().parent
-    if not parent.is_dir():
-        raise SkyweaveError(f"{path}: its folder {parent} does not exist; make it first")
-    if not os.access(parent, os.W_OK):
-        raise SkyweaveError(f"{path}: its folder {parent} cannot be written to")
-    if path.is_symlink():
-        raise SkyweaveError(f"{path}: is a symbolic link; give the path that it stands for, {path.resolve()}")
-    if not path.exists():
-        return
-    if not overwrite:
-        raise SkyweaveError(
-            f"{path}: exists already; choose another path or allow overwriting (overwrite=True, --overwrite)"
-        )
-    if path.is_dir() != (path.suffix == ".zarr"):
-        kind = "a folder" if path.is_dir() else "a file"
-        raise SkyweaveError(f"{path}: is {kind}, not what is to be written; it will not be removed")
-    if (
-        path.is_dir()
-        and any(path.iterdir())
-        and not any((path / m).exists() for m in ("zarr.json", ".zgroup", ".zmetadata"))
-    ):
-        raise SkyweaveError(f"{path}: is a folder that holds no Zarr store; it will not be removed")
-
-
-def _check_name(path: Path, endings: tuple[str, ...]) -> None:
-    if "\0" in str(path):
-        raise SkyweaveError(f"{str(path)!r}: holds a NUL character, which no name has")
-    if not path.name.endswith(endings):
-        meant = next((e for e in endings if path.name.lower().endswith(e)), None)
-        hint = f"; write {meant} in small letters" if meant else ""
-        raise SkyweaveError(
-            f"{path}: cannot tell the format from this name; end it in {', '.join(endings)}{hint}"
-        )
-    # What is not complete yet lies beside it under a longer name.
-    most = LONGEST_NAME - len(f".{path.name}.old-12345678") + len(path.name)
-    if len(os.fsencode(path.name)) > most or len(os.fsencode(path.absolute())) > LONGEST_PATH:
-        size = len(os.fsencode(path.name))
-        raise SkyweaveError(
-            f"{path.name:.40}...: a name of {size} bytes; at most {most} fit, and {LONGEST_PATH} in a whole path"
-        )
-
-
-def swap(new: Path, path: Path) -> None:
-    """Put ``new`` at ``path``; what was there is removed last, and put back if that fails."""
-    if not path.is_dir():
-        os.replace(new, path)
-        return
-    aside = path.with_name(f".{path.name}.old-{uuid.uuid4().hex[:8]}")
-    path.rename(aside)
-    try:
-        new.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    shutil.rmtree(aside)
+    complete = partial_folder(path) / "complete.json"
+    if complete_digest(path) != settings_hash:
+        _write_json(complete, {"settings": settings_hash})
+    swap(whole, path)
+    discard_partial(path)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from skyweave.config import explain
 from skyweave.errors import SkyweaveError
+from skyweave.io.disk import clear_dead, sync_file
 from skyweave.io.folder import make_folder
 
 __all__ = [
@@ -43,10 +44,11 @@ def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: Path
     """Write tensors and a JSON header as one file that appears complete or not at all.
 
     Raises:
-        SkyweaveError: a number that is not finite; nothing is written.
+        SkyweaveError: a number that is not finite, or the disk refuses; what was there is untouched.
     """
     _check_finite(tensors, path, "nothing was written")
     make_folder(path.parent)
+    clear_dead(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.touch()
@@ -56,7 +58,10 @@ def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: Path
         # Shared storage is refused by safetensors, and views would be written whole.
         save_file({k: v.clone() for k, v in tensors.items()}, partial, {"skyweave": json.dumps(header)})
         partial.chmod(mode)
+        sync_file(partial)
         os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise SkyweaveError(f"{path}: cannot be written ({error}); what was there is untouched") from error
     finally:
         partial.unlink(missing_ok=True)
 

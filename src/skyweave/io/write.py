@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 import warnings
 from collections.abc import Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dask
 import fsspec
 import xarray as xr
 
 from skyweave.errors import SkyweaveError
+from skyweave.io.disk import clear_leftovers, put_back, swap, sync_tree, temporary
 from skyweave.io.encoding import encodings, prepared
 from skyweave.io.formats import is_url
+from skyweave.io.netcdf import to_netcdf
+from skyweave.io.outputs import just_finished, lock_of
 from skyweave.io.store import (
     NETCDF_ENDINGS,
     check_output,
@@ -25,7 +29,6 @@ from skyweave.io.store import (
     finish_store,
     mark_done,
     partial_store,
-    swap,
     write_region,
 )
 
@@ -71,26 +74,50 @@ def write(
         return _write_url(ds, text, zarr_out, chunks, compression, message)
     target = Path(text)
     check_output(target, overwrite)
+    lock = lock_of(target)
+    lock.acquire()
+    try:
+        _settle(target, overwrite)
+        return _write_file(ds, target, zarr_out, chunks, compression, message)
+    finally:
+        lock.release()
+
+
+def _settle(target: Path, overwrite: bool) -> None:
+    """Remove what dead writers left, and look again at what is there."""
+    put_back(target)
+    clear_leftovers(target)
+    if just_finished(target):
+        discard_partial(target)
+    check_output(target, overwrite)
+
+
+def _write_file(
+    ds: xr.Dataset,
+    target: Path,
+    zarr_out: bool,
+    chunks: Mapping[Hashable, int] | None,
+    compression: int,
+    message: str,
+) -> Path:
     out = prepared(ds, message)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    written = temporary(target)
     try:
         if zarr_out:
-            _to_zarr(out, str(temporary), chunks, compression)
+            # Threads of its own, so that none writes any more when an error is told and what they wrote is removed.
+            with ThreadPoolExecutor(os.cpu_count()) as pool, dask.config.set(scheduler="threads", pool=pool):
+                _to_zarr(out, str(written), chunks, compression)
+            sync_tree(written)
         else:
-            out.to_netcdf(
-                temporary,
-                engine="h5netcdf",
-                format="NETCDF4",
-                encoding=encodings(out, "netcdf", chunks, compression),
-            )
-        swap(temporary, target)
+            to_netcdf(out, written, encodings(out, "netcdf", chunks, compression))
+        swap(written, target)
     except OSError as exc:
         raise SkyweaveError(f"{target}: cannot be written ({exc}); what was there is untouched") from exc
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
+        if written.is_dir():
+            shutil.rmtree(written, ignore_errors=True)
         else:
-            temporary.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)
     return target
 
 

@@ -42,15 +42,16 @@ def save_checkpoint(
     averaged: dict[str, Tensor],
     best: dict[str, Tensor] | None,
     optimiser: torch.optim.Optimizer,
+    data: str = "",
 ) -> None:
-    """Write everything that the continuation depends on, atomically."""
+    """Write everything that the continuation depends on, atomically; of the data their digest."""
     tensors = {f"weights.{k}": v.detach().cpu().contiguous() for k, v in weights.items()}
     tensors |= {f"averaged.{k}": v.detach().cpu().contiguous() for k, v in averaged.items()}
     if best is not None:
         tensors |= {f"best.{k}": v.detach().cpu().contiguous() for k, v in best.items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": v.detach().cpu().contiguous() for k, v in state.items()}
-    header = {"kind": "training checkpoint", "progress": asdict(progress), "config": config}
+    header = {"kind": "training checkpoint", "progress": asdict(progress), "config": config, "data": data}
     write_tensors(tensors, header, path)
 
 
@@ -71,6 +72,7 @@ class _CheckpointHeader(BaseModel):
 
     progress: _ProgressHeader
     config: dict[str, Any]
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Checkpoint:
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     path: Path | None = None
+    data: str = ""
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Tensors saved under "weights", "averaged", "best" or "optimiser"."""
@@ -135,7 +138,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     header, tensors = read_tensors(path, "a training checkpoint")
     check_kind(header, "training checkpoint", 0, path, "a training checkpoint")
     parse_header(header, _CheckpointHeader, path, "this checkpoint")
-    return Checkpoint(Progress(**header["progress"]), header["config"], tensors, path)
+    return Checkpoint(Progress(**header["progress"]), header["config"], tensors, path, header.get("data", ""))
 
 
 class Average:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skyweave.errors import SkyweaveError
+from skyweave.io.disk import replacing
 from skyweave.io.folder import make_folder
 from skyweave.learn.checkpoint import Average, Checkpoint, Progress, load_checkpoint, save_checkpoint
 from skyweave.learn.processes import Processes, interruptible
@@ -66,11 +67,25 @@ class TrainingRun(ABC):
     def _scores(self) -> dict[str, float]:
         """Validation scores of the averaged weights; the smaller their mean the better."""
 
-    def begin(self, module: nn.Module, optimiser: Any) -> None:
-        """Train this module, from where the checkpoint left it where there is one."""
-        self.module, self.optimiser = module, optimiser
+    def begin(self, module: nn.Module, optimiser: Any, data: str) -> None:
+        """Train this module, from where the checkpoint left it where there is one.
+
+        Args:
+            module: that is trained.
+            optimiser: of its parameters.
+            data: a digest of what it learns from.
+
+        Raises:
+            SkyweaveError: the checkpoint learnt from other data, or belongs to another network.
+        """
+        self.module, self.optimiser, self.data_digest = module, optimiser, data
         self.average = Average(module, self.config.ema_half_life)
         if self._saved is not None:
+            if self._saved.data not in ("", data):
+                raise SkyweaveError(
+                    f"{self.out} holds a run on other data: what the files of this configuration hold has changed "
+                    "since; choose another `out`, restore them, or allow overwriting"
+                )
             self.progress = self._saved.progress
             self._saved.restore(module, _inner(optimiser))
             averaged = self._saved.part("averaged")
@@ -113,7 +128,7 @@ class TrainingRun(ABC):
 
     def _loop(self, stop: Callable[[], bool]) -> None:
         c = self.config
-        report = Reporter(c.steps, self.out, self.processes.is_global_zero)
+        report = Reporter(c.steps, self.out, self.processes.is_global_zero, self.progress.step)
         if self.progress.step:
             report.say(f"continuing at step {self.progress.step}")
         saved, finished = time.monotonic(), False
@@ -165,6 +180,7 @@ class TrainingRun(ABC):
                 self.average.weights,
                 self.best,
                 _inner(self.optimiser),
+                self.data_digest,
             )
 
     def _comparable(self) -> dict[str, Any]:
@@ -204,7 +220,8 @@ class TrainingRun(ABC):
                         kept.append(line)
                 except (json.JSONDecodeError, KeyError):
                     continue
-        path.write_text("".join(line + "\n" for line in kept))
+        with replacing(path) as written:
+            written.write_text("".join(line + "\n" for line in kept))
 
 
 def _inner(optimiser: Any) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.io.made_with import digest_of
 from skyweave.io.read import open_fields
 from skyweave.io.undeclared import without_fills
 from skyweave.prior.conditioning import Conditioning, StaticField
@@ -38,6 +39,17 @@ class TrainingData:
     validation: PatchSampler
     paths: tuple[str, ...]
     knowledge: Knowledge
+
+    def digest(self) -> str:
+        """Of the values that are learnt from, as far as transforms, statistics and validation patches show them."""
+        batch = self.validation.batch(0)
+        return digest_of(
+            {
+                "described": self.describe(),
+                "transform": self.transform.to_dict(),
+                "validation": [batch.fields, batch.conditioning],
+            }
+        )
 
     def describe(self) -> dict[str, Any]:
         """What is stored in the prior about the data behind it; files by their last name only."""

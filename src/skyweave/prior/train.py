@@ -85,7 +85,7 @@ class _Run(TrainingRun):
         kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
         optimiser = kind(module.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
         self.model, optimiser = processes.setup(module, optimiser)
-        self.begin(module, optimiser)
+        self.begin(module, optimiser, self.data.digest())
 
     def _step(self) -> tuple[float, float, float]:
         c, step, device = self.config, self.progress.step, self.processes.device

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import sys
-import time
+import os
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
 
 from skyweave.finite import NotFiniteError
-from skyweave.io.store import (
-    create_store,
-    done_units,
-    finish_store,
-    mark_done,
-    partial_store,
-    unit_notes,
-    write_region,
-)
+from skyweave.io.progress import Progress
+from skyweave.io.regions import Note, Regions
 from skyweave.reconstruction.output import PROVENANCE, summarise
 from skyweave.reconstruction.plan import Plan, Unit
 
-__all__ = ["MemorySink", "Progress", "StoreSink", "run_plan"]
+__all__ = ["available_memory", "limit_members", "run_plan"]
 
+UNIT = re.compile(r"t(\d+)-(\d+) m(\d+)-(\d+)")
 CONFLICT = PROVENANCE.index("conflict")
-
-Note = dict[str, Any]
-"""What is found on the way, JSON values."""
 
 
 class Verdict(Protocol):
@@ -58,229 +47,141 @@ class Work(Protocol):
     def verdict(self, t0: int, t1: int) -> Verdict | None:
         """Judges the members of a segment; ``None`` where nothing was observed."""
 
+    def found(self, notes: Mapping[str, Note]) -> Note:
+        """Attributes of the output that follow from the notes of all units."""
+
 
 def run_plan(
     plan: Plan,
     job: Work,
-    sink: MemorySink | StoreSink,
+    template: xr.Dataset,
+    dims: tuple[str, str, str],
     names: Sequence[str],
     quantiles: Sequence[float],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    message: str = "reconstruct",
     progress: bool = True,
-) -> None:
+) -> xr.Dataset:
     """Run the units that are not done yet, then the summary of each segment whose members are complete.
+
+    Args:
+        plan: the units.
+        job: computes them.
+        template: of the output, with its provenance where it has one.
+        dims: names of time, latitude and longitude.
+        names: of the variables.
+        quantiles: that are kept.
+        out, overwrite, progress: as in `skyweave.reconstruct`.
+        message: what is done, for the history.
 
     Raises:
         NotFiniteError: values that are not finite, with the members and times of the unit; it is not marked as done.
     """
     segments = sorted({(u.t0, u.t1) for u in plan.units})
-    with Progress(len(plan.units), plan.evaluations, progress) as bar:
+    _, _, _, height, width = plan.shape
+    longest = max(t1 - t0 for t0, t1 in segments)
+    chunks: dict[Hashable, int] = {"member": plan.batch, **dict(zip(dims, (longest, height, width), strict=True))}
+    with (
+        Regions(
+            template,
+            None if out is None else Path(out),
+            plan.settings,
+            message=message,
+            chunks=chunks,
+            overwrite=overwrite,
+        ) as regions,
+        Progress(len(plan.units), "units", progress) as bar,
+    ):
+        there = _members_done(regions.done)
         for t0, t1 in segments:
             summary = f"t{t0}-{t1} summary"
             units = [u for u in plan.units if (u.t0, u.t1) == (t0, t1)]
-            if summary in sink.done:
-                bar.skip(len(units))
-                continue
-            for unit in units:
-                if unit.name in sink.done:
-                    bar.skip(1)
-                    continue
-                try:
-                    values = job.work(unit, bar.step)
-                except NotFiniteError as error:
-                    raise NotFiniteError(
-                        f"members {unit.m0} to {unit.m1 - 1}, times {unit.t0} to {unit.t1 - 1}: {error}; nothing of "
-                        "this unit was written"
-                    ) from None
-                sink.put_members(unit, names, values)
-                sink.mark(unit.name, job.note(unit))
-                bar.unit()
-            verdict = job.verdict(t0, t1)
-            for c, name in enumerate(names):
-                members = sink.members(t0, t1, name)
-                sink.put_summary(t0, t1, name, summarise(members, quantiles), c)
-                if verdict is not None:
-                    verdict.add(c, members)
-            if verdict is not None and (hit := verdict.disagreeing()).any():
-                sink.put_conflicts(t0, t1, names, hit)
-            sink.mark(summary, None if verdict is None else verdict.note())
+            left = [] if summary in regions.done else _left(units, there.get((t0, t1), set()))
+            bar.skip(len(units) - len(left))
+            for unit in left:
+                _make(unit, plan, job, regions, dims, names, bar)
+            if summary not in regions.done:
+                _summarise(t0, t1, job, regions, dims, names, quantiles)
+        return regions.finish(job.found)
 
 
-@dataclass(eq=False)
-class MemorySink:
-    """Holds the result."""
-
-    dataset: xr.Dataset
-    done: set[str] = field(default_factory=set)
-    notes: dict[str, Note] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, var in self.dataset.data_vars.items():
-            if not str(name).endswith("_provenance"):
-                self.dataset[name] = (var.dims, np.full(var.shape, np.nan, dtype=var.dtype), var.attrs)
-
-    def mark(self, name: str, note: Note | None = None) -> None:
-        self.done.add(name)
-        self.notes[name] = note or {}
-
-    def put_conflicts(self, t0: int, t1: int, names: Sequence[str], hit: np.ndarray) -> None:
-        for c, name in enumerate(names):
-            self.dataset[f"{name}_provenance"].values[t0:t1][hit[:, c]] = CONFLICT
-
-    def put_members(self, unit: Unit, names: Sequence[str], values: np.ndarray) -> None:
-        for c, name in enumerate(names):
-            self.dataset[name].values[unit.m0 : unit.m1, unit.t0 : unit.t1] = values[:, :, c]
-
-    def members(self, t0: int, t1: int, name: str) -> np.ndarray:
-        return self.dataset[name].values[:, t0:t1]
-
-    def put_summary(self, t0: int, t1: int, name: str, parts: Mapping[str, np.ndarray], channel: int) -> None:
-        for suffix, values in parts.items():
-            target = self.dataset[f"{name}_{suffix}"].values
-            if suffix == "quantile":
-                target[:, t0:t1] = values
-            else:
-                target[t0:t1] = values
-
-    def finish(self, attrs: Callable[[Mapping[str, Note]], Note]) -> xr.Dataset:
-        """The result, with the attributes that follow from the notes."""
-        self.dataset.attrs |= attrs(self.notes)
-        return self.dataset
+def _members_done(done: set[str]) -> dict[tuple[int, int], set[int]]:
+    """Members that are there of each segment."""
+    there: dict[tuple[int, int], set[int]] = {}
+    for name in done:
+        if found := UNIT.fullmatch(name):
+            t0, t1, m0, m1 = map(int, found.groups())
+            there.setdefault((t0, t1), set()).update(range(m0, m1))
+    return there
 
 
-@dataclass(eq=False)
-class StoreSink:
-    """Writes each unit to its own region of a Zarr store and then marks it done."""
+def _left(units: Sequence[Unit], there: set[int]) -> list[Unit]:
+    """What is not done of the units of a segment; an earlier run may have had other batches."""
+    left = []
+    for unit in units:
+        lacking = [m for m in range(unit.m0, unit.m1) if m not in there]
+        parts = np.split(lacking, np.flatnonzero(np.diff(lacking) > 1) + 1) if lacking else []
+        left += [Unit(unit.t0, unit.t1, int(part[0]), int(part[-1]) + 1) for part in parts]
+    return left
 
-    template: xr.Dataset
-    path: Path
-    plan: Plan
-    overwrite: bool
-    dims: tuple[str, str, str]
-    done: set[str] = field(default_factory=set)
-    message: str = "reconstruct"
 
-    def __post_init__(self) -> None:
-        members, _, _, height, width = self.plan.shape
-        self.digest = self.plan.digest
-        if partial_store(self.path).is_dir() and not self.overwrite:
-            self.done = done_units(self.path, self.digest, self.plan.settings)
-        if not self.done:
-            segment = max(u.t1 - u.t0 for u in self.plan.units)
-            chunks: dict[Hashable, int] = {
-                "member": self.plan.batch,
-                self.dims[0]: segment,
-                self.dims[1]: height,
-                self.dims[2]: width,
-            }
-            create_store(
-                self.template, self.path, chunks=chunks, overwrite=self.overwrite, message=self.message
-            )
-            flags = self.template[[n for n in self.template.data_vars if str(n).endswith("_provenance")]]
-            if flags.data_vars:
-                write_region(flags, self.path, {self.dims[0]: slice(0, flags.sizes[self.dims[0]])})
+def _make(
+    unit: Unit,
+    plan: Plan,
+    job: Work,
+    regions: Regions,
+    dims: tuple[str, str, str],
+    names: Sequence[str],
+    bar: Progress,
+) -> None:
+    """Compute one unit, put it and mark it."""
+    begun, steps = bar.done, 0
 
-    def mark(self, name: str, note: Note | None = None) -> None:
-        mark_done(self.path, name, self.digest, note)
-        self.done.add(name)
+    def step(index: int) -> None:
+        nonlocal steps
+        steps += 1
+        bar.to(begun + min(1.0, steps / max(plan.evaluations, 1)))
 
-    def put_conflicts(self, t0: int, t1: int, names: Sequence[str], hit: np.ndarray) -> None:
-        fields = {}
-        for c, name in enumerate(names):
-            flags = self.template[f"{name}_provenance"].values[t0:t1].copy()
-            flags[hit[:, c]] = CONFLICT
-            fields[f"{name}_provenance"] = (self.dims, flags)
-        write_region(xr.Dataset(fields), self.path, {self.dims[0]: slice(t0, t1)})
+    try:
+        values = job.work(unit, step)
+    except NotFiniteError as error:
+        raise NotFiniteError(
+            f"members {unit.m0} to {unit.m1 - 1}, times {unit.t0} to {unit.t1 - 1}: {error}; nothing of "
+            "this unit was written"
+        ) from None
+    place = {"member": slice(unit.m0, unit.m1), dims[0]: slice(unit.t0, unit.t1)}
+    regions.put({name: values[:, :, c] for c, name in enumerate(names)}, place)
+    regions.mark(unit.name, job.note(unit))
+    bar.to(begun + 1)
 
-    def put_members(self, unit: Unit, names: Sequence[str], values: np.ndarray) -> None:
-        fields = {n: (("member", *self.dims), values[:, :, c]) for c, n in enumerate(names)}
-        region = {"member": slice(unit.m0, unit.m1), self.dims[0]: slice(unit.t0, unit.t1)}
-        write_region(xr.Dataset(fields), self.path, region)
 
-    def members(self, t0: int, t1: int, name: str) -> np.ndarray:
-        with xr.open_zarr(
-            partial_store(self.path), consolidated=False, chunks=None, mask_and_scale=False
-        ) as ds:
-            return ds[name].isel({self.dims[0]: slice(t0, t1)}).values
-
-    def put_summary(self, t0: int, t1: int, name: str, parts: Mapping[str, np.ndarray], channel: int) -> None:
-        fields = {
-            f"{name}_{suffix}": ((("quantile",) if suffix == "quantile" else ()) + self.dims, values)
-            for suffix, values in parts.items()
+def _summarise(
+    t0: int,
+    t1: int,
+    job: Work,
+    regions: Regions,
+    dims: tuple[str, str, str],
+    names: Sequence[str],
+    quantiles: Sequence[float],
+) -> None:
+    """Mean, spread, quantiles and conflicts of a segment whose members are complete."""
+    verdict, place = job.verdict(t0, t1), {dims[0]: slice(t0, t1)}
+    for c, name in enumerate(names):
+        members = regions.read(name, place)
+        parts = summarise(members, quantiles)
+        regions.put({f"{name}_{suffix}": values for suffix, values in parts.items()}, place)
+        if verdict is not None:
+            verdict.add(c, members)
+    if verdict is not None and (hit := verdict.disagreeing()).any():
+        flags = {f"{name}_provenance": regions.template[f"{name}_provenance"].values[t0:t1] for name in names}
+        changed = {
+            n: np.where(hit[:, c], CONFLICT, old).astype(old.dtype)
+            for c, (n, old) in enumerate(flags.items())
         }
-        write_region(xr.Dataset(fields), self.path, {self.dims[0]: slice(t0, t1)})
-
-    def finish(self, attrs: Callable[[Mapping[str, Note]], Note]) -> xr.Dataset:
-        """The finished store, with the attributes that follow from the notes of all its units."""
-        finish_store(self.path, overwrite=self.overwrite, attrs=attrs(unit_notes(self.path)))
-        return xr.open_zarr(self.path)
-
-
-class Progress:
-    """A bar on a terminal, plain timed lines in a log, nothing when not asked for."""
-
-    def __init__(self, units: int, steps: int, wanted: bool) -> None:
-        self.total, self.steps, self.done, self.inside = units, steps, 0, 0
-        self.began = self.spoken = time.monotonic()
-        self.bar: Any = None
-        self.wanted = wanted
-        if wanted and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-            from rich.progress import Progress as Bar
-
-            self.bar = Bar(
-                TextColumn("reconstructing"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("units"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self.task = self.bar.add_task("units", total=units)
-
-    def __enter__(self) -> Self:
-        if self.bar is not None:
-            self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def step(self, index: int) -> None:
-        """One step of the sampler inside the current unit."""
-        self.inside += 1
-        self._show(self.done + min(1.0, self.inside / max(self.steps, 1)))
-
-    def unit(self) -> None:
-        self.done, self.inside = self.done + 1, 0
-        self._show(self.done)
-
-    def skip(self, count: int) -> None:
-        self.done += count
-        self._show(self.done)
-
-    def _show(self, position: float) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=position)
-            return
-        now = time.monotonic()
-        if self.wanted and (now - self.spoken > 10 or (position == self.total and now - self.began > 10)):
-            self.spoken = now
-            print(
-                f"{now - self.began:7.0f} s  reconstructed {position:.1f} of {self.total} units",
-                file=sys.stderr,
-                flush=True,
-            )
+        regions.put(changed, place)
+    regions.mark(f"t{t0}-{t1} summary", None if verdict is None else verdict.note())
 
 
 def limit_members(members: int, bytes_each: int, memory: float) -> int:

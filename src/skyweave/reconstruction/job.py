@@ -313,7 +313,6 @@ def prepare(
         "grid": target.grid.to_dict(),
         "times": None if target.times is None else [str(t) for t in target.times],
         "members": members,
-        "batch": size,
         "seed": settings.seed,
         "method": chosen.to_dict(),
         "quantiles": list(settings.quantiles),

@@ -14,12 +14,12 @@ import xarray as xr
 
 from skyweave.errors import SkyweaveError, SkyweaveWarning
 from skyweave.grid import Grid
+from skyweave.io.inputs import check_apart, source_file
 from skyweave.io.store import check_output
-from skyweave.io.write import write
 from skyweave.observe.observation import Observation
 from skyweave.posterior.sample import Method
 from skyweave.prior.storage import LearntPrior
-from skyweave.reconstruction.execute import MemorySink, StoreSink, available_memory, run_plan
+from skyweave.reconstruction.execute import available_memory, run_plan
 from skyweave.reconstruction.job import Job, Settings, prepare
 from skyweave.reconstruction.output import template
 from skyweave.reconstruction.plan import Plan
@@ -223,6 +223,7 @@ def sample(
     """
     if out is not None:
         check_output(Path(out), overwrite)
+        check_apart(out, [source_file(like)])
     given = {"start": "noise", "sigma_max": 40.0, "steps": 32}
     job = prepare(prior, [], like, times, Settings(**({"method": Method(**given)} | settings)))  # type: ignore[arg-type]
     empty = template(job.prior.spec, job.target, job.plan.shape[0], job.settings.quantiles, job.attrs())
@@ -254,18 +255,12 @@ def _run(
     verb: str,
 ) -> xr.Dataset:
     """Carry out the plan and write what it gives; `verb` is what the history says was done."""
-    names, quantiles = job.prior.spec.names, job.settings.quantiles
-    is_store = out is not None and str(out).rstrip("/").endswith(".zarr")
-    sink: MemorySink | StoreSink
-    if is_store:
-        sink = StoreSink(empty, Path(str(out)), job.plan, overwrite, job.target.dims, message=verb)
-    else:
+    if out is None:
         _check_memory(empty)
-        sink = MemorySink(empty)
-    run_plan(job.plan, job, sink, names, quantiles, progress)
-    result = sink.finish(job.found)
-    if not is_store and out is not None:
-        write(result, out, overwrite, message=verb)
+    result = run_plan(
+        job.plan, job, empty, job.target.dims, job.prior.spec.names, job.settings.quantiles,
+        out=out, overwrite=overwrite, message=verb, progress=progress,
+    )  # fmt: skip
     if progress:
         _tell(result.attrs)
     return result

@@ -17,17 +17,21 @@ from skyweave.downscale.data.records import Record
 from skyweave.downscale.data.samples import day_names
 from skyweave.downscale.data.splits import split_days
 from skyweave.downscale.predict.area_models import AreaModels, settings_with
-from skyweave.downscale.predict.day_store import Clock, DayStore
+from skyweave.downscale.predict.day_store import DayStore
 from skyweave.downscale.settings import InferenceSection
 from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder
+from skyweave.io.inputs import content_of
+from skyweave.io.made_with import digest_of
+from skyweave.io.progress import Progress
+from skyweave.io.regions import block_length
 from skyweave.io.select import begin_of, between
 
 __all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area"]
 
 Indices = NDArray[np.int64]
 BLOCK = 16
-"""Days of a region of the store."""
+"""Days of a region of the store, at most."""
 
 
 def predict(
@@ -76,7 +80,7 @@ def predict_days(
     path: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    block: int = BLOCK,
+    block: int | None = None,
 ) -> xr.Dataset:
     """As `predict`, for given days of one area; without a path the result is held in memory.
 
@@ -86,18 +90,23 @@ def predict_days(
         settings: of inference.
         path: of a Zarr store.
         overwrite, progress: as in `predict`.
-        block: days that are written together.
+        block: days that are written together; few enough by default that a kill loses little.
     """
     days = np.asarray(days, np.int64)
     members = settings.members if models.generative else 1
-    store = _store(models, days, members, settings, "predict", block, path, overwrite)
-    clock = Clock(len(days), f"{models.config.step_name}s predicted", progress)
-    for start, stop, done in store.blocks():
-        if not done:
+    what = f"{models.config.step_name}s predicted"
+    with (
+        _store(models, days, members, settings, "predict", block, path, overwrite) as store,
+        Progress(len(days), what, progress) as bar,
+    ):
+        for start, stop, done in store.blocks():
+            if done:
+                bar.skip(stop - start)
+                continue
             fields = [models.day(int(d), range(members), settings) for d in days[start:stop]]
             store.put(start, stop, np.stack(fields, axis=1))
-        clock.tell(stop)
-    return store.finish()
+            bar.to(stop)
+        return store.finish()
 
 
 def rollout(
@@ -150,7 +159,7 @@ def rollout_area(
     path: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    block: int = BLOCK,
+    block: int | None = None,
 ) -> xr.Dataset:
     """As `rollout`, for one area; without a path the result is held in memory.
 
@@ -159,19 +168,23 @@ def rollout_area(
         settings: of inference.
         start, end, overwrite, progress: as in `rollout`.
         path: of a Zarr store.
-        block: days that are written together.
+        block: days that are written together; few enough by default that a kill loses little.
     """
     record, lags = models.record, models.config.lags
     days = _rollout_days(models, start, end)
     members = settings.members if models.generative else 1
-    store = _store(models, days, members, settings, "rollout", block, path, overwrite)
-    clock = Clock(len(days), f"{models.config.step_name}s rolled out", progress)
     fill = models.config.split.filled
     state: NDArray[np.float32] | None = None
-    for first, stop, done in store.blocks():
-        if done:
-            state = None
-        else:
+    what = f"{models.config.step_name}s rolled out"
+    with (
+        _store(models, days, members, settings, "rollout", block, path, overwrite) as store,
+        Progress(len(days), what, progress) as bar,
+    ):
+        for first, stop, done in store.blocks():
+            if done:
+                state = None
+                bar.skip(stop - first)
+                continue
             if state is None:
                 state = _history(record, store, days[0], first, lags, members, fill)
             fields = np.empty((members, stop - first, record.fine.channels, *record.grid.shape), np.float32)
@@ -179,9 +192,9 @@ def rollout_area(
                 today = models.day(int(days[place]), range(members), settings, lags=state)
                 fields[:, place - first] = today
                 state = np.concatenate([state[:, 1:], today[:, None]], axis=1)
-                clock.tell(place + 1)
+                bar.to(place + 1)
             store.put(first, stop, fields)
-    return store.finish()
+        return store.finish()
 
 
 def area_days(config: DownscaleConfig, models: AreaModels, days: str | tuple[str, str]) -> Indices:
@@ -300,16 +313,22 @@ def _store(
     members: int,
     settings: InferenceSection,
     what: str,
-    block: int,
+    block: int | None,
     path: Path | None,
     overwrite: bool,
 ) -> DayStore:
     kept = settings.model_dump(mode="json", exclude={"batch", "device"})
+    record = models.record
+    bytes_each = members * record.fine.frame_bytes
+    block = block_length(len(days), bytes_each, BLOCK) if block is None else block
     values = {
         "what": what,
         "models": models.fingerprint(),
         "days": [int(days[0]), int(days[-1]), len(days)],
-        "first_day": str(models.record.days[days[0]]),
+        "days_data": digest_of({"days": days}),
+        "first_day": str(record.days[days[0]]),
+        "coarse_data": digest_of(content_of(record.coarse.dataset)),
+        "fine_data": digest_of(content_of(record.fine.dataset)),
         "members": members,
         "inference": kept,
         "block": block,
@@ -320,4 +339,4 @@ def _store(
         "model": ", ".join(sorted({t.model.name for t in models.trained.values()})),
         "inference": ", ".join(f"{k} {v}" for k, v in kept.items()),
     }
-    return DayStore(models.record, days, members, block, path, values, overwrite, attrs)
+    return DayStore(record, days, members, block, path, values, overwrite, attrs)
