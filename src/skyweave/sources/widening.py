@@ -260,7 +260,10 @@ def _factors(departure: np.ndarray, scale: np.ndarray, size: np.ndarray) -> list
     order = wide[np.argsort(scale[wide], kind="stable")]
     parts = np.array_split(order, classes) if classes else []
     return [
-        (float(np.median(scale[p])), max(_factor(departure[:, p[size[p] >= np.quantile(size[p], q)]]) for q in LARGER))
+        (
+            float(np.median(scale[p])),
+            max(_factor(departure[:, p[size[p] >= np.quantile(size[p], q)]]) for q in LARGER),
+        )
         for p in parts
     ]
 
