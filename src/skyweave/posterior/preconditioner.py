@@ -113,8 +113,13 @@ class Partition:
 
     def to(self, device: torch.device) -> Partition:
         """The same on a device."""
-        parts = (self.where, self.blocks, self.restrict, self.prolong, self.coarse)
-        return Partition(*(part.to(device) for part in parts))
+        return Partition(
+            self.where.to(device),
+            self.blocks.to(device),
+            self.restrict.to(device),
+            self.prolong.to(device),
+            self.coarse.to(device),
+        )
 
     @classmethod
     def of(cls, matrix: sp.csr_array, shape: tuple[int, int, int, int], R: Any) -> Partition:

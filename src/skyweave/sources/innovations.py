@@ -141,7 +141,9 @@ def climatological_innovations(
                 raise TypeError("innovations need a covariance with a dense form")
             error = some.R.dense().double().numpy()
             block = correlated_blocks(some)
-            out.append(Innovations(rows[part], d, whole.cpu().numpy() - error, error, group[rows[part]], block))
+            out.append(
+                Innovations(rows[part], d, whole.cpu().numpy() - error, error, group[rows[part]], block)
+            )
     return out
 
 
