@@ -138,10 +138,9 @@ def _sample(channels: Any, batch: int = 1) -> Any:
 
 
 def _downscaler(parent: Path) -> list[Path]:
-    from skyweave.downscale.target import Channels
-
     from skyweave.downscale.models.encoder import build_encoder
     from skyweave.downscale.models.registry import DOWNSCALERS, build_downscaler
+    from skyweave.downscale.models.target_form import Channels
     from skyweave.downscale.settings import ModelSection, NetworkSection
     from skyweave.downscale.storage import TrainedDownscaler, save_downscaler
 

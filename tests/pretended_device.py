@@ -45,6 +45,9 @@ class There(torch.Tensor):
     def __bool__(self):
         return bool(self.inner)
 
+    def tolist(self):
+        return self.inner.tolist()
+
     def __repr__(self):
         return f"There({self.inner!r})"
 
@@ -119,11 +122,13 @@ class pretended:  # noqa: N801 - used as a statement
     """Within it tensors may be on the pretended device."""
 
     def __enter__(self):
-        self.modes = [_FromNumbers(), _Operations()]
+        self.modes, self.autocast = [_FromNumbers(), _Operations()], torch.autocast
+        torch.autocast = lambda device, **settings: self.autocast(str(on_cpu(device)), **settings)
         for mode in self.modes:
             mode.__enter__()
         return DEVICE
 
     def __exit__(self, *error):
+        torch.autocast = self.autocast
         for mode in reversed(self.modes):
             mode.__exit__(*error)

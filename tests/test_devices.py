@@ -1,6 +1,7 @@
 """Every road of the posterior follows the device of its states: run on one that refuses to mix, and compared."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,24 +9,33 @@ import scipy.sparse as sp
 import torch
 
 from pretended_device import DEVICE, MixedDevicesError, There, pretended, there
+from scene_cases import white_prior
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, estimate_error_covariance
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.covariance.torus import signed
 from skyweave.cycle.analysis import analysis_problem
 from skyweave.cycle.ensemble import ensemble_covariance
-from skyweave.cycle.forecast import GaussianForecast, as_source
+from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
+from skyweave.cycle.run import Cycler, CycleSettings
+from skyweave.cycle.transform import Domain
 from skyweave.diffusion.noise import NoiseStream
+from skyweave.grid import Grid
+from skyweave.observe.assemble import ObservationSet
 from skyweave.observe.errors import CorrelatedBlock, ErrorCovariance, unit_vectors
 from skyweave.observe.operator import StateOperator
-from skyweave.observe.segment import Observations
-from skyweave.posterior.background import Background
+from skyweave.observe.report import Report
+from skyweave.observe.segment import Observations, SegmentObservations, Source
+from skyweave.posterior.background import Background, bind
+from skyweave.posterior.calibration import calibrate
 from skyweave.posterior.guidance import GUIDANCE
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.posterior.problem import Problem, climatological_mean
 from skyweave.posterior.sample import Method, sample_posterior
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.transform import Log10Standardise, StateTransform
+from skyweave.sources.widening import find_widening
+from skyweave.state import StateSpec, Variable
+from skyweave.transform import Log10Standardise, Standardise, StateTransform
 
 N = 16
 SHAPE = (1, 1, N, N)
@@ -185,3 +195,98 @@ def test_a_forecast_fused(observed, coarse, limit):
         return sample_posterior(problem, NoiseStream(3, range(2), [0], device), Method(steps=4))
 
     same(road, atol=5e-3)
+
+
+def test_a_covariance_brought_to_a_coarser_grid():
+    block = sp.kron(sp.eye(N // 2), np.full((1, 2), 0.5))
+    G = sp.csr_array(sp.kron(block, block))
+
+    def road(device):
+        V = aggregated(prior(device).covariance(math.inf), G, (N // 2, N // 2), (N // 2, N // 2))
+        return V.tapered((3.0, None)).spectrum
+
+    same(road)
+
+
+@pytest.mark.parametrize("update", ["afresh", "refined"])
+def test_a_cycle(update):
+    spec = StateSpec((Variable("t2m", "K"),))
+    transform = StateTransform((Standardise(280.0, 10.0),))
+    seen = observations()
+    zero = np.zeros(seen.n, np.int64)
+    observed = ObservationSet(
+        StateOperator(seen.operator.matrix, SHAPE, transform), seen.y.double().numpy() * 10 + 280, seen.R.scaled(100.0),
+        zero, zero, zero - 1, zero, zero, spec, (Source("s", 1.0),), Report(()),
+    )  # fmt: skip
+
+    class Still:
+        def step(self, state, time):
+            return 280 + 0.9 * (state - 280)
+
+    settings = CycleSettings(members=6, method=Method(steps=4), update=update, refine_steps=4)
+    start = 280 + 10 * NoiseStream(0, range(6), [0]).normal(0, SHAPE[1:])[:, 0]
+
+    def analyses(device):
+        background = prior(device)
+        cycler = Cycler(
+            lambda k: background, spec, transform, Still(), observed, [0], np.arange(1), settings,
+            periodic=(True, True), domain=Domain.torus(N, N), radius=4.0,
+        )  # fmt: skip
+        return next(iter(cycler.run(start))).analysis
+
+    plain = analyses("cpu")
+    with pretended():
+        found = analyses(DEVICE)
+    assert not isinstance(found, There)  # the model and the record take it
+    torch.testing.assert_close(found, plain, atol=0.3, rtol=0)
+
+
+def test_a_learnt_prior_and_what_its_observations_say_of_it():
+    """The network on a grid, and the widening, which leaves observations out and draws without them."""
+    grid = Grid(np.arange(55.0, 55 - N, -1), np.arange(0.0, N))
+    seen = observations(40)
+    zero = np.zeros(40, np.int64)
+    loud = SegmentObservations(
+        seen.operator, 4 * seen.y, seen.R, channel=zero, cell=zero - 1, frame=zero, source=zero
+    )
+
+    def road(device):
+        opened = white_prior()
+        bound = bind(opened, grid, None, device=device)
+
+        def noise(members):
+            return NoiseStream(0, range(members), [0], device)
+
+        x = sample_posterior(Problem(bound, seen), noise(2), Method(steps=4))
+        widened = find_widening(loud, bound, opened.transform, noise=noise)
+        return x + torch.from_numpy(widened.scale).mean().to(x)
+
+    same(road, atol=5e-3)
+
+
+def test_calibration():
+    fields = NoiseStream(0, range(3), [0]).normal(0, (1, 16, 16))[:, 0]
+    batch = SimpleNamespace(fields=fields, conditioning=torch.zeros(3, 0, 16, 16))
+    sampler = SimpleNamespace(batch=lambda index: batch, whole_circle=False)
+
+    def scores(device):
+        done = calibrate(
+            white_prior(),
+            sampler,
+            batches=1,
+            max_lag=4,
+            cases=1,
+            members=4,
+            method=Method(steps=4),
+            device=device,
+        )
+        kernels = done.attachments["covariance.kernels"]
+        assert not isinstance(kernels, There)
+        assert not isinstance(next(done.network.parameters()), There)
+        return kernels, done.metadata["calibration"]["spread_factor"]
+
+    plain = scores("cpu")
+    with pretended():
+        found = scores(DEVICE)
+    torch.testing.assert_close(found[0], plain[0], atol=2e-3, rtol=0)
+    assert found[1] == pytest.approx(plain[1], rel=1e-2)

@@ -96,3 +96,18 @@ def test_dense_prior_refuses_what_is_no_covariance():
 def test_an_estimate_needs_states():
     with pytest.raises(ValueError, match="validation"):
         estimate_error_covariance(lambda x, s, c: x, [])
+
+
+@pytest.mark.parametrize("name", ["era5", "aod"])
+def test_covariances_that_were_stored_before_still_open(name):
+    from importlib.resources import files
+
+    from skyweave.posterior.background import error_covariance
+    from skyweave.prior.storage import open_prior
+
+    prior = open_prior(str(files("skyweave") / "data" / f"{name}_prior.safetensors"))
+    model = error_covariance(prior)
+    frames, *channels = model.kernels.shape[1:4]
+    assert channels == [len(prior.spec.variables)] * 2
+    assert (frames > 1) == (prior.spec.window > 1)
+    assert set(model.to_tensors()) == {k for k in prior.attachments if k.startswith("covariance")}

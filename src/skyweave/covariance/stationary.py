@@ -178,6 +178,11 @@ class StationaryCovariance:
         """The same kernel with another local standard deviation."""
         return replace(self, scale=scale, _cache=self._cache)
 
+    def to(self, device: str | torch.device) -> StationaryCovariance:
+        """The same on a device."""
+        scale = None if self.scale is None else self.scale.to(device)
+        return replace(self, spectrum=self.spectrum.to(device), scale=scale, _cache={})
+
     def tapered(self, lengths: tuple[float | None, float | None]) -> StationaryCovariance:
         """The kernel cut off at ``lengths`` of latitude and longitude, in cells (``None``: not); see `torus.taper`."""
         lags = self._lags().double()

@@ -50,6 +50,10 @@ class GaussianForecast:
     error: StationaryCovariance
     aggregate: sp.csr_array | None = None
 
+    def to(self, device: str | torch.device) -> GaussianForecast:
+        """The same on a device."""
+        return replace(self, mean=self.mean.to(device), error=self.error.to(device))
+
 
 def as_source(
     mean: Tensor,
@@ -177,7 +181,7 @@ def aggregated(
     C, (h, w) = V.shape[1], shape
     middle = (h // 2) * w + w // 2
     unit = torch.zeros(C, C, h * w, device=device)
-    unit[range(C), range(C), middle] = 1.0
+    unit[:, :, middle] = torch.eye(C, device=device)
     fine = (up @ unit.reshape(C * C, h * w).T).T.reshape(C, 1, *V.shape[1:])
     response = (down @ (V @ fine).reshape(C * C, -1).T).T.reshape(C, C, h, w)
     kernel = response.new_zeros(C, C, 1, *padded)

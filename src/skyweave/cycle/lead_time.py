@@ -24,7 +24,7 @@ from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.covariance.torus import blocks, hermitian, modes
 from skyweave.cycle.ensemble import local_deviation
 from skyweave.cycle.forecast import GaussianForecast, as_source
-from skyweave.cycle.run import _torus
+from skyweave.cycle.run import torus_size
 from skyweave.cycle.spectra import SmoothedSpectra, filtered, relative, root
 from skyweave.errors import SkyweaveError
 
@@ -100,7 +100,7 @@ class LeadTimeSkill:
         """
         _check(forecasts, truths, folds)
         N, L, C, h, w = forecasts.shape
-        own = padded or _torus((h, w), periodic)
+        own = padded or torus_size((h, w), periodic)
         mu = truths.mean((0, 1)) if climate_mean is None else climate_mean
         mu = torch.as_tensor(mu, dtype=truths.dtype).expand_as(truths)
         spectra = SmoothedSpectra((h, w), own, periodic, smoothing)

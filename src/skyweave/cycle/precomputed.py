@@ -252,7 +252,8 @@ class FusedJob(Job):
                 self.fusion.source(self.frames.values[k : k + 1], k),
                 self.observed.segment(k, k + 1),
             )
-            self._kept = {k: analysis_problem(self.fusion.prior(k), source, seen if seen.n else None)}
+            there = source.to(self.fusion.device)
+            self._kept = {k: analysis_problem(self.fusion.prior(k), there, seen if seen.n else None)}
         noise = NoiseStream(
             self.settings.seed, range(unit.m0, unit.m1), [self.identities[k]], self.settings.device
         )

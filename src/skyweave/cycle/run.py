@@ -28,7 +28,7 @@ from skyweave.reconstruction.output import to_physical
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
-__all__ = ["Cycle", "CycleSettings", "Cycler", "Model"]
+__all__ = ["Cycle", "CycleSettings", "Cycler", "Model", "torus_size"]
 
 # Streams of noise beside those of the posterior's sampler, which counts its steps from zero.
 MODEL_ERROR, CLIMATE = 1_000_001, 1_000_002
@@ -166,7 +166,9 @@ class Cycler:
         if not isinstance(V, StationaryCovariance):
             raise ValueError("cycling needs a prior of single frames with a stationary covariance")
         shape = V.shape[2:] if self.coarse is None else self.coarse
-        self.padded = V.padded if self.down is None else _torus(shape, self.periodic)
+        # Members, forecasts and statistics are kept on the CPU; posteriors are drawn where the prior is.
+        self.device, V = V.spectrum.device, V.to("cpu")
+        self.padded = V.padded if self.down is None else torus_size(shape, self.periodic)
         self.climate = aggregated(V, self.down, (shape[0], shape[1]), self.padded)
         lengths = cut_off(self.climate.shape[2:], self.periodic, self.settings.reach)
         self.reference = self.climate.tapered(lengths)
@@ -244,15 +246,15 @@ class Cycler:
     ) -> Tensor:
         """Normalised draws ``(M, 1, C, H, W)`` of the posterior, begun with members where some are given."""
         settings = self.settings
-        source = None if forecast is None else self.source(forecast, k, inflation)
+        source = None if forecast is None else self.source(forecast, k, inflation).to(self.device)
         # Of members that are refined the mean alone is kept, in which small errors of each cancel.
         problem = analysis_problem(self.prior(k), source, segment, tolerance=0.05 if members is None else 0.2)
         parts = []
         for m in range(0, settings.members, settings.batch):
             numbers = range(m, min(m + settings.batch, settings.members))
-            noise = NoiseStream(settings.seed, numbers, [self.identities[k]])
-            start = None if members is None else members[m : m + settings.batch]
-            parts.append(sample_posterior(problem, noise, method, members=start))
+            noise = NoiseStream(settings.seed, numbers, [self.identities[k]], self.device)
+            start = None if members is None else members[m : m + settings.batch].to(self.device)
+            parts.append(sample_posterior(problem, noise, method, members=start).cpu())
         return torch.cat(parts)
 
     def _moved(self, forecast: Tensor, segment: SegmentObservations, inflation: float) -> Tensor:
@@ -298,11 +300,11 @@ class Cycler:
     def climate_mean(self, k: int) -> Tensor:
         """What the prior expects at frame ``k`` where nothing is known, on the model's grid, ``(C, h, w)``."""
         prior = self.prior(k)
-        noise = NoiseStream(self.settings.seed, range(4), [0])
-        x = FAR * noise.normal(CLIMATE, prior.covariance(float("inf")).shape[1:])
+        noise = NoiseStream(self.settings.seed, range(4), [0], self.device)
+        x = FAR * noise.normal(CLIMATE, prior.shape[1:])
         with torch.no_grad():
-            mean = prior(x, torch.tensor(FAR)).mean(0)[0]
-        return self._aggregate(mean)
+            mean = prior(x, x.new_tensor(FAR)).mean(0)[0]
+        return self._aggregate(mean.cpu())
 
     def _aggregate(self, field_: Tensor) -> Tensor:
         """Fields ``(..., H, W)`` on the model's grid."""
@@ -360,7 +362,8 @@ def adapted(factor: float, d: np.ndarray, anomalies: np.ndarray, error: np.ndarr
     return float(np.clip(factor + allowed / (allowed + uncertain) * (found - factor), 0.25, 25.0))
 
 
-def _torus(shape: tuple[int, ...], periodic: tuple[bool, bool]) -> tuple[int, int]:
+def torus_size(shape: tuple[int, ...], periodic: tuple[bool, bool]) -> tuple[int, int]:
+    """Size of a torus that holds a domain ``(H, W)`` and all of its lags; that of a circle itself."""
     lat, lon = (
         n if circle else next_fast_len(2 * n, True) for n, circle in zip(shape, periodic, strict=True)
     )

@@ -31,7 +31,7 @@ class NoiseStream:
     seed: int
     members: Sequence[int]
     times: Sequence[int]
-    device: str = "cpu"
+    device: str | torch.device = "cpu"
 
     def normal(self, step: int, shape: Sequence[int]) -> Tensor:
         """Standard normal noise of shape ``(M, T, *shape)``, float32."""

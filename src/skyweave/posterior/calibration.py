@@ -16,7 +16,7 @@ from torch import Tensor
 from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
-from skyweave.learn.processes import bfloat16_pays
+from skyweave.learn.processes import bfloat16_pays, usable_device
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.observe.segment import Observations
@@ -54,6 +54,7 @@ def calibrate(
     members: int = 24,
     method: Method | None = None,
     report: Report | None = None,
+    device: str | torch.device = "cpu",
 ) -> LearntPrior:
     """Estimate the background error covariance, then measure the calibration that it leads to.
 
@@ -68,6 +69,9 @@ def calibrate(
         max_lag: lags kept, in cells; the patch's by default.
         cases: patches reconstructed in each of the three ways.
         members: of each reconstruction.
+        method: of the reconstructions.
+        report: told of progress.
+        device: where the network is evaluated.
 
     Returns:
         The prior with ``covariance.*`` among its attachments and ``calibration`` in its metadata.
@@ -75,6 +79,8 @@ def calibrate(
     tell = report or (lambda text: None)
     data = [_numbered(validation, k) for k in range(batches)]
     _check_data(data, prior.spec.names)
+    data = [(fields.to(device), known.to(device)) for fields, known in data]
+    prior.network.to(device)
 
     def denoise(x: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
         if x.ndim == 5:
@@ -97,7 +103,9 @@ def calibrate(
     error_covariance(prior)  # refused before it is stored
     scores = _score(prior, data, validation.whole_circle, cases, members, method or Method(), tell)
     prior = replace(prior, metadata=prior.metadata | {"calibration": scores})
-    return _with_innovations(prior, data, validation.whole_circle, tell)
+    found = _with_innovations(prior, data, validation.whole_circle, tell)
+    prior.network.to("cpu")
+    return found
 
 
 def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> LearntPrior:
@@ -114,8 +122,11 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
     prior = _with_card(open_prior(path), data)
     sampler = _sampler(prior, config, data)
     # A few sequences hold as many fields as a good many batches of single ones.
+    device = usable_device(config.device)
     fewer: dict[str, Any] = {"batches": 1, "cases": 3, "members": 12} if config.window > 1 else {}
-    done = calibrate(prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report, **fewer)
+    done = calibrate(
+        prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report, device=device, **fewer
+    )
     save_prior(done, path, overwrite=True)
     return done
 
@@ -175,7 +186,9 @@ def _with_innovations(
     for number, (truth, known) in enumerate(_patches(prior, data, periodic)[:CASES]):
         shape = (truth.shape[1], truth.shape[2], truth.shape[3], truth.shape[4])
         background = Background(
-            _on_patch(prior, known, periodic), error_covariance(prior).on(shape, periodic=periodic), shape
+            _on_patch(prior, known, periodic),
+            error_covariance(prior).on(shape, periodic=periodic, device=known.device),
+            shape,
         )
         x_b = climatological_mean(background)
         for kind in KINDS:
@@ -269,7 +282,8 @@ def _score(
     if not chosen:
         return {}
     shape = (chosen[0][0].shape[1], chosen[0][0].shape[2], chosen[0][0].shape[3], chosen[0][0].shape[4])
-    kernel = error_covariance(prior).on(shape, periodic=periodic)
+    device = chosen[0][1].device
+    kernel = error_covariance(prior).on(shape, periodic=periodic, device=device)
     out: dict[str, Any] = {"method": method.to_dict(), "members": members, "cases": len(chosen), "kinds": {}}
     ratios = []
     for kind in KINDS:
@@ -281,7 +295,7 @@ def _score(
                 continue
             denoiser = _on_patch(prior, known, periodic)
             background = Background(denoiser, kernel, shape)
-            noise = NoiseStream(number, range(members), range(shape[0]))
+            noise = NoiseStream(number, range(members), range(shape[0]), device)
             x = sample_posterior(Problem(background, observed), noise, method)
             error += float(((x.mean(0) - truth[0]) ** 2)[seen].sum())
             spread += float(x.var(0)[seen].sum()) * (members + 1) / members
@@ -322,6 +336,7 @@ def _observe(kind: str, truth: Tensor, seed: int, error: float = 0.05) -> Observ
     else:
         share = 0.4 if kind == "mask" else 0.02
         groups = cells[:, rng.random((H, W)) < share].reshape(-1, 1)
+    truth = truth.cpu()
     groups = groups[torch.isfinite(truth).flatten().numpy()[groups].all(1)]
     rows = np.repeat(np.arange(len(groups)), groups.shape[1])
     weights = np.full(rows.size, 1 / groups.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -81,7 +82,7 @@ class Problem:
 
 def climatological_mean(prior: GridPrior, draws: int = 2, seed: int = 0) -> Tensor:
     """The prior's mean state, shape ``(T, C, H, W)``: its answer to noise and to the same noise reversed, averaged."""
-    device = prior.covariance(LEVEL).variance().device
+    device = prior.covariance(math.inf).variance().device
     noise = torch.randn(draws, *prior.shape, generator=torch.Generator().manual_seed(seed)).to(device)
     with torch.no_grad():
         return prior(LEVEL * torch.cat([noise, -noise]), noise.new_tensor(LEVEL)).mean(0)
