@@ -22,6 +22,7 @@ from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.progress import Progress
+from skyweave.io.store import check_output
 from skyweave.observe.assemble import ObservationSet, assemble
 from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel
 from skyweave.observe.observation import Observation
@@ -83,6 +84,8 @@ def assimilate(
         SkyweaveError: model and prior of other variables or units, times that are not one model step apart, a grid
             coarser than the model's, nothing observed at the first time and no initial members.
     """
+    if out is not None:
+        check_output(Path(out), overwrite)
     opened = prior if isinstance(prior, LearntPrior) else open_prior(prior)
     chosen = settings or CycleSettings()
     sources = list(observations) if isinstance(observations, Sequence) else [observations]

@@ -18,10 +18,11 @@ from skyweave.emulate.emulator import Emulator
 from skyweave.emulate.forecaster import Forecaster, later, named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.io.inputs import source_file
+from skyweave.io.inputs import check_apart, source_file
 from skyweave.io.made_with import digest_of
 from skyweave.io.progress import Progress
 from skyweave.io.regions import Regions, block_length
+from skyweave.io.store import check_output
 from skyweave.limits import check_counts
 from skyweave.state import StateSpec, attributes, time_dim, to_tensor
 
@@ -103,6 +104,10 @@ def forecast(
         raise SkyweaveError(f"{steps} steps, every {every}, {members} members: each must be 1 or more")
     check_counts(every=every, members=members)
     check_counts(label="steps", lead_times=steps)
+    source = source_file(initial)
+    if out is not None:
+        check_output(Path(out), overwrite)
+        check_apart(out, [source])
     if not (math.isfinite(perturb) and perturb >= 0):
         raise SkyweaveError(f"perturb = {perturb}: a number of one-step errors, zero or more")
     states, times, labels = _initial(forecaster, initial, members, perturb)
@@ -115,7 +120,6 @@ def forecast(
     }
     chunk = block_length(len(leads), 4 * states[0].numel(), limit=UNIT_BYTES)
     sizes: dict[Hashable, int] = {n: s for n, s in template.sizes.items()}
-    source = source_file(initial)
     with (
         Regions(
             template, out, made_with, message="forecast", overwrite=overwrite,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.io.lock import Lock
 
 __all__ = [
-    "NETCDF_ENDINGS", "OUTPUTS", "PICTURES", "check_output", "complete_digest", "just_finished", "lock_of",
+    "NETCDF_ENDINGS", "OUTPUTS", "PICTURES", "check_output", "complete_run", "just_finished", "lock_of",
     "partial_folder", "whole_output",
 ]  # fmt: skip
 
@@ -34,11 +35,11 @@ def whole_output(path: str | os.PathLike[str]) -> Path:
     return partial_folder(path) / ("store.zarr" if Path(path).suffix == ".zarr" else "whole.nc")
 
 
-def complete_digest(path: str | os.PathLike[str]) -> str | None:
-    """The settings of a run that was complete and had nothing left to do but to move its output; None of others."""
+def complete_run(path: str | os.PathLike[str]) -> tuple[str, set[str]] | None:
+    """Settings and units of a run that had nothing left to do but to move its output; None where there is none."""
     try:
         found = json.loads((partial_folder(path) / "complete.json").read_text(encoding="utf-8"))
-        return str(found["settings"])
+        return str(found["settings"]), set(found["units"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -53,7 +54,7 @@ def just_finished(path: Path) -> bool:
 
     The same command may then be given again; any other finds an output that exists.
     """
-    return path.exists() and complete_digest(path) is not None and not whole_output(path).exists()
+    return path.exists() and complete_run(path) is not None and not whole_output(path).exists()
 
 
 def check_output(path: Path, overwrite: bool, endings: tuple[str, ...] = OUTPUTS) -> None:
@@ -80,6 +81,7 @@ def check_output(path: Path, overwrite: bool, endings: tuple[str, ...] = OUTPUTS
     if not path.exists():
         return
     if not overwrite and not just_finished(path):
+        _forget(path)
         raise SkyweaveError(
             f"{path}: exists already; choose another path or allow overwriting (overwrite=True, --overwrite)"
         )
@@ -92,6 +94,15 @@ def check_output(path: Path, overwrite: bool, endings: tuple[str, ...] = OUTPUTS
         and not any((path / m).exists() for m in ("zarr.json", ".zgroup", ".zmetadata"))
     ):
         raise SkyweaveError(f"{path}: is a folder that holds no Zarr store; it will not be removed")
+
+
+def _forget(path: Path) -> None:
+    """Remove the lock, and its folder, of a run that was killed when all else was done."""
+    if partial_folder(path).is_dir():
+        lock = lock_of(path)
+        with contextlib.suppress(SkyweaveError, OSError):
+            lock.acquire()
+            lock.release()
 
 
 def _check_name(path: Path, endings: tuple[str, ...]) -> None:

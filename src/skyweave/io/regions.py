@@ -21,7 +21,7 @@ from skyweave.io.encoding import encodings, prepared
 from skyweave.io.inputs import check_apart, check_unchanged, file_states
 from skyweave.io.made_with import digest_of, essential
 from skyweave.io.netcdf import to_netcdf
-from skyweave.io.outputs import check_output, complete_digest, just_finished, lock_of, whole_output
+from skyweave.io.outputs import check_output, complete_run, just_finished, lock_of, whole_output
 from skyweave.io.store import (
     consolidate,
     discard_partial,
@@ -31,6 +31,7 @@ from skyweave.io.store import (
     move_into_place,
     partial_store,
     settings_of,
+    sweep,
     unit_notes,
     write_region,
 )
@@ -145,9 +146,10 @@ class Regions:
         """Go on with what is there, or lay down an empty store."""
         put_back(path)
         clear_leftovers(path)
-        self._moved = just_finished(path) and complete_digest(path) == self.digest
-        if self._moved:
-            self.done, self.notes = set(unit_notes(path)), unit_notes(path)
+        complete = complete_run(path)
+        self._moved = complete is not None and complete[0] == self.digest and just_finished(path)
+        if complete is not None and self._moved:
+            self.done = complete[1]
             return
         if not partial_store(path).is_dir() or (self.overwrite and settings_of(path) - {self.digest}):
             discard_partial(path)
@@ -155,6 +157,7 @@ class Regions:
         self.done = done_units(path, self.digest, self.made_with)
         if self.done:
             self.notes = unit_notes(path)
+            sweep(path)
             return
         discard_partial(path)
         lay_down(self.template, path, self.chunks, self.message)
@@ -212,7 +215,8 @@ class Regions:
         else:
             check_output(path, self.overwrite)
             try:
-                if complete_digest(path) != self.digest or not whole.exists():
+                complete = complete_run(path)
+                if complete is None or complete[0] != self.digest or not whole.exists():
                     self._complete(path, whole, found)
                 move_into_place(whole, path, self.digest)
             except OSError as exc:

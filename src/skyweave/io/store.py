@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Hashable, Mapping
@@ -30,18 +31,23 @@ from skyweave.io.outputs import (
     OUTPUTS,
     PICTURES,
     check_output,
-    complete_digest,
+    complete_run,
     partial_folder,
+    whole_output,
 )
 
 __all__ = [
     "NETCDF_ENDINGS", "OUTPUTS", "PICTURES", "check_output", "consolidate", "create_store", "discard_partial",
-    "done_units", "finish_store", "lay_down", "mark_done", "move_into_place", "partial_store", "settings_of",
+    "done_units", "finish_store", "lay_down", "mark_done", "move_into_place", "partial_store", "settings_of", "sweep",
     "unit_notes", "write_region",
 ]  # fmt: skip
 
 OWN = ("store.zarr", "whole.nc", "units", "lock", "complete.json")
-"""What a run puts into the folder of its unfinished output, beside what begins with "building-"."""
+BUILDING = ("building-", ".complete.json.")
+"""What a run puts into the folder of its unfinished output, and how the names of what is not whole begin."""
+
+PIECE = re.compile(r".*\.[0-9a-f]{32}\.partial")
+"""Names of files that zarr has not written whole."""
 
 
 def partial_store(path: str | os.PathLike[str]) -> Path:
@@ -275,17 +281,25 @@ def _markers(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return found
 
 
+def sweep(path: str | os.PathLike[str]) -> None:
+    """Remove the halves of chunks that a killed writer left in an unfinished store; only for whoever holds its lock."""
+    for base, _, names in os.walk(partial_store(path)):
+        for name in names:
+            if PIECE.fullmatch(name):
+                os.unlink(os.path.join(base, name))
+
+
 def discard_partial(path: str | os.PathLike[str]) -> None:
     """Drop an unfinished run to ``path``, if there is one; a lock stays with whoever holds it."""
     folder = partial_folder(path)
     if not folder.is_dir():
         return
     entries = sorted(folder.iterdir())
-    strange = [p.name for p in entries if p.name not in OWN and not p.name.startswith("building-")]
+    strange = [p.name for p in entries if p.name not in OWN and not p.name.startswith(BUILDING)]
     if strange:
         raise SkyweaveError(f"{folder}: holds {strange[0]!r}, which no run put there; move it away")
-    # What is removed in part must look neither complete nor like finished units without their values.
-    first = {"complete.json": 0, "units": 1}
+    # What is removed in part must not look like finished units without their values; nor complete, unless it has moved.
+    first = {"complete.json": 0 if whole_output(path).exists() else 3, "units": 1}
     for entry in sorted((e for e in entries if e.name != "lock"), key=lambda e: first.get(e.name, 2)):
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -324,8 +338,8 @@ def move_into_place(whole: Path, path: Path, settings_hash: str) -> None:
         path: its name.
         settings_hash: of the run, to know it again.
     """
-    complete = partial_folder(path) / "complete.json"
-    if complete_digest(path) != settings_hash:
-        _write_json(complete, {"settings": settings_hash})
+    if (complete_run(path) or ("",))[0] != settings_hash:
+        content = {"settings": settings_hash, "units": sorted(unit_notes(path))}
+        _write_json(partial_folder(path) / "complete.json", content)
     swap(whole, path)
     discard_partial(path)
