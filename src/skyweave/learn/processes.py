@@ -20,8 +20,10 @@ __all__ = ["Processes", "bfloat16_pays", "interruptible", "launch", "own_randomn
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def bfloat16_pays() -> bool:
-    """Whether this processor computes in bfloat16; others emulate it, and take more than twice the time of float32."""
+def bfloat16_pays(device: torch.device | str = "cpu") -> bool:
+    """Whether this device computes in bfloat16; processors that emulate it take many times the time of float32."""
+    if torch.device(device).type != "cpu":
+        return torch.device(device).type == "cuda"
     try:
         with open("/proc/cpuinfo") as handle:
             flags = next((line for line in handle if line.startswith("flags")), "").split()

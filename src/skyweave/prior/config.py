@@ -179,7 +179,7 @@ class TrainConfig(Section):
     batch: int = Field(default=48, ge=1, le=MOST["batch"])
     steps: int = Field(default=5000, ge=1, le=MOST["training_steps"])
     max_minutes: float | None = Field(default=None, gt=0)
-    autocast: bool = True
+    autocast: bool = Field(default=True, description="bfloat16 in the network, on devices that compute in it")
     seed: int = Field(default=0, ge=0, le=MOST["seed"])
     log_every: int = Field(default=20, ge=1, le=MOST["training_steps"])
     checkpoint_every: int = Field(default=500, ge=1, le=MOST["training_steps"])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from skyweave.diffusion.loss import denoising_errors, draw_sigma, edm_loss
 from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
-from skyweave.learn.processes import Processes, launch, own_randomness
+from skyweave.learn.processes import Processes, bfloat16_pays, launch, own_randomness
 from skyweave.learn.run import TrainingRun
 from skyweave.prior.config import OptimiserConfig, TrainConfig
 from skyweave.prior.corruption import extra_mask
@@ -85,6 +85,7 @@ class _Run(TrainingRun):
         kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
         optimiser = kind(module.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
         self.model, optimiser = processes.setup(module, optimiser)
+        self.autocast = config.autocast and bfloat16_pays(processes.device)
         self.begin(module, optimiser, self.data.digest())
 
     def _step(self) -> tuple[float, float, float]:
@@ -109,7 +110,7 @@ class _Run(TrainingRun):
             given=given,
             sigma_data=self.preset.sigma_data,
             periodic=self.data.sampler.whole_circle,
-            autocast=c.autocast,
+            autocast=self.autocast,
         )
         self.optimiser.zero_grad(set_to_none=True)
         self.processes.backward(loss)
@@ -145,7 +146,7 @@ class _Run(TrainingRun):
                     conditioning[part],
                     sigma_data=self.preset.sigma_data,
                     periodic=self.data.validation.whole_circle,
-                    autocast=c.autocast,
+                    autocast=self.autocast,
                 )
                 for part in (slice(s, s + c.batch) for s in range(0, len(fields), c.batch))
             ]
