@@ -130,7 +130,7 @@ def find_widening(
     surroundings say, and one frame; ``a`` = `DOUBT`. Innovations say how large deviations are, not how well neighbours
     tell of each other, so that a part of the observations is left out, and the scale is multiplied by the factor with
     which they lie in the range of the ensemble as often as they should, ``(M - 1) / (M + 1)``: for places that are
-    widened much and little apart, and for the larger innovations of each (`LARGER`) as well as for all. The spread grows
+    widened much and little apart, and for the larger innovations of each (`LARGER`) as well as for all. Spread grows
     by less than the scale, so that this is done up to `ROUNDS` times.
 
     Args:
