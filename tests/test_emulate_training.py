@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,39 @@ def test_resumed_equals_uninterrupted(folder, tmp_path, monkeypatch):
     assert "validate" in load_checkpoint(tmp_path / "earlier" / "checkpoint.safetensors").config["split"]
     again = train_emulator(config.model_copy(update={"out": tmp_path / "earlier"}))
     assert again.fingerprint() == earlier.fingerprint()
+
+
+def test_changed_data_are_refused(folder, tmp_path):
+    path = tmp_path / "world.nc"
+    world = xr.load_dataset(folder / "world.nc")
+    write(world, path)
+    config = settings(path, tmp_path / "run", steps=4, validate_every=2, residuals=2)
+    made = train_emulator(config)
+    write(world, path, overwrite=True)  # the same values, written anew
+    assert train_emulator(config).fingerprint() == made.fingerprint()
+    world.t.values[-20:] += 1.0
+    write(world, path, overwrite=True)
+    with pytest.raises(SkyweaveError, match=r"holds a run on other data.*choose another `out`"):
+        train_emulator(config)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(50, r"metrics\.jsonl: cannot be"), (4000, "cannot be written")]
+)
+def test_a_full_disk_keeps_what_was_learnt(folder, tmp_path, size, message):
+    config = settings(
+        folder / "world.nc", tmp_path / "run", steps=4, log_every=1, validate_every=2, residuals=2
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(SkyweaveError, match=message):
+            train_emulator(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "run").glob(".*"))
+    train_emulator(config)
+    assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4]
 
 
 def test_a_time_budget_ends_the_run(folder, tmp_path):

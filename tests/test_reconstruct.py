@@ -223,6 +223,25 @@ def test_several_sources_of_several_kinds_work_together(prior):
     assert "stations" in out.attrs["observations"]
 
 
+def test_all_that_values_depend_on_is_in_the_digest_and_the_batch_is_not(prior):
+    like = target(times=1)
+    masks = np.ones((2, 16, 18), bool)
+    masks[0, :, :5] = masks[1, :, -5:] = False  # as many cells of either
+
+    def digest(**call):
+        return plan(prior, GridObservation(gappy(like, 0.0), error=0.5), like=like, members=4, **call).digest
+
+    found = [
+        digest(),
+        digest(autocast=True),
+        digest(domain_mask=masks[0]),
+        digest(domain_mask=masks[1]),
+        digest(seed=1),
+    ]
+    assert len(set(found)) == len(found)
+    assert digest(batch=2) == digest(batch=3) == digest()
+
+
 def test_plan_counts_without_computing(prior):
     like = target(times=3)
     calls = {"like": like, "members": 10, "batch": 4}

@@ -17,6 +17,7 @@ import xarray as xr
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.io.made_with import bytes_digest
 from skyweave.learn.processes import usable_device
 from skyweave.limits import check_counts
 from skyweave.observe.assemble import ObservationSet, assemble, no_observations
@@ -316,7 +317,8 @@ def prepare(
         "seed": settings.seed,
         "method": chosen.to_dict(),
         "quantiles": list(settings.quantiles),
-        "mask": None if mask is None else int(mask.sum()),
+        "mask": None if mask is None else bytes_digest(mask),
+        "autocast": settings.autocast,
         "recalibration": factor,
         "tile": None if tile is None else list(tile),
         "stride": settings.stride,
