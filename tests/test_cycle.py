@@ -17,6 +17,7 @@ from skyweave.cycle.letkf import LETKFCycler, LETKFSettings
 from skyweave.cycle.run import Cycler, CycleSettings, adapted
 from skyweave.cycle.transform import Domain
 from skyweave.diffusion.noise import NoiseStream
+from skyweave.errors import SkyweaveError
 from skyweave.observe.assemble import SegmentObservations, Source
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
@@ -342,3 +343,22 @@ def test_a_cycle_without_observations_keeps_the_forecast():
     assert float(difference.square().mean()) < 0.1 * float(last.forecast.var(0).mean())
     assert float(last.analysis.var(0).mean() / last.forecast.var(0).mean()) == pytest.approx(1.0, abs=0.08)
     assert last.innovation == {}
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_the_operator_of_forecast_and_observations_is_its_jacobian(coarse):
+    n = N // 2 if coarse else N
+    block = sp.kron(sp.eye(N // 2), np.full((1, 2), 0.5))
+    error = StationaryCovariance(torch.ones(1, 1, 1, n, n // 2 + 1), (1, 1, n, n), (1, n, n))
+    source = GaussianForecast(
+        torch.zeros(1, n, n), error, sp.csr_array(sp.kron(block, block)) if coarse else None
+    )
+    fused = FusedObserved(source, SHAPE, Stations(world(1)).segment(0, 1))
+    v = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    J = torch.from_numpy(fused.operator.jacobian(torch.zeros(SHAPE)).toarray()).float()
+    torch.testing.assert_close(fused.operator.jvp(v, v), v.flatten(1) @ J.T, atol=1e-5, rtol=1e-5)
+    problem, noise = analysis_problem(PRIOR, source, None), NoiseStream(0, [0], [0])
+    with pytest.raises(SkyweaveError, match="daps-exact"):
+        sample_posterior(problem, noise, Method(sampler="daps", steps=16))
+    with pytest.raises(SkyweaveError, match="at least 11"):
+        sample_posterior(problem, noise, Method(sampler="daps", steps=10))

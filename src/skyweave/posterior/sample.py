@@ -92,10 +92,19 @@ class Method:
         return isinstance(self.make_sampler(), DAPS)
 
     def schedule(self) -> NoiseSchedule:
-        """Noise levels that use at most ``steps`` evaluations with the start."""
+        """Noise levels that use at most ``steps`` evaluations with the start.
+
+        Raises:
+            SkyweaveError: there are too few steps for two levels of this sampler.
+        """
         left, sampler = self.steps - (1 if self.start == "analysis" else 0), self.make_sampler()
-        levels = max(n for n in range(2, left + 1) if sampler.evaluations(n) <= left)
-        return NoiseSchedule(levels, self.sigma_max, self.sigma_min, self.rho)
+        levels = [n for n in range(2, left + 1) if sampler.evaluations(n) <= left]
+        if not levels:
+            least = sampler.evaluations(2) + self.steps - left
+            raise SkyweaveError(
+                f"steps = {self.steps}: sampler {self.sampler!r} needs at least {least} network evaluations"
+            )
+        return NoiseSchedule(levels[-1], self.sigma_max, self.sigma_min, self.rho)
 
     def evaluations(self) -> int:
         """Network evaluations for each member."""
