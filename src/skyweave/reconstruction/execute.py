@@ -82,7 +82,10 @@ def run_plan(
     segments = sorted({(u.t0, u.t1) for u in plan.units})
     _, _, _, height, width = plan.shape
     longest = max(t1 - t0 for t0, t1 in segments)
-    chunks: dict[Hashable, int] = {"member": plan.batch, **dict(zip(dims, (longest, height, width), strict=True))}
+    chunks: dict[Hashable, int] = {
+        "member": plan.batch,
+        **dict(zip(dims, (longest, height, width), strict=True)),
+    }
     with (
         Regions(
             template,
