@@ -25,6 +25,7 @@ from skyweave.emulate import (
 from skyweave.errors import SkyweaveError
 from skyweave.evaluate.forecasts import score_forecasts
 from skyweave.grid import Grid
+from skyweave.io.lock import Lock
 from skyweave.io.write import write
 from skyweave.learn.checkpoint import load_checkpoint
 from skyweave.prior.storage import read_tensors, write_tensors
@@ -154,6 +155,19 @@ def test_resumed_equals_uninterrupted(folder, tmp_path, monkeypatch):
     assert "validate" in load_checkpoint(tmp_path / "earlier" / "checkpoint.safetensors").config["split"]
     again = train_emulator(config.model_copy(update={"out": tmp_path / "earlier"}))
     assert again.fingerprint() == earlier.fingerprint()
+
+
+def test_a_second_process_is_told_who_trains_here(folder, tmp_path):
+    config = settings(folder / "world.nc", tmp_path / "run", steps=2, validate_every=2, residuals=2)
+    (tmp_path / "run").mkdir()
+    lock = Lock(tmp_path / "run" / "lock", tmp_path / "run")
+    lock.acquire()
+    with pytest.raises(SkyweaveError, match="run: is being written by process"):
+        train_emulator(config)
+    lock.release()
+    (tmp_path / "run").mkdir()
+    train_emulator(config)
+    assert not (tmp_path / "run" / "lock").exists()
 
 
 def test_changed_data_are_refused(folder, tmp_path):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skyweave.errors import SkyweaveError
 from skyweave.io.disk import replacing
 from skyweave.io.folder import make_folder
+from skyweave.io.lock import Lock
 from skyweave.learn.checkpoint import Average, Checkpoint, Progress, load_checkpoint, save_checkpoint
 from skyweave.learn.processes import Processes, interruptible
 from skyweave.learn.reporter import Reporter
@@ -58,6 +59,7 @@ class TrainingRun(ABC):
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self._saved = self._found(overwrite)
+        self._lock = Lock(self.out / "lock", self.out)
 
     @abstractmethod
     def _step(self) -> tuple[float, float, float]:
@@ -76,7 +78,8 @@ class TrainingRun(ABC):
             data: a digest of what it learns from.
 
         Raises:
-            SkyweaveError: the checkpoint learnt from other data, or belongs to another network.
+            SkyweaveError: the checkpoint learnt from other data, or belongs to another network; another process trains
+                here.
         """
         self.module, self.optimiser, self.data_digest = module, optimiser, data
         self.average = Average(module, self.config.ema_half_life)
@@ -95,6 +98,7 @@ class TrainingRun(ABC):
         self.started = time.monotonic() - self.progress.elapsed
         if self.processes.is_global_zero:
             make_folder(self.out)
+            self._lock.acquire()
             self._trim_metrics()
 
     @property
@@ -122,9 +126,12 @@ class TrainingRun(ABC):
 
     def loop(self) -> None:
         """Train to the end; SIGINT and SIGTERM end the run between two steps, with a checkpoint."""
-        if not self.complete:
-            with interruptible() as stop:
-                self._loop(stop)
+        try:
+            if not self.complete:
+                with interruptible() as stop:
+                    self._loop(stop)
+        finally:
+            self._lock.release()
 
     def _loop(self, stop: Callable[[], bool]) -> None:
         c = self.config
