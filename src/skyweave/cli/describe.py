@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from skyweave.io.describe import describe
-from skyweave.observe.observation import GridObservation, PointObservation
+from skyweave.observe.observation import Observation, PointObservation, SoundingObservation
 from skyweave.prior.storage import LearntPrior
 
 WIDTH = 24
@@ -62,10 +62,10 @@ def describe_dataset(ds: xr.Dataset) -> list[str]:
     return [f"  {line}" for line in str(describe(ds)).splitlines()]
 
 
-def describe_source(source: GridObservation | PointObservation) -> list[str]:
+def describe_source(source: Observation) -> list[str]:
     """Where, when and how many observations of a source there are, before any is matched to the grid."""
-    if isinstance(source, PointObservation):
-        table = source.table
+    if isinstance(source, PointObservation | SoundingObservation):
+        table = source.table if isinstance(source, PointObservation) else source.soundings
         lines = [row("variable", f"{name}: {count} reports") for name, count in _counts(table)]
         if len(table):
             lat, lon, time = table["lat"], table["lon"], table["time"]
@@ -92,7 +92,8 @@ def describe_output(ds: xr.Dataset) -> list[str]:
 
 
 def _counts(table: Any) -> list[tuple[str, int]]:
-    return [(str(name), int(count)) for name, count in table["variable"].value_counts().items()]
+    counts = table["variable"].value_counts().items() if "variable" in table else ()
+    return [(str(name), int(count)) for name, count in counts]
 
 
 def _flat(value: Any) -> str:

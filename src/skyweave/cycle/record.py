@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.cycle.run import Cycle, CycleSettings
+from skyweave.cycle.run import Cycle
+from skyweave.cycle.settings import CycleSettings
 from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
 from skyweave.io.store import (
@@ -29,6 +29,7 @@ from skyweave.io.store import (
     partial_store,
     write_region,
 )
+from skyweave.keywords import made_with
 from skyweave.observe.assemble import ObservationSet
 from skyweave.observe.errors import ErrorModel
 from skyweave.prior.storage import LearntPrior
@@ -58,7 +59,7 @@ class CycleRecord:
         self.same = model.grid.same_as(target.grid)
         self.places = (self.lat, self.lon) if self.same else ("forecast_lat", "forecast_lon")
         self.sources = [source.name for source in observed.sources]
-        values = asdict(settings) | {"method": settings.method.to_dict()}
+        values = made_with(settings.settled())
         self.made_with = {
             "prior": prior.fingerprint(),
             "observations": observed.fingerprint(),

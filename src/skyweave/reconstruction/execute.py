@@ -283,11 +283,6 @@ class Progress:
             )
 
 
-def limit_members(members: int, bytes_each: int, memory: float) -> int:
-    """Members that fit the memory, at least one."""
-    return max(1, min(members, int(memory // max(bytes_each, 1))))
-
-
 def available_memory() -> float:
     """Half of the memory that is free on this machine, or 2 GiB where that is not known."""
     try:

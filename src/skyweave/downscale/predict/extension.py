@@ -22,6 +22,7 @@ from skyweave.downscale.settings import InferenceSection
 from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder
 from skyweave.io.select import begin_of, between
+from skyweave.keywords import made_with
 
 __all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area"]
 
@@ -304,7 +305,7 @@ def _store(
     path: Path | None,
     overwrite: bool,
 ) -> DayStore:
-    kept = settings.model_dump(mode="json", exclude={"batch", "device"})
+    kept = made_with(settings)
     values = {
         "what": what,
         "models": models.fingerprint(),
