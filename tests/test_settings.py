@@ -244,3 +244,11 @@ def test_what_another_road_takes_is_refused(case):
     for kind, name in ((FusionSettings, "weights"), (FusionSettings, "stride"), (CycleSettings, "quantiles")):
         with pytest.raises(SkyweaveError, match=f"takes no '{name}'"):
             settings_of(kind, None, {name: 1}, "this")
+
+
+@pytest.mark.parametrize("kind", [FusionSettings, CycleSettings])
+def test_methods_that_take_errors_as_independent_are_refused_beside_a_forecast(kind):
+    assert kind(method="mmps").drawn.guidance == "mmps"
+    for method in ("sda", "dps", "multimodal"):
+        with pytest.raises(SkyweaveError, match=f"method {method} takes errors as independent"):
+            kind(method=method).settled()

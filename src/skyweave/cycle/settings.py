@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le
 
 from skyweave.keywords import WHOLE, Help
 from skyweave.limits import MOST
-from skyweave.reconstruction.settings import Batch, Guided, Members
+from skyweave.reconstruction.settings import OF_FORECASTS, Batch, Guided, Members
 
 __all__ = ["CycleSettings"]
 
@@ -87,3 +87,4 @@ class CycleSettings(Guided):
     ] = 10
 
     default_steps: ClassVar[int | None] = 32
+    methods: ClassVar[tuple[str, ...]] = OF_FORECASTS

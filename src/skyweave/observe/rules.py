@@ -65,6 +65,7 @@ class SourceRules:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
+        # Of an observation in memory its rules alone; what it holds it checks itself.
         kind = next(k for k in type(self).__mro__ if k in KINDS)
         check(self, kind, f"observation {self.label!r}")
 

@@ -31,12 +31,14 @@ else:  # heavy to import, and checked by what imports them when it is used
     Array, MethodName, Innovations = Any, Any, Any
 
 __all__ = [
-    "METHODS", "SAMPLERS", "Batch", "Drawing", "FieldOfFile", "FusionSettings", "Guided", "Members", "PriorSettings",
-    "Seed", "Settings",
+    "METHODS", "OF_FORECASTS", "SAMPLERS", "Batch", "Drawing", "FieldOfFile", "FusionSettings", "Guided", "Members",
+    "PriorSettings", "Seed", "Settings",
 ]  # fmt: skip
 
 METHODS = ("covariance", "mmps", "sda", "multimodal", "pigdm", "dps")
 SAMPLERS = ("dpm++2m", "dpm++2m-sde", "heun", "ancestral", "daps", "daps-exact", "dps")
+OF_FORECASTS = ("covariance", "mmps", "pigdm")
+"""Methods that take errors with their correlations, as those of a forecast have."""
 DECOUPLED = ("daps", "daps-exact", "dps")
 """Samplers that take the place of guidance."""
 
@@ -222,13 +224,15 @@ class Guided(Drawing):
     tile: Tile = None
 
     default_steps: ClassVar[int | None] = None
+    methods: ClassVar[tuple[str, ...]] = METHODS
 
     @cached_property
     def drawn(self) -> Method:
         """The method with the sampler, the steps and the options that are given beside it.
 
         Raises:
-            SkyweaveError: an option that nothing knows, or a method that the sampler would leave unused.
+            SkyweaveError: an option that nothing knows, a method that the sampler would leave unused, or that has no
+                use for errors as there are.
         """
         from skyweave.posterior.methods import method_of
 
@@ -241,7 +245,13 @@ class Guided(Drawing):
         steps = self.steps
         if steps is None and self.sampler not in DECOUPLED and isinstance(self.method, str):
             steps = self.default_steps
-        return method_of(self.method, self.sampler, steps, self.options)
+        made = method_of(self.method, self.sampler, steps, self.options)
+        if made.guidance not in self.methods:
+            raise SkyweaveError(
+                f"method {made.guidance} takes errors as independent, which those of a forecast are not; there are "
+                f"{', '.join(self.methods)}"
+            )
+        return made
 
     def settled(self, **found: Any) -> Any:
         """These settings with a complete method, and with what was found of others."""
@@ -276,13 +286,15 @@ class Settings(Guided):
 class FusionSettings(Guided):
     """How a forecast is fused with observations, at each of its lead times."""
 
+    methods: ClassVar[tuple[str, ...]] = OF_FORECASTS
     domain_mask: Mask = None
     quantiles: Quantiles = (0.05, 0.5, 0.95)
     on_conflict: Annotated[Literal["warn", "refuse"], Help(ON_CONFLICT)] = "warn"
 
     def whole(self) -> Settings:
         """As settings of a reconstruction."""
-        return Settings(**{own.name: getattr(self, own.name) for own in fields(FusionSettings)})
+        made = self.settled()
+        return Settings(**{own.name: getattr(made, own.name) for own in fields(FusionSettings)})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
