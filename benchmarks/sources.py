@@ -33,7 +33,7 @@ from skyweave.observe.footprint import footprint
 from skyweave.observe.simulate import cloud_mask, sample_points
 from skyweave.prior.storage import LearntPrior
 from skyweave.reconstruction.diagnose import diagnose_sources
-from skyweave.reconstruction.job import Settings, method_of
+from skyweave.reconstruction.settings import Settings
 from skyweave.regrid import coarsen
 from skyweave.sources.estimates import ESTIMATORS
 from skyweave.verify import coverage, crps, rmse, spread_skill_ratio, table
@@ -137,7 +137,7 @@ def scored(
         "SSR": float(spread_skill_ratio(x, y)),
         "coverage90": float(coverage(x, y, 0.9)),
         "diverged": f"{100 * float(bad.double().mean()):.0f} %",
-        "evaluations": method_of(Settings(**settings)).evaluations(),
+        "evaluations": Settings(**settings).drawn.evaluations(),
         "seconds": seconds / (members * len(cases)),
     }
 

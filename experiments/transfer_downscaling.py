@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -275,7 +276,7 @@ def rollout(quick: bool) -> None:
     end = str(record.days[index[-1]])[:10]
     store = own.out / "rollout.zarr"
     if not store.exists():
-        how = own.inference.model_copy(update={"members": 2})
+        how = replace(own.inference, members=2)
         rollout_area(models, how, end=end, path=store)
     free = own.out / "posterior.zarr"
     year, prior, law = year_prior(own, record, quick)
@@ -321,7 +322,7 @@ def cost(quick: bool) -> None:
         ("stride 2, 16 steps", {"stride": 2}),
         ("stride 8, 50 steps", {"steps": 50}),
     ):
-        given = own.inference.model_copy(update=changes)
+        given = replace(own.inference, **changes)
         _, seconds = parts.timed(lambda given=given: models.day(day, range(1), given))
         rows.append({"inference": label, "s/day and member": seconds})
     rows.append(

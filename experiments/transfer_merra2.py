@@ -5,6 +5,7 @@ The fine record is known for the first sixteen days of June 2014; the coarse one
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def run(folder: Path, page: Path, quick: bool) -> None:
     index = np.arange(first, len(record.days))
     store = own.out / "rollout.zarr"
     if not store.exists():
-        rollout_area(models, own.inference.model_copy(update={"members": 2}), path=store)
+        rollout_area(models, replace(own.inference, members=2), path=store)
     truth = xr.open_dataset(folder / "truth.nc").TQV.sel(time=record.days[index]).values
     made = {"rollout": xr.open_zarr(store).TQV.values, "coarse, bicubic": parts.bicubic(task, index)[None]}
     edges = [0, len(index) // 2, len(index)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def seam_row(
 ) -> tuple[dict[str, Any], parts.Fields]:
     """Seams and spread of some days put together in one way, and the variance of each day."""
     own = models.config
-    given = own.inference.model_copy(update=changes)
+    given = replace(own.inference, **changes)
     made = parts.members_of(models, days, given, members)
     lines = parts.seam_lines(truth.shape[1:], own.patch[0], given)
     ratio = parts.seam_ratio(made, lines)
@@ -128,8 +129,8 @@ def steps(quick: bool) -> None:
         for seed in SEEDS:
             key = f"{sampler}, {count} steps, seed {seed}"
             if key not in known:
-                given = own.inference.model_copy(
-                    update={"sampler": sampler, "steps": min(count, 50) if quick else count}
+                given = replace(
+                    own.inference, **{"sampler": sampler, "steps": min(count, 50) if quick else count}
                 )
                 drawn, seconds = parts.timed(
                     lambda given=given, seed=seed: model.predict(

@@ -140,14 +140,12 @@ def test_an_error_of_another_form_is_refused(text):
 
 
 def test_the_choices_are_those_of_the_library():
-    from skyweave.cli.settings import METHODS, OPERATORS, SAMPLERS
-    from skyweave.observe.observation import GRID_OPERATORS
     from skyweave.posterior.guidance import GUIDANCE
     from skyweave.posterior.samplers import SAMPLERS as KNOWN
+    from skyweave.reconstruction.settings import METHODS, SAMPLERS
 
     assert set(METHODS) == set(GUIDANCE)
     assert set(SAMPLERS) == {*KNOWN, "dps"}  # the last stands for a guidance method
-    assert set(OPERATORS) == set(GRID_OPERATORS)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import xarray as xr
 
 from skyweave.cli import main
 from skyweave.cli.flags import Flags
-from skyweave.cli.inputs import open_inputs, options
+from skyweave.cli.inputs import open_inputs
 from skyweave.cli.settings import settings_from
 from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.errors import SkyweaveError
@@ -72,7 +72,7 @@ def test_flags_open_what_they_name(folder: Path, monkeypatch):
     assert list(points.table["value"]) == [281.0, 279.0]
     assert set(points.table["variable"]) == {"t2m"}
     assert inputs.like is not None
-    assert options(settings, inputs)["members"] == 16
+    assert settings.members == 16
 
 
 def test_a_yaml_opens_what_it_names(folder: Path, monkeypatch, tmp_path: Path):
@@ -89,7 +89,8 @@ def test_a_yaml_opens_what_it_names(folder: Path, monkeypatch, tmp_path: Path):
         "  - {points: stations.csv, error: 0.3, units: degF}\n"
         "domain_mask: {path: like.nc, variable: t2m}\n"
     )
-    inputs = open_inputs(settings_from(config, None))
+    settings = settings_from(config, None)
+    inputs = open_inputs(settings)
     grid, points, plain = inputs.observations
     assert dict(inputs.like.sizes) == {"time": 1, "lat": 5, "lon": 6}
     assert (
@@ -100,7 +101,7 @@ def test_a_yaml_opens_what_it_names(folder: Path, monkeypatch, tmp_path: Path):
     assert points.model_of("t2m").representativeness == 0.4
     assert points.thin == 50
     assert [source.units_of("t2m") for source in (points, plain)] == ["degC", "degF"]
-    assert inputs.domain_mask.name == "t2m"
+    assert (settings.domain_mask.path, settings.domain_mask.variable) == ("like.nc", "t2m")
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from skyweave.cli.inputs import input_paths, open_inputs
 from skyweave.cli.settings import settings_from
 from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.errors import SkyweaveError
+from skyweave.observe.soundings import at_levels_of, on_levels
 from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network, save_prior
+from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.thermodynamics import standard_height, standard_temperature
 from skyweave.transform import Standardise, StateTransform
@@ -83,11 +84,13 @@ def test_a_flag_opens_soundings_at_the_prior_levels_near_the_wanted_times(folder
     settings = settings_from(None, flags)
     assert input_paths(settings) == ["p.safetensors", "like.nc", "XXM00012345-data.txt"]
     inputs = open_inputs(settings)
-    (source,) = inputs.observations
+    (sounding,) = inputs.observations
+    assert sounding.label == "XXM00012345-data.txt"
+    source, report = at_levels_of(sounding, open_prior("p.safetensors").spec)
     assert source.label == "XXM00012345-data.txt"
     assert set(source.table["variable"]) == {"t850", "u500"}
     # From a day before the first time to a day after the last one, not the month of the file.
-    assert inputs.reports[0].soundings == 6
+    assert report.soundings == 6
     assert (
         np.abs(
             source.table.loc[source.table["variable"] == "t850", "value"] - standard_temperature(850.0)
@@ -115,12 +118,11 @@ def test_a_yaml_states_everything_about_soundings(folder, monkeypatch, tmp_path)
         "    quality: {superadiabatic: null, shear: [30, 0.1], departure: 5}\n"
     )
     inputs = open_inputs(settings_from(config, None))
-    source = inputs.observations[1]
+    source, report = at_levels_of(inputs.observations[1], open_prior("p.safetensors").spec)
     assert (source.label, source.weight, source.interpolation) == ("igra", 2.0, "bicubic")
     assert set(source.table["variable"]) == {"t850"}
     assert (source.table["error"] == 2.0).all()
     assert set(source.table["time"].dt.hour) == {0, 12}
-    report = inputs.reports[1]
     # Compared with the background within 3 h of its two times, not at the other four launches.
     assert report.not_compared == 4
 
@@ -143,7 +145,7 @@ def test_mistakes_are_named(folder, monkeypatch, tmp_path, text, expected):
     config = tmp_path / "run.yaml"
     config.write_text(f"prior: p.safetensors\nlike: like.nc\nobservations: [{text}]\n")
     with pytest.raises(SkyweaveError, match=expected):
-        open_inputs(settings_from(config, None))
+        on_levels(open_inputs(settings_from(config, None)).observations, open_prior("p.safetensors").spec)
 
 
 def test_check_reports_the_counts_and_reconstruct_uses_them(folder, monkeypatch, tmp_path, capsys):

@@ -14,7 +14,8 @@ from skyweave.cycle.ensemble import ensemble_covariance, lag_covariance, local_d
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver, ZonalInverse
 from skyweave.cycle.letkf import LETKFCycler, LETKFSettings
-from skyweave.cycle.run import Cycler, CycleSettings, adapted
+from skyweave.cycle.run import Cycler, adapted
+from skyweave.cycle.settings import CycleSettings
 from skyweave.cycle.transform import Domain
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError

@@ -1,6 +1,7 @@
 """``skyweave downscale`` from YAML to tables and stores, and its scores by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_scores_are_those_of_the_members(file):
     from skyweave.downscale.predict.extension import area_days, predict_days
 
     days = area_days(config, models, "test")
-    how = config.inference.model_copy(update={"members": 4})
+    how = replace(config.inference, members=4)
     members = torch.from_numpy(predict_days(models, days, how, progress=False).dust.values).double()
     truth = torch.from_numpy(models.record.fine.read(days)[:, 0]).double()
     assert own.ensemble["crps"] == pytest.approx(float(crps(members, truth)), rel=1e-4)
@@ -80,7 +81,7 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_day(file, monkeypatch):
         return original(*args)
 
     monkeypatch.setattr(report, "_day", counted)
-    config = config.model_copy(update={"inference": config.inference.model_copy(update={"seed": 6})})
+    config = config.model_copy(update={"inference": replace(config.inference, seed=6)})
     with pytest.raises(KeyboardInterrupt):
         evaluate(config, members=2, baselines=())
     calls.clear()
@@ -136,7 +137,7 @@ def test_a_rollout_over_test_days_is_scored_by_distance_from_the_last_true_day(f
     days = longest_run(task.split.test)
     assert [r["steps"] for r in rows if r["method"] == "ddpm"] == [(1, 1), (2, 3), (4, 7)][: len(rows) // 3]
     models = downscale.AreaModels(config, "all")
-    how = config.inference.model_copy(update={"members": 3})
+    how = replace(config.inference, members=3)
     made = rollout_area(
         models, how, start=str(task.record.days[days[0]])[:10], end="2005-08-09", progress=False
     )

@@ -1,6 +1,7 @@
 """From files to a long fine record: fitting, predicting, rolling out; each resumed as if never interrupted."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_predictions_have_the_callers_coordinates_and_do_not_depend_on_their_com
     models = AreaModels(config, "all")
     days = area_days(config, models, "test")
     assert len(days) == ds.sizes["time"] == 7
-    few = config.inference.model_copy(update={"members": 1, "batch": 3})
+    few = replace(config.inference, members=1, batch=3)
     alone = predict_days(models, days[3:4], few, progress=False)
     np.testing.assert_allclose(alone.dust[0, 0], ds.dust[0, 3], rtol=1e-4)
     with pytest.raises(SkyweaveError, match="exists already"):
@@ -198,7 +199,7 @@ def test_a_killed_rollout_continues_bit_for_bit(fitted, tmp_path, monkeypatch, b
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             rollout_area(models, config.inference, path=path, **how)
-    other = config.inference.model_copy(update={"seed": 1})
+    other = replace(config.inference, seed=1)
     if block == 3:
         with pytest.raises(SkyweaveError, match=r"other settings or data \(inference\.seed 0, now 1\)"):
             rollout_area(models, other, path=path, **how)

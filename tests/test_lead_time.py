@@ -16,7 +16,7 @@ from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver
 from skyweave.cycle.fusion import fuse_forecasts
 from skyweave.cycle.lead_time import LeadTimeSkill
-from skyweave.cycle.run import CycleSettings
+from skyweave.cycle.settings import CycleSettings
 from skyweave.errors import SkyweaveError
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.posterior.sample import Method

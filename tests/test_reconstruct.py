@@ -14,8 +14,8 @@ from skyweave.posterior.sample import Method
 from skyweave.posterior.samplers import SAMPLERS
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network
-from skyweave.reconstruction.job import Settings
 from skyweave.reconstruction.reconstruct import plan, reconstruct
+from skyweave.reconstruction.settings import Settings
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 

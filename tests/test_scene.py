@@ -15,7 +15,8 @@ from scene_cases import CARD, MEAN, STD, place, seen_at, white_prior
 from skyweave.errors import SkyweaveError
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.prior.knowledge import Knowledge
-from skyweave.reconstruction.job import Settings, prepare
+from skyweave.reconstruction.opening import open_reconstruction
+from skyweave.reconstruction.settings import Settings
 from skyweave.sources.widening import DOUBT, REACHES, WidenedTransform, local_scale
 from skyweave.transform import Log1pQuantile, Standardise, StateTransform
 
@@ -157,7 +158,7 @@ def widened_job(deviation=4 * STD, times=1, members=200, lat=None):
     like = place(times, lat=lat)
     seen = seen_at(like, deviation)
     settings = Settings(members=members, on_conflict="widen")
-    return prepare(white_prior(), [GridObservation(seen, error=1.0)], like, None, settings), seen
+    return open_reconstruction(white_prior(), [GridObservation(seen, error=1.0)], settings, like=like), seen
 
 
 def test_the_local_scale_is_that_of_the_formula():

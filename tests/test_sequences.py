@@ -13,7 +13,7 @@ from skyweave.covariance.by_noise_level import ErrorCovarianceModel
 from skyweave.diffusion.network import Architecture
 from skyweave.errors import SkyweaveError
 from skyweave.prior.storage import LearntPrior, build_network
-from skyweave.reconstruction import job
+from skyweave.reconstruction import plan, run
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 
@@ -99,7 +99,7 @@ def test_observations_of_one_hour_inform_the_next():
 def test_segments_leave_no_seams(monkeypatch):
     field = truth()
     whole = reconstruct(field).a
-    monkeypatch.setattr(job, "SEGMENT", 10)
+    monkeypatch.setattr(plan, "SEGMENT", 10)
     parts = reconstruct(field).a
     # The same members, but for what frames beyond the overlap could say, and what solvers leave.
     apart = np.sqrt(((parts - whole) ** 2).mean(("member", "lat", "lon")))
@@ -113,8 +113,8 @@ def test_a_member_does_not_depend_on_its_batch():
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     field = truth(20)
-    monkeypatch.setattr(job, "SEGMENT", 5)
-    work, calls = job.Job.work, []
+    monkeypatch.setattr(plan, "SEGMENT", 5)
+    work, calls = run.Reconstruction.work, []
 
     def dies(self, unit, step):
         calls.append(unit)
@@ -122,10 +122,10 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return work(self, unit, step)
 
-    monkeypatch.setattr(job.Job, "work", dies)
+    monkeypatch.setattr(run.Reconstruction, "work", dies)
     with pytest.raises(KeyboardInterrupt):
         reconstruct(field, out=tmp_path / "a.zarr", batch=3)
-    monkeypatch.setattr(job.Job, "work", work)
+    monkeypatch.setattr(run.Reconstruction, "work", work)
     resumed = reconstruct(field, out=tmp_path / "a.zarr", batch=3)
     np.testing.assert_array_equal(resumed.a, reconstruct(field, batch=3).a)
 

@@ -16,9 +16,10 @@ from skyweave.lazy import attach
 if TYPE_CHECKING:
     from skyweave.errors import SkyweaveError as SkyweaveError
     from skyweave.grid import Grid as Grid
-    from skyweave.observe.errors import ErrorModel as ErrorModel
+    from skyweave.observe.error_model import ErrorModel as ErrorModel
     from skyweave.observe.observation import GridObservation as GridObservation
     from skyweave.observe.observation import PointObservation as PointObservation
+    from skyweave.observe.observation import SoundingObservation as SoundingObservation
     from skyweave.prior.storage import open_prior as open_prior
     from skyweave.prior.train import train as train
     from skyweave.reconstruction.reconstruct import plan as plan
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "__version__": "version",
-    "ErrorModel": "observe.errors",
+    "ErrorModel": "observe.error_model",
     "Grid": "grid",
     "GridObservation": "observe.observation",
     "PointObservation": "observe.observation",
     "SkyweaveError": "errors",
+    "SoundingObservation": "observe.observation",
     "StateSpec": "state",
     "open_prior": "prior.storage",
     "plan": "reconstruction.reconstruct",

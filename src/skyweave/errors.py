@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 class SkyweaveError(ValueError):
@@ -49,6 +49,17 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
         if close[:1].lower() == word[:1].lower() or difflib.SequenceMatcher(None, word, close).ratio() > 0.8:
             return f" (did you mean {close!r}?)"
     return ""
+
+
+def one_of(name: str, known: Collection[str], what: str) -> str:
+    """A name that is among those known.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if name not in known:
+        raise ValueError(f"no {what} {name!r}{did_you_mean(name, list(known))}; there are {', '.join(known)}")
+    return name
 
 
 def clipped(value: object, length: int = 60) -> str:

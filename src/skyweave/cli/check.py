@@ -31,15 +31,19 @@ def check(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
     settings = settings_from(config, flags)
 
     from skyweave import open_prior
-    from skyweave.cli.inputs import open_inputs, options
-    from skyweave.reconstruction.reconstruct import prepare_job
+    from skyweave.cli.inputs import open_inputs
+    from skyweave.keywords import part
+    from skyweave.reconstruction.opening import check_used, open_reconstruction
+    from skyweave.reconstruction.settings import Settings
 
     prior = open_prior(settings.prior)
     inputs = open_inputs(settings)
     print("\n".join(describe(settings, prior, inputs)))
-    job = prepare_job(prior, inputs.observations, **options(settings, inputs))
-    print(job.plan)
-    scene = job.look()
+    own = part(settings, Settings)
+    check_used(own, inputs.observations)
+    made = open_reconstruction(prior, inputs.observations, own, like=inputs.like, times=inputs.times)
+    print(made.plan)
+    scene = made.look()
     print(scene)
     if settings.out is not None and settings.out.exists():
         ending = (
@@ -61,8 +65,6 @@ def describe(settings: ReconstructConfig, prior: LearntPrior, inputs: Inputs) ->
     lines = [f"prior         {settings.prior}", *describe_prior(prior)]
     if inputs.like is not None:
         lines += [f"target        {settings.like}", *describe_dataset(inputs.like)]
-    for number, source in enumerate(inputs.observations):
+    for source in inputs.observations:
         lines += [f"observations  {source.label}", *describe_source(source)]
-        if number in inputs.reports:
-            lines += [f"  {line}" for line in str(inputs.reports[number]).splitlines()]
     return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 
@@ -18,44 +17,32 @@ def cycle(config: Path, /, *, overwrite: bool = False) -> None:
     overwrite
         Replace an output that exists.
     """
-    import numpy as np
-
     from skyweave.cli.cycle_settings import CycleConfig, open_model
     from skyweave.cli.inputs import open_inputs
-    from skyweave.cli.settings import ReconstructConfig
     from skyweave.config import load_config
     from skyweave.cycle import CycleSettings, assimilate
     from skyweave.io.read import open_fields
     from skyweave.io.store import check_output
     from skyweave.io.undeclared import with_known_fills
-    from skyweave.learn.processes import usable_device
-    from skyweave.observe.errors import ErrorModel
-    from skyweave.posterior.sample import Method
+    from skyweave.keywords import part
     from skyweave.prior.storage import open_prior
 
     settings = load_config(config, CycleConfig)
     replace = overwrite or settings.overwrite
     check_output(settings.out, replace)
-    shared = ("prior", "observations", "like", "region", "period", "times")
-    inputs = open_inputs(ReconstructConfig(**{key: getattr(settings, key) for key in shared}))
-    for report in inputs.reports.values():
-        print(report)
+    inputs = open_inputs(settings)
     prior = open_prior(settings.prior)
-    method = Method(sampler=settings.sampler, steps=settings.steps)
-    keys = set(CycleConfig.model_fields) & {f.name for f in fields(CycleSettings)}
     made = assimilate(
         prior,
         open_model(settings.model, prior),
         inputs.observations,
-        times=None if settings.times is None else np.array(settings.times, dtype="datetime64[ns]"),
+        times=inputs.times,
         like=inputs.like,
         initial=None if settings.initial is None else with_known_fills(open_fields(settings.initial)),
-        settings=CycleSettings(method=method, **{key: getattr(settings, key) for key in keys}),
-        model_error={name: ErrorModel(**dict(error)) for name, error in settings.model_error.items()} or None,
+        settings=part(settings, CycleSettings),
+        model_error=settings.model_error or None,
         out=settings.out,
         overwrite=replace,
-        autocast=settings.autocast,
-        device=str(usable_device(settings.device)),
     )
     print(made.attrs["observations"])
     print(f"wrote {settings.out}")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from skyweave.cli.settings import Error, Positive, Source
-from skyweave.config import RegionSection, Section
-from skyweave.dates import Moment, Period
-from skyweave.limits import MOST
+from skyweave.cli.settings import TimesSection
+from skyweave.cli.source_settings import Error
+from skyweave.config import Section
+from skyweave.cycle.settings import CycleSettings
+from skyweave.dates import Period
 from skyweave.options import checked_options
+from skyweave.reconstruction.settings import Members
 
 if TYPE_CHECKING:
     from skyweave.emulate.forecaster import Forecaster
     from skyweave.prior.storage import LearntPrior
-
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class FittedSection(Section):
@@ -45,37 +46,17 @@ class ModelSection(Section):
         return self
 
 
-class CycleConfig(Section):
-    """Everything a cycled run depends on; sources, `like`, `region`, `period` and `times` as in a reconstruction.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CycleConfig(TimesSection, CycleSettings):
+    """Everything a cycled run depends on: its files and model, and the `CycleSettings` of the library by name.
 
     `model_error` is what the model adds in one step, by variable; `initial` a file with members at the first time.
     """
 
-    prior: str
     model: ModelSection
-    observations: list[Source] = Field(min_length=1)
-    like: str | None = None
-    region: RegionSection | None = None
-    period: Period | None = None
-    times: list[Moment] | None = None
+    members: Annotated[Members, Field(ge=3)] = 32
     initial: str | None = None
-    members: int = Field(32, ge=3, le=MOST["members"])
-    seed: int = Field(0, ge=0, le=MOST["seed"])
-    steps: int = Field(32, ge=4, le=MOST["steps"])
-    sampler: str = "dpm++2m-sde"
-    information: Literal["ensemble", "stated"] = "ensemble"
-    reach: Share = 0.5
-    local: bool = True
-    update: Literal["refined", "afresh"] = "refined"
-    localisation_km: Positive | None = None
-    refine_from: Positive = 1.0
-    refine_steps: int = Field(10, ge=4, le=MOST["steps"])
-    inflation: Positive = 1.0
-    adaptive: bool = True
-    model_error: dict[str, Error] = Field(default_factory=dict)
-    batch: int = Field(64, ge=1, le=MOST["batch"])
-    autocast: bool = False
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    model_error: dict[str, Error] = field(default_factory=dict)
     out: Path
     overwrite: bool = False
 

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from skyweave.io.describe import describe
-from skyweave.observe.observation import GridObservation, PointObservation
+from skyweave.observe.observation import Observation, PointObservation, SoundingObservation
 from skyweave.prior.storage import LearntPrior
 
 WIDTH = 24
@@ -63,8 +63,10 @@ def describe_dataset(ds: xr.Dataset) -> list[str]:
     return [f"  {line}" for line in str(describe(ds)).splitlines()]
 
 
-def describe_source(source: GridObservation | PointObservation) -> list[str]:
+def describe_source(source: Observation) -> list[str]:
     """Where, when and how many observations of a source there are, before any is matched to the grid."""
+    if isinstance(source, SoundingObservation):
+        return describe_reports(source.soundings)
     if isinstance(source, PointObservation):
         return describe_reports(source.table)
     ds = source.data.to_dataset(name=str(source.data.name))

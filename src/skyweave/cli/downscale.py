@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from skyweave.cli.flags import flags_of, given
 from skyweave.cli.words import plain
+from skyweave.downscale.inference import InferenceSection
 
 if TYPE_CHECKING:
     from skyweave.downscale.config import DownscaleConfig
@@ -19,25 +21,9 @@ Several = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+@flags_of(InferenceSection, defaults=False)
 class InferenceFlags:
-    """How members are drawn; what is left out is as the file says.
-
-    Attributes
-    ----------
-    members
-        Size of the ensemble.
-    steps
-        Network evaluations for each member and day.
-    sampler
-        dpm++2m-sde, dpm++2m, ddim, ddpm, heun.
-    seed
-        Of the members' noise.
-    """
-
-    members: int | None = None
-    steps: int | None = None
-    sampler: str | None = None
-    seed: int | None = None
+    """How members are drawn; what is left out is as the file says."""
 
 
 downscale = App(
@@ -109,7 +95,7 @@ def predict(
     from skyweave.downscale.predict.extension import predict as run
 
     for path in run(
-        settings, days=chosen, model=model, out=out, overwrite=overwrite, **_given(flags)
+        settings, days=chosen, model=model, out=out, overwrite=overwrite, **given(flags)
     ).values():
         print(f"wrote {path}")
 
@@ -148,7 +134,7 @@ def rollout(
     from skyweave.downscale.predict.extension import rollout as run
 
     for path in run(
-        settings, start=start, end=end, model=model, out=out, overwrite=overwrite, **_given(flags)
+        settings, start=start, end=end, model=model, out=out, overwrite=overwrite, **given(flags)
     ).values():
         print(f"wrote {path}")
 
@@ -192,18 +178,18 @@ def evaluate(
         raise SkyweaveError(
             "--days of an evaluation are test or validation; score a period of your own with `predict`"
         )
-    given = _given(flags)
+    chosen_flags = given(flags)
     if rollout:
         from skyweave.evaluate.rollouts import evaluate_rollout, rollout_table
 
-        made = evaluate_rollout(settings, models=models, days=chosen, tell=_tell, **given)
+        made = evaluate_rollout(settings, models=models, days=chosen, tell=_tell, **chosen_flags)
         print(rollout_table(made, settings.step_name))
         return
 
     from skyweave.evaluate.downscaling import evaluate as run
     from skyweave.evaluate.downscaling import evaluation_table
 
-    found = run(settings, models=models, days=chosen, most=most, tell=_tell, **given)
+    found = run(settings, models=models, days=chosen, most=most, tell=_tell, **chosen_flags)
     print(evaluation_table(found, step=settings.step_name))
 
 
@@ -255,10 +241,6 @@ def _settings(path: Path) -> DownscaleConfig:
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _given(flags: InferenceFlags | None) -> dict[str, Any]:
-    return {} if flags is None else asdict(flags)
 
 
 def _days(words: list[str] | None) -> Any:

@@ -1,20 +1,63 @@
-"""The flags that ``skyweave reconstruct`` and ``skyweave check`` share."""
+"""The flags of commands that take settings: made of the settings themselves, with their types, defaults and help."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from cyclopts import Parameter
 
-__all__ = ["Flags"]
+from skyweave.keywords import declared
+from skyweave.reconstruction.settings import PriorSettings, Settings
+
+__all__ = ["Flags", "SampleFlags", "flags_of", "given"]
 
 Repeated = Parameter(consume_multiple=False)
+Kind = TypeVar("Kind", bound=type)
+
+
+def flags_of(settings: Any, *, defaults: bool = True) -> Callable[[Kind], Kind]:
+    """Give a class, before it becomes a dataclass, a field for every setting that can be a flag.
+
+    A flag that is not given is None: what stands in the YAML, or the default, counts.
+
+    Args:
+        settings: a dataclass or section.
+        defaults: tell them in the help; a command whose file has defaults of its own does not.
+    """
+
+    def extended(kind: Kind) -> Kind:
+        for name, own in declared(settings).items():
+            if own.flag.absent:
+                continue
+            type_ = own.flag.type or own.type
+            text = own.told() if defaults else own.help
+            mark = Parameter(
+                help=f"{text[:1].upper()}{text[1:]}.", consume_multiple=get_origin(type_) is list or None
+            )
+            kind.__annotations__[name] = Annotated[_optional(type_), mark]
+            setattr(kind, name, None)
+        return kind
+
+    return extended
+
+
+def given(flags: Any) -> dict[str, Any]:
+    """The flags that were given, by name."""
+    values = {} if flags is None else {own.name: getattr(flags, own.name) for own in fields(flags)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _optional(type_: Any) -> Any:
+    # Names among few are told as errors of settings are, with a hint.
+    return (str if get_origin(type_) is Literal else type_) | None
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+@flags_of(Settings)
 class Flags:
     """Settings given on the command line; what is None was not given.
 
@@ -34,28 +77,6 @@ class Flags:
         File whose grid, and times if it has them, the fields take; the first gridded source by default.
     out
         Output, .zarr or .nc.
-    members
-        Size of the ensemble (16).
-    seed
-        Seed of the noise (0); a member is the same field whatever the batch.
-    method
-        Guidance: covariance (default), mmps, sda, multimodal (the paper's whole sampler), pigdm or dps.
-    sampler
-        dpm++2m, dpm++2m-sde (default), heun, ancestral; daps, daps-exact or dps as in AODDiff.
-    steps
-        Noise levels, and so network evaluations per member with most samplers.
-    batch
-        Members at once; by default as many as memory allows.
-    autocast
-        Run the network in bfloat16.
-    device
-        cpu (default), cuda or auto.
-    weights
-        stated (default), or innovations: errors of the sources are estimated, see docs/sources.md.
-    on_conflict
-        Where the prior cannot know the scene: warn (default), refuse, or widen its spread, see docs/scenes.md.
-    recalibrate
-        Apply the spread correction that is stored with the prior.
     overwrite
         Replace an output that exists.
     """
@@ -66,19 +87,11 @@ class Flags:
     soundings: Annotated[list[str] | None, Repeated] = None
     like: str | None = None
     out: Path | None = None
-    members: int | None = None
-    seed: int | None = None
-    method: str | None = None
-    sampler: str | None = None
-    steps: int | None = None
-    batch: int | None = None
-    autocast: bool | None = None
-    device: str | None = None
-    weights: str | None = None
-    on_conflict: str | None = None
-    recalibrate: bool | None = None
     overwrite: bool | None = None
 
-    def given(self) -> dict[str, Any]:
-        """The flags by name, unset ones as None."""
-        return asdict(self)
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+@flags_of(PriorSettings)
+class SampleFlags:
+    """How fields are drawn from a prior."""

@@ -28,7 +28,9 @@ def fuse(config: Path, /, *, overwrite: bool = False) -> None:
     from skyweave.cycle.precomputed import fuse as run
     from skyweave.emulate.files import open_forecast
     from skyweave.io.store import check_output
+    from skyweave.keywords import part
     from skyweave.prior.storage import open_prior
+    from skyweave.reconstruction.settings import FusionSettings
 
     settings = load_config(config, FuseConfig)
     replace = overwrite or settings.overwrite
@@ -37,21 +39,15 @@ def fuse(config: Path, /, *, overwrite: bool = False) -> None:
     file = open_forecast(settings.forecast.path, prior.spec, settings.forecast.init_time)
     past = _past(settings, prior, file)
     sources, like = _inputs(settings, file)
-    keys = ("members", "seed", "batch", "autocast", "device")
-    chosen: dict[str, Any] = {key: getattr(settings, key) for key in keys}
-    chosen |= {
-        key: getattr(settings, key) for key in ("sampler", "steps") if getattr(settings, key) is not None
-    }
     run(
-        settings.prior,
+        prior,
         file,
         sources,
         past,
         like=like,
         out=settings.out,
         overwrite=replace,
-        quantiles=tuple(settings.quantiles),
-        **chosen,
+        settings=part(settings, FusionSettings),
     )
     print(f"wrote {settings.out}")
 
@@ -75,24 +71,13 @@ def _past(settings: FuseConfig, prior: Any, file: ForecastFile) -> Any:
 def _inputs(settings: FuseConfig, file: ForecastFile) -> tuple[list[Any], Any]:
     """Sources, and the grid of the analyses."""
     from skyweave.cli.inputs import open_inputs
-    from skyweave.cli.settings import ReconstructConfig
     from skyweave.emulate.forecaster import later
     from skyweave.grid import Grid
-    from skyweave.io.read import open_fields
 
-    shared = {key: getattr(settings, key) for key in ("prior", "observations", "like", "region")}
-    if not settings.observations:
-        if settings.like is None:
-            return [], None
-        region = None if settings.region is None else settings.region.model_dump(exclude_none=True)
-        return [], Grid.from_dataset(open_fields(settings.like, region=region))
     times = [later(file.init_time, float(lead)) for lead in file.leads]
     # Soundings are read around these times; dates of other calendars are matched later.
     dated = all(not hasattr(time, "calendar") and not isinstance(time, (int, float)) for time in times)
-    config = ReconstructConfig(**shared, times=[_plain(time) for time in times] if dated else None)
-    inputs = open_inputs(config)
-    for report in inputs.reports.values():
-        print(report)
+    inputs = open_inputs(settings, [_plain(time) for time in times] if dated else None)
     return list(inputs.observations), None if inputs.like is None else Grid.from_dataset(inputs.like)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from skyweave.cli.settings import Source
-from skyweave.config import RegionSection, Section
+from skyweave.cli.settings import PlaceSection, Source
+from skyweave.config import Section
 from skyweave.dates import Moment, Period
 from skyweave.limits import MOST
+from skyweave.reconstruction.settings import FusionSettings, Members
 
 __all__ = ["ForecastSection", "FuseConfig", "PastSection"]
 
@@ -50,25 +52,16 @@ class PastSection(Section):
         return self
 
 
-class FuseConfig(Section):
-    """Everything a fused forecast depends on; sources, `like`, `region` and sampling as in a reconstruction.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FuseConfig(PlaceSection, FusionSettings):
+    """Everything a fused forecast depends on: its files, and the `FusionSettings` of the library by name.
 
     `like` gives the grid of the analyses, the forecast's by default; their times are those of the forecast.
     """
 
-    prior: str
     forecast: ForecastSection
     past: PastSection
-    observations: list[Source] = Field(default_factory=list)
-    like: str | None = None
-    region: RegionSection | None = None
-    members: int = Field(16, ge=2, le=MOST["members"])
-    seed: int = Field(0, ge=0, le=MOST["seed"])
-    sampler: str | None = None
-    steps: int | None = Field(None, ge=4, le=MOST["steps"])
-    batch: int | None = Field(None, ge=1, le=MOST["batch"])
-    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=lambda: [0.05, 0.5, 0.95])
-    autocast: bool = False
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    observations: list[Source] = field(default_factory=list)
+    members: Annotated[Members, Field(ge=2)] = 16
     out: Path
     overwrite: bool = False

@@ -1,8 +1,9 @@
-"""One source of the settings as an observation: grids, tables of reports, AERONET, GOES, swaths."""
+"""One source of the settings as an observation: grids, tables of reports, soundings, AERONET, GOES, swaths."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ import xarray as xr
 from skyweave.cli.source_flags import by_another_name
 from skyweave.cli.source_settings import (
     AeronetSource,
-    ErrorSection,
     GoesSource,
     GridSource,
+    Paths,
     PixelSection,
     PointSource,
-    SourceSection,
+    SoundingSource,
+    Source,
     SwathSource,
 )
 from skyweave.config import RegionSection
@@ -27,26 +29,33 @@ from skyweave.io.field_flags import screened
 from skyweave.io.members import ensemble_mean, find_members
 from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.reports import read_reports
-from skyweave.io.undeclared import without_fills
-from skyweave.observe.errors import ErrorModel
-from skyweave.observe.observation import GridObservation, PointObservation
+from skyweave.io.undeclared import with_known_fills, without_fills
+from skyweave.observe.observation import (
+    GridObservation,
+    Observation,
+    PointObservation,
+    SoundingObservation,
+)
+from skyweave.observe.rules import GridRules, PointRules, ReportRules, SoundingRules
 
-__all__ = ["Place", "open_source"]
+__all__ = ["Place", "open_source", "paths_of"]
 
-SHARED = ("weight", "name", "time_window", "time", "units", "valid_range", "bias", "bias_predictors")
+Span = tuple[pd.Timestamp, pd.Timestamp]
 
 
 class Place:
-    """Where fields are wanted, for sources that are averaged onto a grid.
+    """Where and when fields are wanted.
 
     Args:
         like: the target, if a file gives it.
         region: that the settings name.
-        prior: path of the prior, whose levels take reports aloft.
+        span: first and last time of the fields, where they are known.
     """
 
-    def __init__(self, like: xr.Dataset | None, region: RegionSection | None, prior: str) -> None:
-        self.prior = prior
+    def __init__(
+        self, like: xr.Dataset | None, region: RegionSection | None, span: Span | None = None
+    ) -> None:
+        self.span = span
         self.grid = None if like is None else Grid.from_dataset(like)
         self.region = None if region is None else region.model_dump(exclude_none=True)
 
@@ -70,53 +79,95 @@ class Place:
         return Grid(axes[0], axes[1])
 
 
-def open_source(
-    source: SourceSection, cut: dict[str, Any], place: Place
-) -> GridObservation | PointObservation:
+def open_source(source: Source, cut: dict[str, Any], place: Place) -> Observation:
     """Open what a source names; gridded data stay lazy.
 
     Args:
-        source: any but soundings.
+        source: of the settings.
         cut: period and region of gridded files, where there is no target.
-        place: where fields are wanted.
+        place: where and when fields are wanted.
 
     Raises:
         SkyweaveError: a file or a variable in it cannot be used.
     """
-    shared: dict[str, Any] = {
-        key: getattr(source, key) for key in SHARED if getattr(source, key, None) is not None
-    }
-    if source.error is not None:
-        shared["error"] = _error(source.error)
     try:
+        if isinstance(source, SoundingSource):
+            return _soundings(source, place)
         if isinstance(source, PointSource | AeronetSource):
-            return _points(source, shared, place)
+            return _points(source)
         if isinstance(source, GoesSource | SwathSource):
-            return _pixels(source, shared, place)
-        assert isinstance(source, GridSource)
-        return _grid(source, shared, cut)
+            return _pixels(source, place)
+        return _grid(source, cut)
     except UnknownNameError as error:
         raise SkyweaveError(f"{error}{by_another_name(source, error.asked, error.known)}") from error
 
 
-def _points(source: PointSource | AeronetSource, shared: dict[str, Any], place: Place) -> PointObservation:
-    table = _aeronet(source) if isinstance(source, AeronetSource) else _reports(source, place)
+def paths_of(source: Source) -> list[str]:
+    """The files that a source names."""
+    found: list[Any]
+    if isinstance(source, SoundingSource):
+        found = [source.soundings, source.stations, source.background and source.background.path]
+    elif isinstance(source, PointSource):
+        found = [source.points]
+    elif isinstance(source, AeronetSource):
+        found = [source.aeronet]
+    elif isinstance(source, GoesSource):
+        found = [source.goes]
+    else:
+        found = [source.swath if isinstance(source, SwathSource) else source.grid]
+    return [path for own in found if own for path in ([own] if isinstance(own, str) else own)]
+
+
+def _rules(source: Any, kind: type, name: str) -> dict[str, Any]:
+    """How a source is used, under its name or the one that is given."""
+    found = {own.name: getattr(source, own.name) for own in fields(kind)}
+    return found | {"name": source.name or name}
+
+
+def _soundings(source: SoundingSource, place: Place) -> SoundingObservation:
+    from skyweave.io.bufr_soundings import read_soundings
+
+    background = source.background
+    return SoundingObservation(
+        read_soundings(source.soundings, stations=source.stations, period=_around(source, place.span)),
+        None if background is None else with_known_fills(open_fields(background.path)),
+        None if background is None else background.error,
+        **_rules(source, SoundingRules, _first(source.soundings)),
+    )
+
+
+def _around(source: SoundingSource, span: Span | None) -> Span | None:
+    """The time of launches that can matter, so that long records are not read whole; ``None`` if it is not known."""
+    if span is None:
+        return None
+    try:
+        # A balloon is up for some hours, and released before the hour that it is for.
+        margin = pd.Timedelta("1D") + pd.Timedelta(source.time_window or 0)
+    except ValueError:
+        return None  # told where times are matched
+    return span[0] - margin, span[1] + margin
+
+
+def _points(source: PointSource | AeronetSource) -> PointObservation:
+    if isinstance(source, AeronetSource):
+        table, name, kind = _aeronet(source), _first(source.aeronet), PointRules
+    else:
+        table, name, kind = _reports(source), _first(source.points), ReportRules
+    error: Any = source.error
     if source.errors:
-        rest = {name: shared["error"] for name in table["variable"].dropna().unique() if "error" in shared}
-        shared["error"] = rest | {name: _error(error) for name, error in source.errors.items()}
+        names = table["variable"].dropna().unique()
+        rest: Mapping[str, Any] = {} if source.error is None else dict.fromkeys(names, source.error)
+        error = {**rest, **source.errors}
     if table["error"].isna().all():
         # Without it the source says itself that it has no errors; with it every report would be dropped.
         attrs = table.attrs
         table = table.drop(columns="error")
         table.attrs = attrs
-    shared.setdefault("name", _first(source.points if isinstance(source, PointSource) else source.aeronet))
-    return PointObservation(
-        table, interpolation=source.interpolation, superob=source.superob, thin=source.thin, **shared
-    )
+    return PointObservation(table, error, **_rules(source, kind, name))
 
 
-def _reports(source: PointSource, place: Place) -> pd.DataFrame:
-    table = read_reports(
+def _reports(source: PointSource) -> pd.DataFrame:
+    return read_reports(
         source.points,
         variables=source.variables,
         columns=source.columns,
@@ -128,15 +179,6 @@ def _reports(source: PointSource, place: Place) -> pd.DataFrame:
         quality=source.quality,
         keep=[name for name in source.bias_predictors if name != "latitude"],
     )
-    if "pressure" not in table:
-        return table
-    from skyweave.observe.flight_levels import at_state_levels
-    from skyweave.prior.storage import open_prior
-
-    attrs = table.attrs
-    table, told = at_state_levels(table, open_prior(place.prior).spec, source.level_tolerance)
-    table.attrs = {**attrs, "notes": (*attrs.get("notes", ()), *told)}
-    return table
 
 
 def _aeronet(source: AeronetSource) -> pd.DataFrame:
@@ -156,50 +198,42 @@ def _aeronet(source: AeronetSource) -> pd.DataFrame:
     return table
 
 
-def _grid(source: GridSource, shared: dict[str, Any], cut: dict[str, Any]) -> GridObservation:
+def _grid(source: GridSource, cut: dict[str, Any]) -> GridObservation:
     names = [source.variable, *([source.error_variable] if source.error_variable else [])]
     flags = [name for name in source.quality or () if name not in names]
     ds = open_fields(source.grid, [*names, *flags], **cut)
+    notes: tuple[str, ...] = ()
+    rules = _rules(source, GridRules, f"{_first(source.grid)}:{source.variable}")
     if source.missing is not None:
         ds = without_fills(ds, source.missing, "")
-        shared.setdefault("valid_range", (None, None))  # what is left are values, as said
+        if rules["valid_range"] is None:
+            rules["valid_range"] = (None, None)  # what is left are values, as said
     if source.quality is not None:
         ds, notes = screened(ds, source.variable, source.quality, _first(source.grid))
-        shared["notes"] = notes
     check_not_empty(ds, names)
-    if source.error_variable is not None:
-        shared["error_field"] = ds[source.error_variable]
     field = ds[source.variable]
+    error_field = None if source.error_variable is None else ds[source.error_variable]
     members = find_members(field)
     if members is not None:
-        field, shared = _mean_of_members(field, field.sizes[members], shared)
-    shared.setdefault("name", f"{_first(source.grid)}:{source.variable}")
-    return _gridded(source, field, source.of or source.variable, shared)
+        count = field.sizes[members]
+        if source.error is not None or error_field is not None:
+            field = field.mean(members, skipna=False, keep_attrs=True)
+            notes = (*notes, f"mean of {count} members with the stated error; their spread is not used")
+        else:
+            field, error_field = ensemble_mean(field)
+            note = f"mean of {count} members; its error is their standard deviation times sqrt(1 + 1/{count})"
+            notes = (*notes, note)
+    return GridObservation(
+        field,
+        source.error,
+        source.of or source.variable,
+        error_field,
+        notes,
+        **rules,
+    )
 
 
-def _mean_of_members(
-    field: xr.DataArray, count: int, shared: dict[str, Any]
-) -> tuple[xr.DataArray, dict[str, Any]]:
-    """An ensemble as its mean, with the stated error, or without one with that of its spread."""
-    if "error" in shared or "error_field" in shared:
-        mean = field.mean(find_members(field), skipna=False, keep_attrs=True)
-        note = f"mean of {count} members with the stated error; their spread is not used"
-        return mean, shared | {"notes": (*shared.get("notes", ()), note)}
-    mean, error = ensemble_mean(field)
-    note = f"mean of {count} members; its error is their standard deviation times sqrt(1 + 1/{count})"
-    return mean, shared | {"error_field": error, "notes": (*shared.get("notes", ()), note)}
-
-
-def _gridded(
-    source: GridSource | PixelSection, data: xr.DataArray, variable: str, shared: dict[str, Any]
-) -> GridObservation:
-    for key in ("min_coverage", "min_filled"):
-        if getattr(source, key) is not None:
-            shared[key] = getattr(source, key)
-    return GridObservation(data, variable=variable, operator=source.operator, **shared)
-
-
-def _pixels(source: GoesSource | SwathSource, shared: dict[str, Any], place: Place) -> GridObservation:
+def _pixels(source: GoesSource | SwathSource, place: Place) -> GridObservation:
     cells = place.cells(source.resolution)
     if isinstance(source, GoesSource):
         from skyweave.io.goes import read_goes_aod
@@ -208,8 +242,7 @@ def _pixels(source: GoesSource | SwathSource, shared: dict[str, Any], place: Pla
         ds = read_goes_aod(
             source.goes, cells, quality=source.quality, minimum_share=source.minimum_share, region=region
         )
-        shared.setdefault("name", _first(source.goes))
-        return _gridded(source, ds["AOD"], source.of or "AOD", shared)
+        return _of_pixels(source, ds["AOD"], "AOD", _first(source.goes))
     from skyweave.io.swath_files import read_swaths
 
     if cells is None:
@@ -221,13 +254,13 @@ def _pixels(source: GoesSource | SwathSource, shared: dict[str, Any], place: Pla
     data = read_swaths(
         source.swath, source.variable, cells, quality=limits, minimum_share=source.minimum_share
     )
-    shared.setdefault("name", f"{_first(source.swath)}:{source.variable}")
-    return _gridded(source, data[source.variable], source.of or source.variable, shared)
+    name = f"{_first(source.swath)}:{source.variable}"
+    return _of_pixels(source, data[source.variable], source.variable, name)
 
 
-def _first(paths: str | Sequence[str]) -> str:
+def _of_pixels(source: PixelSection, data: xr.DataArray, variable: str, name: str) -> GridObservation:
+    return GridObservation(data, source.error, source.of or variable, **_rules(source, GridRules, name))
+
+
+def _first(paths: Paths) -> str:
     return paths if isinstance(paths, str) else paths[0]
-
-
-def _error(section: ErrorSection) -> ErrorModel:
-    return ErrorModel(**section.model_dump())

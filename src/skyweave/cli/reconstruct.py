@@ -21,23 +21,30 @@ def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) ->
     """
     from skyweave.cli.settings import settings_from
 
-    settings = settings_from(config, flags)
-    if settings.out is None:
+    whole = settings_from(config, flags)
+    if whole.out is None:
         raise SkyweaveError("no output: give --out PATH (.zarr or .nc), or 'out' in the YAML")
 
     from skyweave import plan
     from skyweave import reconstruct as run
-    from skyweave.cli.inputs import input_paths, open_inputs, options
+    from skyweave.cli.inputs import input_paths, open_inputs
     from skyweave.io.store import check_output
+    from skyweave.keywords import part
+    from skyweave.reconstruction.settings import Settings
 
-    for path in input_paths(settings):
-        if Path(path).resolve() == settings.out.resolve():
-            raise SkyweaveError(f"{settings.out}: the output is one of the inputs; give another name")
-    check_output(settings.out, settings.overwrite)
-    inputs = open_inputs(settings)
-    chosen = options(settings, inputs)
-    for report in inputs.reports.values():
-        print(report)
-    print(plan(settings.prior, inputs.observations, **chosen), flush=True)
-    run(settings.prior, inputs.observations, out=settings.out, overwrite=settings.overwrite, **chosen)
-    print(f"wrote {settings.out}")
+    for path in input_paths(whole):
+        if Path(path).resolve() == whole.out.resolve():
+            raise SkyweaveError(f"{whole.out}: the output is one of the inputs; give another name")
+    check_output(whole.out, whole.overwrite)
+    inputs, settings = open_inputs(whole), part(whole, Settings)
+    given = whole.prior, inputs.observations
+    print(plan(*given, like=inputs.like, times=inputs.times, settings=settings), flush=True)
+    run(
+        *given,
+        like=inputs.like,
+        times=inputs.times,
+        out=whole.out,
+        overwrite=whole.overwrite,
+        settings=settings,
+    )
+    print(f"wrote {whole.out}")

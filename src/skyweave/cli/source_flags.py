@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from skyweave.cli.source_settings import ErrorSection, GridSource, PointSource
+from skyweave.cli.source_settings import GridSource, PointSource
 from skyweave.errors import SkyweaveError
+from skyweave.observe.error_model import ErrorModel
 
 __all__ = ["by_another_name", "grid_flag", "points_flag"]
 
@@ -111,7 +112,7 @@ def by_another_name(source: object, asked: str, known: Sequence[str]) -> str:
     return ""
 
 
-def _stated(error: ErrorSection | None) -> str:
+def _stated(error: ErrorModel | None) -> str:
     """An error as a flag writes it, behind an equals sign."""
     if error is None:
         return ""

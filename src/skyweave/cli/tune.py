@@ -46,24 +46,34 @@ def _grid(config: Path, overwrite: bool) -> None:
 
     from skyweave import open_prior
     from skyweave import reconstruct as run
-    from skyweave.cli.inputs import open_inputs, options
+    from skyweave.cli.inputs import open_inputs
     from skyweave.evaluate.search import best, search, table_of
     from skyweave.evaluate.tuning import case_of, deviations
     from skyweave.io.read import open_fields
     from skyweave.io.undeclared import with_known_fills
+    from skyweave.keywords import part
+    from skyweave.reconstruction.settings import Settings
 
     prior = open_prior(plain.prior)
     deviation = deviations(prior, settings.variable)
     inputs = open_inputs(plain)
-    chosen = options(plain, inputs)
-    like, times = chosen.pop("like"), chosen.pop("times", None)
     truth = with_known_fills(open_fields(settings.truth, list(deviation)))
-    identity, truth = case_of(prior, inputs.observations, like, times, truth, list(deviation), chosen)
+    own = part(plain, Settings)
+    identity, truth = case_of(
+        prior, inputs.observations, inputs.like, inputs.times, truth, list(deviation), own
+    )
 
     def one(values: Mapping[str, Any]) -> xr.Dataset:
-        own = rest[combinations.index(dict(values))]
-        opened = open_inputs(own)
-        return run(prior, opened.observations, progress=False, **options(own, opened))
+        config = rest[combinations.index(dict(values))]
+        opened = open_inputs(config)
+        return run(
+            prior,
+            opened.observations,
+            like=opened.like,
+            times=opened.times,
+            progress=False,
+            settings=part(config, Settings),
+        )
 
     results = search(
         one,
@@ -109,18 +119,19 @@ def _from_innovations(config: Path) -> None:
     # The configuration of a grid names that of a reconstruction.
     settings = parse_config(base_of(values.get("reconstruct", values)), ReconstructConfig, source=str(config))
 
-    from skyweave.cli.inputs import open_inputs, options
+    from skyweave.cli.inputs import open_inputs
+    from skyweave.keywords import part
     from skyweave.reconstruction.diagnose import diagnose_sources
+    from skyweave.reconstruction.reconstruct import scene as scene_of
+    from skyweave.reconstruction.settings import Settings
     from skyweave.verify import table
 
-    inputs = open_inputs(settings)
-    chosen = options(settings, inputs)
-    found = diagnose_sources(settings.prior, inputs.observations, **chosen)
+    inputs, own = open_inputs(settings), part(settings, Settings)
+    given = settings.prior, inputs.observations
+    found = diagnose_sources(*given, like=inputs.like, times=inputs.times, settings=own)
     print(table(found.rows()))
     print(found.explanation())
-    from skyweave.reconstruction.reconstruct import prepare_job
-
-    scene = prepare_job(settings.prior, inputs.observations, **chosen).look()
+    scene = scene_of(*given, like=inputs.like, times=inputs.times, settings=own)
     if scene.conflicts:
         print(f"The prior itself is a suspect: it may not know this scene.\n{scene.told()}")
         print(

@@ -9,7 +9,8 @@ from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, past_from_files, past_from_forecaster
 from skyweave.cycle.precomputed import fuse
 from skyweave.cycle.report_skill import ReportSkill, skill_from_reports
-from skyweave.cycle.run import Cycle, Cycler, CycleSettings
+from skyweave.cycle.run import Cycle, Cycler
+from skyweave.cycle.settings import CycleSettings
 
 __all__ = [
     "Cycle",

@@ -16,16 +16,19 @@ from torch import Tensor
 
 from skyweave.cycle.model_error import model_error_covariance
 from skyweave.cycle.record import CycleRecord
-from skyweave.cycle.run import REACH, Cycle, Cycler, CycleSettings
+from skyweave.cycle.run import REACH, Cycle, Cycler
+from skyweave.cycle.settings import CycleSettings
 from skyweave.cycle.transform import Domain
 from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.progress import Progress
 from skyweave.io.store import check_output
+from skyweave.keywords import settings_of, takes
 from skyweave.observe.assemble import ObservationSet, assemble
 from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel
 from skyweave.observe.observation import Observation
+from skyweave.observe.soundings import on_levels
 from skyweave.posterior.background import Background, bind
 from skyweave.posterior.reach import correlation_length
 from skyweave.prior.storage import LearntPrior, open_prior
@@ -35,6 +38,7 @@ from skyweave.regrid import conservative
 __all__ = ["assimilate", "climate_radius"]
 
 
+@takes(CycleSettings)
 def assimilate(
     prior: LearntPrior | str | Path,
     model: Any,
@@ -48,8 +52,7 @@ def assimilate(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    autocast: bool = False,
-    device: str = "cpu",
+    **changes: Any,
 ) -> xr.Dataset:
     r"""Forecast, fuse, reinitialise, repeat: an ensemble of analyses and of forecasts at every time.
 
@@ -66,13 +69,13 @@ def assimilate(
         like: grid of the analyses, the model's by default. It may be finer than the model's.
         initial: members at the first time (dimension ``member``), physical, on the analysis grid; without it the first
             analysis is made of the observations and the prior alone.
-        settings: see `CycleSettings`.
+        settings: see `skyweave.cycle.settings.CycleSettings`.
         model_error: what the model adds in one step, by variable; ``None`` where the model is perfect or adds its own
             (``model.one_step_error`` is used where it has one).
         out: a ``.zarr`` store that survives a kill and is continued by the same call; ``None`` keeps all in memory.
         overwrite: replace an output that exists.
         progress: tell how far it is.
-        autocast, device: of the network.
+        changes: fields of the settings by name.
 
     Returns:
         For each variable the analysis ``(member, time, lat, lon)``; its forecast as ``NAME_forecast`` on the model's
@@ -87,12 +90,13 @@ def assimilate(
     if out is not None:
         check_output(Path(out), overwrite)
     opened = prior if isinstance(prior, LearntPrior) else open_prior(prior)
-    chosen = settings or CycleSettings()
-    sources = list(observations) if isinstance(observations, Sequence) else [observations]
+    chosen = settings_of(CycleSettings, settings, changes, "assimilate")
+    given = list(observations) if isinstance(observations, Sequence) else [observations]
+    sources = on_levels(given, opened.spec)
     target = resolve_target(opened.spec, sources, like if like is not None else model.grid, times)
     _check(opened, model, target)
     observed = assemble(sources, opened.spec, target.grid, target.times, opened.transform)
-    cycler = _cycler(opened, model, target, observed, chosen, model_error, autocast, device)
+    cycler = _cycler(opened, model, target, observed, chosen, model_error)
     start = None if initial is None else _members(initial, opened, target, chosen.members)
     if start is None and not observed.segment(0, 1).n:
         raise SkyweaveError(
@@ -160,22 +164,22 @@ def _cycler(
     observed: ObservationSet,
     settings: CycleSettings,
     model_error: Mapping[str, ErrorModel] | None,
-    autocast: bool,
-    device: str,
 ) -> Cycler:
     same = model.grid.same_as(target.grid)
     down: sp.csr_array | None = None if same else conservative(target.grid, model.grid)
-    fixed = (
-        None
-        if prior.conditioning.needs_time
-        else bind(prior, target.grid, None, autocast=autocast, device=device)
-    )
+
+    def bound(times: np.ndarray | None) -> Background:
+        return bind(
+            prior, target.grid, times, tile=settings.tile, autocast=settings.autocast, device=settings.device
+        )
+
+    fixed = None if prior.conditioning.needs_time else bound(None)
 
     def at(k: int) -> Background:
         if fixed is not None:
             return fixed
         assert target.times is not None
-        return bind(prior, target.grid, target.times[k : k + 1], autocast=autocast, device=device)
+        return bound(target.times[k : k + 1])
 
     assert target.times is not None
     made = Cycler(

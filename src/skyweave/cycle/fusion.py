@@ -13,7 +13,8 @@ from torch import Tensor
 
 from skyweave.cycle.forecast import GaussianForecast
 from skyweave.cycle.lead_time import LeadTimeSkill
-from skyweave.cycle.run import Cycle, Cycler, CycleSettings, Predicted
+from skyweave.cycle.run import Cycle, Cycler, Predicted
+from skyweave.cycle.settings import CycleSettings
 from skyweave.errors import SkyweaveError
 from skyweave.observe.assemble import ObservationSet
 from skyweave.posterior.background import Background

@@ -19,21 +19,23 @@ from skyweave.cycle.analysis import analysis_problem
 from skyweave.cycle.fusion import Fusion, fuse_forecasts
 from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, mean_of
-from skyweave.cycle.run import CycleSettings
-from skyweave.diffusion.noise import NoiseStream
+from skyweave.cycle.settings import CycleSettings
 from skyweave.emulate.files import ForecastFile, open_forecast, source_of
 from skyweave.emulate.forecaster import later
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.store import check_output
+from skyweave.keywords import settings_of, takes
 from skyweave.observe.observation import Observation
-from skyweave.posterior.background import Background, bind
+from skyweave.posterior.background import Background
 from skyweave.posterior.problem import Problem
 from skyweave.posterior.sample import sample_posterior
 from skyweave.prior.storage import LearntPrior, open_prior
-from skyweave.reconstruction.job import Job, Settings, prepare
+from skyweave.reconstruction.opening import begun_layout, open_reconstruction
 from skyweave.reconstruction.plan import Unit
-from skyweave.reconstruction.reconstruct import face_scene, run_job
+from skyweave.reconstruction.reconstruct import face_scene, run_reconstruction
+from skyweave.reconstruction.run import Reconstruction, binder
+from skyweave.reconstruction.settings import FusionSettings
 from skyweave.regrid import conservative
 
 __all__ = ["forecast_frames", "fuse"]
@@ -100,6 +102,7 @@ def forecast_frames(file: ForecastFile, past: PastForecasts) -> Frames:
     return Frames(torch.cat(values), np.array(leads), np.array(times), dropped)
 
 
+@takes(FusionSettings)
 def fuse(
     prior: LearntPrior | str | Path,
     forecast: str | Path | xr.Dataset | ForecastFile,
@@ -111,7 +114,8 @@ def fuse(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    settings: FusionSettings | None = None,
+    **changes: Any,
 ) -> xr.Dataset:
     r"""Members of the posterior at every lead time of a precomputed forecast, given what was observed at its times.
 
@@ -128,7 +132,8 @@ def fuse(
         init_time: which forecast of the file.
         like: grid of the analyses, the forecast's by default. It may be finer.
         out, overwrite, progress: as in `skyweave.reconstruct`.
-        settings: members, seed, sampler, steps, batch, quantiles, domain_mask, autocast and device, as there.
+        settings: see `skyweave.reconstruction.settings.FusionSettings`.
+        changes: its fields by name.
 
     Returns:
         As `skyweave.reconstruct`, with the coordinate ``lead_time`` along time.
@@ -154,21 +159,18 @@ def fuse(
     place = like if like is not None else file.grid
     grid = place if isinstance(place, Grid) else Grid.from_dataset(place)
     _check_finer(grid, file.grid)
-    chosen = Settings(**settings)
-    if chosen.on_conflict == "widen":
-        raise SkyweaveError(
-            "on_conflict='widen' is for reconstructions; a forecast is fused with 'warn' or 'refuse'"
-        )
-    made = prepare(opened, observations, grid, frames.times, chosen, estimate=False)
-    job = FusedJob.of(made, frames, file, past)
+    whole = settings_of(FusionSettings, settings, changes, "fuse").whole()
+    begun = begun_layout(out, overwrite)
+    made = open_reconstruction(opened, observations, whole, like=grid, times=frames.times, begun=begun)
+    fused = FusedReconstruction.of(made, frames, file, past)
     if progress:
-        print(f"{job.past_told}\n{frames}\n{job.skill_told()}\n{job.plan.report}", flush=True)
-    face_scene(job, progress)
-    return run_job(job, out, overwrite, progress)
+        print(f"{fused.past_told}\n{frames}\n{fused.skill_told()}\n{fused.plan.report}", flush=True)
+    face_scene(fused, progress)
+    return run_reconstruction(fused, out, overwrite, progress)
 
 
 @dataclass(eq=False, kw_only=True)
-class FusedJob(Job):
+class FusedReconstruction(Reconstruction):
     """A reconstruction in which every time has a forecast beside its observations."""
 
     frames: Frames
@@ -180,18 +182,20 @@ class FusedJob(Job):
     _kept: dict[int, Problem] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, job: Job, frames: Frames, file: ForecastFile, past: PastForecasts) -> FusedJob:
-        """The job with a forecast, its skill fitted."""
-        if any(unit.t1 - unit.t0 > 1 for unit in job.plan.units):
+    def of(
+        cls, alone: Reconstruction, frames: Frames, file: ForecastFile, past: PastForecasts
+    ) -> FusedReconstruction:
+        """The reconstruction with a forecast, its skill fitted."""
+        if any(unit.t1 - unit.t0 > 1 for unit in alone.plan.units):
             raise SkyweaveError(
                 "observations interpolated in time cannot be fused with a forecast; use time: nearest"
             )
-        target, prior, settings = job.target, job.prior, job.settings
+        target, prior, settings = alone.target, alone.prior, alone.settings
         same = file.grid.same_as(target.grid)
         periodic = (False, target.grid.periodic)
 
         def at(times: np.ndarray | None) -> Background:
-            return bind(prior, target.grid, times, autocast=settings.autocast, device=settings.device)
+            return binder(prior, replace(target, times=times), settings)(0, 1)
 
         fixed = None if prior.conditioning.needs_time else at(None)
 
@@ -200,8 +204,8 @@ class FusedJob(Job):
 
         def made(times: np.ndarray, values: Tensor) -> Fusion:
             return fuse_forecasts(
-                by_number(times), prior.spec, prior.transform, values, job.observed, list(range(len(times))),
-                settings=CycleSettings(members=settings.members, method=job.method),
+                by_number(times), prior.spec, prior.transform, values, alone.observed, list(range(len(times))),
+                settings=CycleSettings(members=settings.members, method=alone.method),
                 down=None if same else conservative(target.grid, file.grid),
                 coarse=None if same else file.grid.shape, periodic=periodic,
             )  # fmt: skip
@@ -222,7 +226,7 @@ class FusedJob(Job):
         digest = hashlib.sha256(frames.values.numpy().tobytes())
         for value in skill.to_tensors().values():
             digest.update(value.numpy().tobytes())
-        plan = replace(job.plan, settings=job.plan.settings | {"forecast": digest.hexdigest()})
+        plan = replace(alone.plan, settings=alone.plan.settings | {"forecast": digest.hexdigest()})
         name = target.dims[0]
         lead = xr.DataArray(
             frames.leads.round().astype("timedelta64[s]").astype("timedelta64[ns]"),
@@ -233,7 +237,8 @@ class FusedJob(Job):
             },
         )
         target = replace(target, coords={**target.coords, "lead_time": lead})
-        values = {f.name: getattr(job, f.name) for f in fields(Job)} | {"target": target, "plan": plan}
+        values = {f.name: getattr(alone, f.name) for f in fields(Reconstruction) if f.init}
+        values |= {"target": target, "plan": plan}
         told = "\n".join([str(past), *trained_on(prior, past)])
         return cls(
             **values,
@@ -254,12 +259,12 @@ class FusedJob(Job):
             )
             there = source.to(self.fusion.device)
             self._kept = {k: analysis_problem(self.fusion.prior(k), there, seen if seen.n else None)}
-        noise = NoiseStream(
-            self.settings.seed, range(unit.m0, unit.m1), [self.identities[k]], self.settings.device
-        )
-        x = sample_posterior(self._kept[k], noise, self.method)
+        parts = [
+            sample_posterior(self._kept[k], self.noise(k, k + 1, members), self.method)
+            for members in self.plan.batches(unit)
+        ]
         step(self.plan.evaluations)
-        return self.fields(x)
+        return self.fields(torch.cat(parts))
 
     def flags(self, channel: int) -> np.ndarray:
         """As in a reconstruction; no cell is beyond the reach of the forecast."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +16,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.cycle.run import Cycle, CycleSettings
+from skyweave.cycle.run import Cycle
+from skyweave.cycle.settings import CycleSettings
 from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
 from skyweave.io.made_with import digest_of
 from skyweave.io.regions import Regions
+from skyweave.keywords import made_with as settings_that_count
 from skyweave.observe.assemble import ObservationSet
 from skyweave.observe.errors import ErrorModel
 from skyweave.prior.storage import LearntPrior
@@ -51,7 +52,7 @@ class CycleRecord:
         self.same = model.grid.same_as(target.grid)
         self.places = (self.lat, self.lon) if self.same else ("forecast_lat", "forecast_lon")
         self.sources = [source.name for source in observed.sources]
-        values = asdict(settings) | {"method": settings.method.to_dict()}
+        values = settings_that_count(settings.settled())
         made_with = {
             "prior": prior.fingerprint(),
             "observations": observed.fingerprint(),

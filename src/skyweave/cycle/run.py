@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +16,7 @@ from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.cycle.analysis import analysis_problem
 from skyweave.cycle.ensemble import cut_off, ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
+from skyweave.cycle.settings import CycleSettings
 from skyweave.cycle.transform import Domain, letkf_analysis
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.finite import NotFiniteError, check_channels
@@ -28,7 +29,7 @@ from skyweave.reconstruction.output import to_physical
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
-__all__ = ["Cycle", "CycleSettings", "Cycler", "Model", "torus_size"]
+__all__ = ["Cycle", "Cycler", "Model", "torus_size"]
 
 # Streams of noise beside those of the posterior's sampler, which counts its steps from zero.
 MODEL_ERROR, CLIMATE = 1_000_001, 1_000_002
@@ -46,52 +47,6 @@ class Model(Protocol):
     """What steps an ensemble: physical states ``(M, C, h, w)`` at a time to those one time step later."""
 
     def step(self, state: Tensor, time: Any) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class CycleSettings:
-    """How cycles are computed.
-
-    Args:
-        members: size of the ensemble.
-        seed: of all noise.
-        method: sampler of the analysis. More evaluations than a single reconstruction takes, because the sampler's
-            error of spread enters the next forecast's covariance and so grows from cycle to cycle.
-        information: "ensemble": the forecast's covariance is that of its members, renewed in every cycle, and what it
-            tells beyond the climate is used (`skyweave.cycle.forecast`); "stated": the forecast is a source with the
-            model's stated error, as in the paper.
-        reach: share of the domain beyond which the ensemble's correlations are zero.
-        local: whether the ensemble's standard deviation varies in space; on domains too large to be solved directly
-            it does not.
-        extrapolate: as in `skyweave.cycle.forecast.as_source`; exact for Gaussian priors, not robust with learnt ones.
-        inflation: factor of the forecast's variance before an analysis; where it adapts, the one to begin with.
-        adaptive: let the factor follow the innovations, see `adapted`.
-        batch: members computed together.
-        update: how an analysis is made of a forecast on the prior's own grid. "afresh": drawn from the prior, forecast
-            and observations as sources. "refined": the members are moved by a local ensemble transform, noise of
-            `refine_from` is added to them and taken away again with prior, forecast and observations, and the mean of
-            what comes out is given to the transform's members: the mean is that of the posterior, while what lets
-            the members grow apart in the next forecast is kept. Needs a `Cycler.domain`.
-        localisation_km: distance at which an observation has no weight in the transform; by default `REACH` times the
-            length over which the climate's correlation falls to 1/e.
-        refine_from, refine_steps: noise level in normalised units, network evaluations. Noise larger than the members'
-            error hides what the transform got wrong; a larger one forgets more of what it got right.
-    """
-
-    members: int = 32
-    seed: int = 0
-    method: Method = field(default_factory=lambda: Method(steps=32))
-    information: Literal["ensemble", "stated"] = "ensemble"
-    reach: float = 0.5
-    local: bool = True
-    extrapolate: bool = False
-    inflation: float = 1.0
-    adaptive: bool = True
-    batch: int = 64
-    update: Literal["refined", "afresh"] = "refined"
-    localisation_km: float | None = None
-    refine_from: float = 1.0
-    refine_steps: int = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,12 +178,12 @@ class Cycler:
         settings, segment = self.settings, self.observed.segment(k, k + 1)
         refined = settings.update == "refined" and self.domain is not None and self.down is None
         if forecast is None or not refined:
-            return self._physical(self._drawn(forecast, segment, k, inflation, settings.method))
+            return self._physical(self._drawn(forecast, segment, k, inflation, settings.drawn))
         if not segment.n:
             return forecast
         moved = self._moved(forecast, segment, inflation)
         method = replace(
-            settings.method,
+            settings.drawn,
             sampler="dpm++2m", start="noise", steps=settings.refine_steps,
             sigma_max=settings.refine_from, sigma_min=min(SMALLEST, 0.1 * settings.refine_from),
         )  # fmt: skip
@@ -249,11 +204,11 @@ class Cycler:
         source = None if forecast is None else self.source(forecast, k, inflation).to(self.device)
         # Of members that are refined the mean alone is kept, in which small errors of each cancel.
         problem = analysis_problem(self.prior(k), source, segment, tolerance=0.05 if members is None else 0.2)
-        parts = []
-        for m in range(0, settings.members, settings.batch):
-            numbers = range(m, min(m + settings.batch, settings.members))
+        parts, size = [], settings.batch or settings.members
+        for m in range(0, settings.members, size):
+            numbers = range(m, min(m + size, settings.members))
             noise = NoiseStream(settings.seed, numbers, [self.identities[k]], self.device)
-            start = None if members is None else members[m : m + settings.batch].to(self.device)
+            start = None if members is None else members[m : m + size].to(self.device)
             parts.append(sample_posterior(problem, noise, method, members=start).cpu())
         return torch.cat(parts)
 

@@ -18,7 +18,7 @@ from skyweave.downscale.settings import (
     PresetName,
     preset,
 )
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError, did_you_mean, one_of
 from skyweave.io.daily import step_length
 from skyweave.limits import MOST
 from skyweave.prior.config import LEAST_PATCH, Names, Pair
@@ -169,8 +169,7 @@ class DownscaleConfig(Section):
     @classmethod
     def _known_transform(cls, value: str | dict[str, str]) -> str | dict[str, str]:
         for kind in value.values() if isinstance(value, dict) else [value]:
-            if kind not in TRANSFORMS:
-                raise ValueError(f"no transform {kind!r}{did_you_mean(kind, list(TRANSFORMS))}")
+            one_of(kind, TRANSFORMS, "transform")
         return value
 
     @field_validator("areas")

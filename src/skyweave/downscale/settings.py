@@ -8,6 +8,7 @@ from pydantic import Field
 
 from skyweave.config import Section
 from skyweave.diffusion.network import LIMITS, Architecture
+from skyweave.downscale.inference import InferenceSection
 from skyweave.limits import MOST
 from skyweave.prior.config import Multipliers
 
@@ -101,29 +102,6 @@ class ModelSection(Section):
     )
     kl_weight: float = Field(default=1.0, gt=0)
     training: TrainingSection = TrainingSection()
-
-
-class InferenceSection(Section):
-    """How a day is put together, and how members are drawn.
-
-    `blend` "steps" draws members from one noise field and blends patches inside each sampling step; "shared" draws
-    every patch by itself from its part of one noise field and averages afterwards; "patches" gives every patch noise
-    of its own, as the paper does. `window` "paper" is Eq. 5 as published, with the
-    border of the image filled by its own half window.
-    """
-
-    stride: int = Field(default=8, ge=1, le=MOST["stride"])
-    halo: int = Field(default=2, ge=0, le=MOST["stride"])
-    window: Literal["hann", "paper", "flat", "nearest"] = "hann"
-    blend: Literal["steps", "shared", "patches"] = "steps"
-    members: int = Field(default=16, ge=1, le=MOST["members"])
-    seed: int = Field(default=0, ge=0, le=MOST["seed"])
-    sampler: Literal["dpm++2m", "dpm++2m-sde", "ddim", "ddpm", "heun"] = "dpm++2m-sde"
-    steps: int = Field(default=16, ge=2, le=MOST["steps"])
-    batch: int = Field(
-        default=1024, ge=1, le=MOST["training_steps"], description="patches that pass the network at once"
-    )
-    device: Device = "cpu"
 
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {

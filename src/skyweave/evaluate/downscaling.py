@@ -22,6 +22,7 @@ from skyweave.downscale.data.task import Task, prepare_task
 from skyweave.downscale.fit.fitting import Fitted, model_path
 from skyweave.downscale.predict.area_models import AreaModels, settings_with
 from skyweave.errors import SkyweaveError
+from skyweave.keywords import made_with
 from skyweave.transform import Log10Standardise
 from skyweave.verify.daily import daily_scores
 from skyweave.verify.ensemble import coverage, coverage_level
@@ -115,7 +116,7 @@ def evaluate(
             path = model_path(config, area, season, name)
             own = AreaModels(config.model_copy(update={"seasons": (season,)}), area, name, record)
             members = settings.members if own.generative else 1
-            kept = settings.model_dump(mode="json", exclude={"batch", "device"})
+            kept = made_with(settings)
             mark = json.dumps([VERSION, own.fingerprint(), kept, task.digest], sort_keys=True)
             notes = path.with_name(f"scores-{path.stem}-{days}.jsonl")
 

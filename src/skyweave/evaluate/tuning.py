@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.evaluate.grid_of_settings import expand, with_values
 from skyweave.evaluate.score import truth_like
 from skyweave.evaluate.search import Result, search
+from skyweave.keywords import settings_of, takes
 from skyweave.observe.observation import Observation
 from skyweave.prior.storage import LearntPrior, open_prior
-from skyweave.reconstruction.job import Settings, prepare
+from skyweave.reconstruction.opening import open_reconstruction
 from skyweave.reconstruction.reconstruct import reconstruct
+from skyweave.reconstruction.settings import Settings
 
 __all__ = ["case_of", "deviations", "tune"]
 
 
+@takes(Settings)
 def tune(
     prior: LearntPrior | str | Path,
     observations: Sequence[Observation] | Observation,
@@ -36,12 +40,13 @@ def tune(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    settings: Settings | None = None,
+    **changes: Any,
 ) -> list[Result]:
     """Reconstruct cases of known truth under every combination of settings, and score each.
 
     Args:
-        prior, observations, like, times, settings: as in `skyweave.reconstruct`.
+        prior, observations, like, times, settings, changes: as in `skyweave.reconstruct`.
         truth: the true fields, physical units, under the prior's names.
         grid: values by dotted key: ``observations.LR.weight`` (or another field of a source, by its name or
             number), ``options.gamma.LR``, ``steps`` and whatever else `skyweave.reconstruct` takes.
@@ -59,16 +64,18 @@ def tune(
     """
     opened = prior if isinstance(prior, LearntPrior) else open_prior(prior)
     given = list(observations) if isinstance(observations, Sequence) else [observations]
-    base = {"observations": given, "like": like, "times": times, **settings}
+    chosen = settings_of(Settings, settings, changes, "tune")
+    own = {f.name: getattr(chosen, f.name) for f in fields(Settings)}
+    base = {"observations": given, "like": like, "times": times, **own}
     combinations = expand(grid)
     for combination in combinations:
         with_values(base, combination)  # every key is tried before anything is computed
     deviation = deviations(opened, variable)
-    identity, truth = case_of(opened, given, like, times, truth, list(deviation), settings)
+    identity, truth = case_of(opened, given, like, times, truth, list(deviation), chosen)
 
     def run(values: Mapping[str, Any]) -> xr.Dataset:
-        chosen = with_values(base, values)
-        return reconstruct(opened, chosen.pop("observations"), progress=False, **chosen)
+        with_them = with_values(base, values)
+        return reconstruct(opened, with_them.pop("observations"), progress=False, **with_them)
 
     return search(
         run,
@@ -108,20 +115,16 @@ def case_of(
     times: Any,
     truth: xr.Dataset,
     names: Sequence[str],
-    settings: Mapping[str, Any],
+    settings: Settings,
 ) -> tuple[str, xr.Dataset]:
     """A digest of what the scores depend on besides the grid (the run as it stands without it), and its truth.
 
     Raises:
         SkyweaveError: the run cannot be made, or the truth does not fit it.
     """
-    given = Settings(**settings)
-    job = prepare(prior, observations, like, times, given, estimate=False)
-    truth = truth_like(truth, xr.Dataset(coords=job.target.coords), names)
-    # How many members fit the memory is no part of what is asked for.
-    parts = {key: value for key, value in job.plan.settings.items() if key != "batch"}
-    parts |= {"weights": given.weights, "anchor": given.anchor, "innovations": given.innovations}
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
+    made = open_reconstruction(prior, observations, settings, like=like, times=times)
+    truth = truth_like(truth, xr.Dataset(coords=made.target.coords), names)
+    digest = hashlib.sha256(json.dumps(made.plan.settings, sort_keys=True, default=str).encode())
     for name in names:
         digest.update(np.ascontiguousarray(truth[name].values).tobytes())
     return digest.hexdigest()[:16], truth

@@ -125,7 +125,7 @@ def parse_header(header: Mapping[str, Any], model: type[Header], path: Path | st
     try:
         return model.model_validate(header)
     except (ValidationError, RecursionError) as error:
-        lines = list(explain(error, model)) if isinstance(error, ValidationError) else ["too deep"]
+        lines = list(explain(error.errors(), model)) if isinstance(error, ValidationError) else ["too deep"]
         more = f"; and {len(lines) - 3} more" if len(lines) > 3 else ""
         raise SkyweaveError(
             f"{path}: {what} is incomplete or damaged ({'; '.join(f'{x:.160}' for x in lines[:3])}{more})"

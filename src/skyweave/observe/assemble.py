@@ -19,12 +19,13 @@ from skyweave.grid import Grid
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.grids import grid_rows
 from skyweave.observe.match import TimeAxis
-from skyweave.observe.observation import GridObservation, Observation, PointObservation
+from skyweave.observe.observation import GridObservation, Observation
 from skyweave.observe.operator import StateOperator
 from skyweave.observe.points import point_rows
 from skyweave.observe.report import Report, SourceReport
 from skyweave.observe.rows import Frame, Rows
 from skyweave.observe.segment import SegmentObservations, Source
+from skyweave.observe.soundings import on_levels
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
@@ -180,16 +181,16 @@ def assemble(
     Raises:
         SkyweaveError: for sources that cannot be used, or when no observation is left (with the counts).
     """
-    given = (
-        [observations] if isinstance(observations, GridObservation | PointObservation) else list(observations)
-    )
-    if not given:
+    sources = [observations] if isinstance(observations, Observation) else list(observations)
+    if not sources:
         raise SkyweaveError("no observations: give at least one GridObservation or PointObservation")
-    for item in given:
-        if not isinstance(item, GridObservation | PointObservation):
+    for item in sources:
+        if not isinstance(item, Observation):
             raise SkyweaveError(
-                f"observations are GridObservation or PointObservation, found {type(item).__name__}"
+                "observations are GridObservation, PointObservation or SoundingObservation, found "
+                f"{type(item).__name__}"
             )
+    given = on_levels(sources, spec)
     axis = TimeAxis.of(times)
     shape = (len(axis), len(spec.variables), *grid.shape)
     state = Frame(spec, grid, axis, _wanted(domain_mask, grid, shape))
@@ -198,13 +199,13 @@ def assemble(
         grid_rows(o, name, state) if isinstance(o, GridObservation) else point_rows(o, name, state)
         for o, name in zip(given, names, strict=True)
     ]
-    sources = tuple(
+    used = tuple(
         Source(name, o.weight, p.report.kind) for name, o, p in zip(names, given, parts, strict=True)
     )
     report = Report(tuple(part.report for part in parts))
     if not any(len(part.value) for part in parts):
         raise SkyweaveError(_nothing_left(report, grid, times))
-    return _stacked(parts, sources, report, shape, spec, transform)
+    return _stacked(parts, used, report, shape, spec, transform)
 
 
 def no_observations(

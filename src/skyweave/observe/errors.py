@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skyweave.errors import SkyweaveError
+from skyweave.observe.error_model import Correlation, ErrorModel
 
 __all__ = ["CorrelatedBlock", "ErrorCovariance", "ErrorModel", "correlation", "unit_vectors"]
 
@@ -20,76 +20,6 @@ EARTH_RADIUS_KM = 6371.0
 NUGGET = 1e-3
 # A block is dense: 6000 rows are 288 MB and some seconds of Cholesky.
 MAX_BLOCK = 6000
-
-Correlation = Literal["exponential", "gaspari-cohn"]
-
-
-@dataclass(frozen=True)
-class ErrorModel:
-    r"""Error of one source, in the units in which its observations are given.
-
-    .. math:: \sigma^2 = \sigma_{abs}^2 + (\epsilon |y|)^2 + \sigma_{rep}^2
-
-    Args:
-        absolute: standard deviation of the instrument's error, units of the observation; an error given per
-            row or per cell replaces it.
-        relative: fraction of the observed value, without unit.
-        representativeness: standard deviation of what the observation sees and the grid cannot, units of the
-            observation.
-        correlation_length_km: distance over which errors of one source, variable and time are correlated
-            (km); ``None`` for independent errors.
-        correlation: ``"exponential"`` or ``"gaspari-cohn"``.
-
-    Raises:
-        SkyweaveError: for a negative or non-finite number, or an unknown correlation.
-    """
-
-    absolute: float = 0.0
-    relative: float = 0.0
-    representativeness: float = 0.0
-    correlation_length_km: float | None = None
-    correlation: Correlation = "exponential"
-
-    def __post_init__(self) -> None:
-        for name in ("absolute", "relative", "representativeness"):
-            value = getattr(self, name)
-            if not np.isfinite(value) or value < 0:
-                raise SkyweaveError(
-                    f"observation error: {name} is {value}, it must be a number of zero or more"
-                )
-        length = self.correlation_length_km
-        if length is not None and not (np.isfinite(length) and length > 0):
-            raise SkyweaveError(
-                f"observation error: correlation_length_km is {length}, it must be positive or None"
-            )
-        if self.correlation not in ("exponential", "gaspari-cohn"):
-            raise SkyweaveError(
-                f"observation error: correlation is {self.correlation!r}, "
-                "known are 'exponential' and 'gaspari-cohn'"
-            )
-
-    @property
-    def is_zero(self) -> bool:
-        """True when the model alone gives no observation a positive error."""
-        return self.absolute == self.relative == self.representativeness == 0
-
-    def measurement_variance(self, value: np.ndarray, absolute: np.ndarray | None = None) -> np.ndarray:
-        """Variance without representativeness, ``absolute^2 + (relative |value|)^2``, units squared.
-
-        Args:
-            value: observed values, any shape.
-            absolute: errors per value that replace ``absolute``; NaN where there is none.
-        """
-        sigma = np.full(np.shape(value), float(self.absolute))
-        if absolute is not None:
-            sigma = np.where(np.isnan(absolute), sigma, absolute)
-        if self.relative == 0:
-            return sigma**2
-        return sigma**2 + (self.relative * np.abs(value)) ** 2
-
-    def variance(self, value: np.ndarray, absolute: np.ndarray | None = None) -> np.ndarray:
-        """Full variance of each value, units squared."""
-        return self.measurement_variance(value, absolute) + self.representativeness**2
 
 
 def unit_vectors(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:

@@ -5,55 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError
 from skyweave.io.valid_time import with_valid_time
-from skyweave.observe.errors import ErrorModel
+from skyweave.observe.error_model import ErrorModel, error_model
+from skyweave.observe.rules import GRID_OPERATORS, GridRules, ReportRules, SoundingRules
+from skyweave.observe.sounding_report import SoundingReport
 
-__all__ = ["GRID_OPERATORS", "ErrorModel", "GridObservation", "Observation", "PointObservation"]
+__all__ = [
+    "GRID_OPERATORS", "ErrorModel", "GridObservation", "Observation", "PointObservation", "SoundingObservation",
+    "StateObservation",
+]  # fmt: skip
 
-GRID_OPERATORS = (
-    "auto",
-    "mask",
-    "block-mean",
-    "mean",
-    "aggregate",
-    "bilinear",
-    "bicubic",
-    "bicubic-antialias",
-)
 POINT_COLUMNS = ("time", "lat", "lon", "variable", "value", "error")
-
-TimeRule = Literal["nearest", "interpolate"]
-Window = str | float | np.timedelta64 | pd.Timedelta | None
-
-
-def error_model(error: ErrorModel | float) -> ErrorModel:
-    """A number as an error model: an absolute standard deviation."""
-    return error if isinstance(error, ErrorModel) else ErrorModel(absolute=float(error))
-
-
-def _check_common(name: str, weight: float, time: str, valid: Any, bias: str | None) -> None:
-    if bias not in (None, "estimate"):
-        raise SkyweaveError(
-            f"observation {name!r}: bias={bias!r}, it is 'estimate' or None; subtract a known bias from the values"
-        )
-    if not np.isfinite(weight) or weight <= 0:
-        raise SkyweaveError(f"observation {name!r}: weight is {weight}, it must be positive")
-    if time not in ("nearest", "interpolate"):
-        raise SkyweaveError(f"observation {name!r}: time={time!r}, known are 'nearest' and 'interpolate'")
-    for low, high in [valid] if isinstance(valid, tuple) else list((valid or {}).values()):
-        if low is not None and high is not None and low > high:
-            raise SkyweaveError(f"observation {name!r}: valid_range ({low}, {high}) is empty")
 
 
 @dataclass(frozen=True, eq=False)
-class GridObservation:
+class GridObservation(GridRules):
     """Observations on a latitude-longitude grid; NaN where nothing was seen.
 
     Args:
@@ -93,18 +65,7 @@ class GridObservation:
     data: xr.DataArray
     error: ErrorModel | float | None = None
     variable: str | None = None
-    weight: float = 1.0
-    name: str | None = None
-    time_window: Window = None
-    time: TimeRule = "nearest"
-    operator: str = "auto"
-    min_coverage: float = 0.999
-    min_filled: float = 0.5
-    valid_range: tuple[float | None, float | None] | None = None
-    units: str | None = None
     error_field: xr.DataArray | None = None
-    bias: str | None = None
-    bias_predictors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     model: ErrorModel = field(init=False, repr=False)
 
@@ -123,15 +84,8 @@ class GridObservation:
                 "a GridObservation without a name: pass variable='...' (its name in the prior)"
             )
         object.__setattr__(self, "variable", str(variable))
-        object.__setattr__(self, "bias_predictors", tuple(self.bias_predictors))
+        super().__post_init__()
         label = self.label
-        _check_common(label, self.weight, self.time, self.valid_range, self.bias)
-        if self.operator not in GRID_OPERATORS:
-            hint = did_you_mean(self.operator, GRID_OPERATORS)
-            raise SkyweaveError(
-                f"observation {label!r}: operator {self.operator!r} is not known{hint}; "
-                f"known are {', '.join(GRID_OPERATORS)}"
-            )
         if self.error is None and self.error_field is None:
             raise SkyweaveError(
                 f"observation {label!r} has no error: state `error: 0.1` (a standard deviation in its units) or "
@@ -159,7 +113,7 @@ class GridObservation:
 
 
 @dataclass(frozen=True, eq=False)
-class PointObservation:
+class PointObservation(ReportRules):
     """Observations at points: stations, soundings, ships, retrieval footprints as a table.
 
     Args:
@@ -182,7 +136,11 @@ class PointObservation:
         bias: ``"estimate"``: estimate a constant bias of each variable from innovations, and remove it where it is
             significant.
         bias_predictors: let it vary linearly with these as well: ``"latitude"``, or columns of numbers (a scan angle).
+        level_tolerance: a report aloft (column ``pressure``, hPa) is taken at a level of the state that it is within
+            this fraction of the pressure of, see `skyweave.observe.flight_levels`.
         notes: what was assumed in reading the table, for the report.
+        soundings: what became of the soundings of which the table is made.
+        at_levels: whether reports aloft have been brought to the state's levels.
 
     Raises:
         SkyweaveError: for missing columns, no error at all, or incompatible settings.
@@ -190,38 +148,14 @@ class PointObservation:
 
     table: pd.DataFrame
     error: ErrorModel | float | Mapping[str, ErrorModel | float] | None = None
-    weight: float = 1.0
-    name: str | None = None
-    interpolation: str = "bilinear"
-    time_window: Window = None
-    time: TimeRule = "nearest"
-    superob: bool = False
-    thin: str | float | None = None
-    valid_range: (
-        tuple[float | None, float | None] | Mapping[str, tuple[float | None, float | None]] | None
-    ) = None
-    units: str | Mapping[str, str] | None = None
     variable: str | None = None
-    bias: str | None = None
-    bias_predictors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    soundings: SoundingReport | None = None
+    at_levels: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bias_predictors", tuple(self.bias_predictors))
+        super().__post_init__()
         label = self.label
-        _check_common(label, self.weight, self.time, self.valid_range, self.bias)
-        if self.interpolation not in ("bilinear", "bicubic"):
-            raise SkyweaveError(
-                f"observation {label!r}: interpolation {self.interpolation!r}, known are 'bilinear' and 'bicubic'"
-            )
-        if self.superob and self.thin is not None:
-            raise SkyweaveError(f"observation {label!r}: superob and thin exclude one another, choose one")
-        if (
-            self.thin is not None
-            and self.thin != "cell"
-            and not (_is_number(self.thin) and float(self.thin) > 0)
-        ):
-            raise SkyweaveError(f"observation {label!r}: thin={self.thin!r}, give 'cell' or a distance in km")
         table = self._standard_table()
         object.__setattr__(self, "table", table)
         self.predictor_columns()
@@ -306,11 +240,51 @@ class PointObservation:
         return valid or (None, None)
 
 
-Observation = GridObservation | PointObservation
+@dataclass(frozen=True, eq=False)
+class SoundingObservation(SoundingRules):
+    r"""Soundings, which are brought to the levels of the state when it is known.
+
+    A value at a level ``p`` is linear in log pressure between the reported levels around it, as are the time and the
+    place of the balloon; heights follow the hypsometric equation between reported heights (see
+    `skyweave.observe.profiles.complete`). Nothing is extrapolated. Variables are matched by their CF standard name,
+    or by names such as ``t850``, and by their level. Levels with a height and no pressure take theirs from the
+    sounding's own heights and pressures.
+
+    Args:
+        soundings: table as of `skyweave.io.read_igra`, or paths of IGRA or BUFR files.
+        background: fields that observations are compared with, see `skyweave.observe.background_check`.
+        background_error: its standard deviation by variable, or fields of it.
+        variables: which to observe: names, or the quantity of each (a CF standard name). By default every one with a
+            level that soundings report. A variable without a level, if named, takes the surface level's value.
+        errors: standard deviations that replace those of `skyweave.observe.sounding_errors`, by variable (in its units)
+            or by quantity (K, m, m s-1, kg kg-1, 1): a number, or numbers by pressure (hPa).
+        drift: every value has the time and the place of the balloon; otherwise the nominal time and the place of
+            the launch.
+        ascent_rate: of the balloon where no elapsed times are reported, m s-1.
+        maximum_gap: greatest ratio of the pressures of the two levels around a wanted one; 1.5 lets all neighbouring
+            mandatory levels pass from the ground up to 20 hPa.
+        quality: checks; ``None`` makes none.
+        interpolation: of the state to the points, as in `PointObservation`; weight, name, time, time_window, bias and
+            bias_predictors as there.
+
+    Raises:
+        SkyweaveError: for settings that cannot be used.
+    """
+
+    soundings: Any
+    background: xr.Dataset | None = None
+    background_error: float | Mapping[str, float] | xr.Dataset | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the source in reports."""
+        return self.name or "soundings"
+
+    def renamed(self, name: str) -> SoundingObservation:
+        return replace(self, name=name)
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        return bool(np.isfinite(float(value)))
-    except (TypeError, ValueError):
-        return False
+StateObservation = GridObservation | PointObservation
+"""Observations of the variables of a state."""
+
+Observation = StateObservation | SoundingObservation

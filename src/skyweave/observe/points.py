@@ -182,6 +182,7 @@ def point_rows(source: PointObservation, name: str, state: Frame) -> Rows:
     report = SourceReport(
         name, "points", source.interpolation + (" superobbed" if source.superob else ""), source.weight,
         len(table), int(tally.alive.sum()), len(y), tally.dropped, error_span(R, of, state), notes,
+        source.soundings,
     )  # fmt: skip
     return Rows(matrix, y, R, of, first, last, cell, report, known)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from skyweave.observe.sounding_report import SoundingReport
+
 __all__ = ["BETWEEN_LEVELS", "REASONS", "Report", "SourceReport", "Tally"]
 
 BETWEEN_LEVELS = "between levels"
@@ -59,6 +61,7 @@ class SourceReport:
         dropped: how many were not used, by reason.
         error: least and greatest standard deviation of the rows by variable, in its units.
         notes: what was assumed, and what is to be known of those that were dropped.
+        soundings: what became of the soundings that observations were made of.
     """
 
     name: str
@@ -71,6 +74,7 @@ class SourceReport:
     dropped: Mapping[str, int] = field(default_factory=dict)
     error: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    soundings: SoundingReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON."""
@@ -85,6 +89,7 @@ class SourceReport:
             "dropped": dict(self.dropped),
             "error": {k: list(v) for k, v in self.error.items()},
             "notes": list(self.notes),
+            **({} if self.soundings is None else {"soundings": self.soundings.to_dict()}),
         }
 
 
@@ -130,6 +135,8 @@ class Report:
                 span = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
                 lines.append(f"  error of {variable}: {span}")
             lines += [f"  {note}" for note in source.notes]
+            if source.soundings is not None:
+                lines += [f"  {line}" for line in str(source.soundings).splitlines()]
         return "\n".join(lines)
 
 

@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.observe.error_model import error_model
 from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel, unit_vectors
-from skyweave.observe.observation import error_model
 from skyweave.regrid import bicubic, bilinear, nearest
 from skyweave.state import time_dim
 

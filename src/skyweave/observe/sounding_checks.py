@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from skyweave.errors import SkyweaveError
+from skyweave.keywords import STRICT
 from skyweave.observe.profiles import SCALE_HEIGHT, complete, interpolate
 from skyweave.thermodynamics import KAPPA, standard_height
 
@@ -75,6 +78,8 @@ class QualityControl:
     shear: tuple[float, float] | None = (20.0, 0.05)
     humidity_top: float | None = 100.0
     departure: float | None = 4.0
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         for name in ("hypsometric", "superadiabatic", "humidity_top", "departure"):

@@ -67,18 +67,15 @@ def checked_errors(errors: Errors | None, known: tuple[str, ...]) -> Errors:
     """Errors by variable or quantity, each a number or numbers by pressure.
 
     Raises:
-        SkyweaveError: an unknown name, or a number that is not positive.
+        SkyweaveError: an unknown name.
     """
-    for name, given in (errors or {}).items():
+    for name in errors or {}:
         if name not in (*known, *QUANTITIES):
             hint = did_you_mean(name, (*known, *QUANTITIES))
             raise SkyweaveError(
                 f"soundings: errors for {name!r}{hint}, which is none of the variables {', '.join(known)} and none "
                 f"of the quantities {', '.join(QUANTITIES)}"
             )
-        numbers = list(given.values()) if isinstance(given, Mapping) else [given]
-        if not numbers or not all(np.isfinite(n) and n > 0 for n in numbers):
-            raise SkyweaveError(f"soundings: the error of {name} is {given!r}, it must be positive")
     return errors or {}
 
 

@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.keywords import takes
 from skyweave.observe.background_check import BackgroundError, background_departure
-from skyweave.observe.observation import PointObservation, TimeRule, Window
-from skyweave.observe.profiles import ASCENT_RATE, launch_time
+from skyweave.observe.flight_levels import at_state_levels
+from skyweave.observe.observation import (
+    Observation,
+    PointObservation,
+    SoundingObservation,
+    StateObservation,
+)
+from skyweave.observe.profiles import launch_time
 from skyweave.observe.quantities import QUANTITIES, quantity_of
+from skyweave.observe.rules import SoundingRules, SourceRules
 from skyweave.observe.sounding_checks import QualityControl
 from skyweave.observe.sounding_errors import Errors, checked_errors, overriding_error, sounding_error
 from skyweave.observe.sounding_report import SoundingReport, VariableReport
@@ -23,59 +32,33 @@ from skyweave.observe.sounding_values import Ledger, at_level, at_surface, compl
 from skyweave.state import StateSpec, Variable
 from skyweave.units import conversion
 
-__all__ = ["QualityControl", "SoundingReport", "sounding_observations"]
+__all__ = ["QualityControl", "SoundingReport", "at_levels_of", "on_levels", "sounding_observations"]
 
 DEPARTURE = "too far from the background"
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
+@takes(SoundingRules)
 def sounding_observations(
     soundings: pd.DataFrame | Paths,
     spec: StateSpec,
     *,
-    variables: Sequence[str] | Mapping[str, str] | None = None,
-    errors: Errors | None = None,
-    drift: bool = True,
-    ascent_rate: float = ASCENT_RATE,
-    maximum_gap: float = 1.5,
-    quality: QualityControl | None = QualityControl(),  # noqa: B008  (a frozen value)
     background: xr.Dataset | None = None,
     background_error: BackgroundError = None,
-    weight: float = 1.0,
-    name: str = "soundings",
-    interpolation: str = "bilinear",
-    time: TimeRule = "nearest",
-    time_window: Window = None,
+    **rules: Any,
 ) -> tuple[PointObservation, SoundingReport]:
-    r"""Observations of the variables of a state by radiosondes.
-
-    A value at a level ``p`` is linear in log pressure between the reported levels around it, as are the time and the
-    place of the balloon; heights follow the hypsometric equation between reported heights (see
-    `skyweave.observe.profiles.complete`). Nothing is extrapolated. Variables are matched by their CF standard name,
-    or by names such as ``t850``, and by their level. Levels with a height and no pressure take theirs from the
-    sounding's own heights and pressures.
+    """Observations of the variables of a state by radiosondes, and what became of every level.
 
     Args:
-        soundings: table as of `skyweave.io.read_igra`, or paths of IGRA or BUFR files.
+        soundings, background, background_error, rules: as in `SoundingObservation`.
         spec: the state; levels in hPa.
-        variables: which to observe: names, or the quantity of each (a CF standard name). By default every one with a
-            level that soundings report. A variable without a level, if named, takes the surface level's value.
-        errors: standard deviations that replace those of `sounding_error`, by variable (in its units) or by quantity
-            (K, m, m s-1, kg kg-1, 1): a number, or numbers by pressure (hPa).
-        drift: every value has the time and the place of the balloon; otherwise the nominal time and the place of
-            the launch.
-        ascent_rate: of the balloon where no elapsed times are reported, m s-1.
-        maximum_gap: greatest ratio of the pressures of the two levels around a wanted one; 1.5 lets all neighbouring
-            mandatory levels pass from the ground up to 20 hPa.
-        quality: checks; ``None`` makes none.
-        background: fields that observations are compared with, see `background_departure`.
-        background_error: its standard deviation by variable, or fields of it.
-        weight: ``lambda_m`` of the source.
-        name: of the source.
-        interpolation: of the state to the points, as in `PointObservation`.
-        time: rule of matching in time, as in `PointObservation`.
-        time_window: as in `PointObservation`.
+    """
+    return at_levels_of(SoundingObservation(soundings, background, background_error, **rules), spec)
+
+
+def at_levels_of(source: SoundingObservation, spec: StateSpec) -> tuple[PointObservation, SoundingReport]:
+    """Soundings as observations of a state's variables.
 
     Returns:
         The observations, whose table also has columns station, level (hPa) and sounding, and the report.
@@ -84,26 +67,23 @@ def sounding_observations(
         SkyweaveError: a variable that soundings cannot observe, unusable settings, or no observation left (with
             the counts).
     """
+    soundings, name, quality, background = source.soundings, source.label, source.quality, source.background
     if not isinstance(soundings, pd.DataFrame):
         from skyweave.io.bufr_soundings import read_soundings
 
         soundings = read_soundings(soundings)
-    if not maximum_gap >= 1:
-        raise SkyweaveError(f"{name}: maximum_gap is {maximum_gap}, a ratio of pressures of 1 or more")
-    if not ascent_rate > 0:
-        raise SkyweaveError(f"{name}: ascent_rate is {ascent_rate}, it must be positive (m s-1)")
-    wanted = _mapped(spec, variables, name)
-    given = checked_errors(errors, spec.names)
+    wanted = _mapped(spec, source.variables, name)
+    given = checked_errors(source.errors, spec.names)
     ledger = Ledger()
     raw = prepared(soundings, name)
     levels = sorted({float(v.level) for v, _ in wanted if v.level is not None}, reverse=True)
-    profiles = completed_profiles(raw, levels, quality, ascent_rate, ledger)
-    parts = [_observed(v, q, profiles, maximum_gap, given, drift) for v, q in wanted]
+    profiles = completed_profiles(raw, levels, quality, source.ascent_rate, ledger)
+    parts = [_observed(v, q, profiles, source.maximum_gap, given, source.drift) for v, q in wanted]
     table = pd.concat([part for part, _ in parts], ignore_index=True)
     reports = [report for _, report in parts]
     not_compared = None
     if background is not None and quality is not None and quality.departure is not None and len(table):
-        away = background_departure(table, spec, background, background_error, time_window)
+        away = background_departure(table, spec, background, source.background_error, source.time_window)
         not_compared = int(np.isnan(away).sum())
         far = np.abs(away) > quality.departure
         reports = [_less(r, int((far & (table["variable"] == r.name)).sum())) for r in reports]
@@ -124,14 +104,29 @@ def sounding_observations(
     )
     if table.empty:
         raise SkyweaveError(f"{name}: no observation is left\n{report}")
-    observation = PointObservation(
-        table, weight=weight, name=name, interpolation=interpolation, time=time, time_window=time_window
-    )
-    return observation, report
+    shared = {own.name: getattr(source, own.name) for own in fields(SourceRules)} | {"name": name}
+    made = PointObservation(table, interpolation=source.interpolation, soundings=report, **shared)
+    return made, report
+
+
+def on_levels(observations: Iterable[Observation], spec: StateSpec) -> list[StateObservation]:
+    """Soundings, and reports aloft, at the levels of the state; other observations as they are."""
+    out: list[StateObservation] = []
+    for source in observations:
+        if isinstance(source, SoundingObservation):
+            out.append(at_levels_of(source, spec)[0])
+        elif isinstance(source, PointObservation) and "pressure" in source.table and not source.at_levels:
+            attrs = source.table.attrs
+            table, told = at_state_levels(source.table, spec, source.level_tolerance)
+            table.attrs = attrs
+            out.append(replace(source, table=table, notes=(*source.notes, *told), at_levels=True))
+        else:
+            out.append(source)
+    return out
 
 
 def _mapped(
-    spec: StateSpec, variables: Sequence[str] | Mapping[str, str] | None, name: str
+    spec: StateSpec, variables: Sequence[str] | Mapping[str, str | None] | None, name: str
 ) -> list[tuple[Variable, str]]:
     """Variables to observe, each with its quantity."""
     if variables is None:

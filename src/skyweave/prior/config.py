@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 from skyweave.config import RegionSection, Section
 from skyweave.dates import Period
 from skyweave.diffusion.network import LIMITS, MOST_LEVELS, Architecture, attention_levels
-from skyweave.errors import did_you_mean
+from skyweave.errors import did_you_mean, one_of
 from skyweave.limits import MOST
 from skyweave.prior.conditioning import CONDITIONING, STATIC
 from skyweave.prior.corruption import CorruptionConfig
@@ -48,11 +48,10 @@ def check_transforms(kinds: Mapping[str, str]) -> None:
         ValueError: with those that there are.
     """
     for name, kind in kinds.items():
-        if kind not in TRANSFORMS:
-            raise ValueError(
-                f"transform.{name}: no transform {kind!r}{did_you_mean(kind, list(TRANSFORMS))}; there are "
-                f"{', '.join(TRANSFORMS)}"
-            )
+        try:
+            one_of(kind, TRANSFORMS, "transform")
+        except ValueError as error:
+            raise ValueError(f"transform.{name}: {error}") from None
 
 
 class StaticConfig(Section):
@@ -82,13 +81,7 @@ class DataConfig(Section):
     @field_validator("conditioning")
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in CONDITIONING:
-                known = ", ".join(CONDITIONING)
-                raise ValueError(
-                    f"no conditioning {name!r}{did_you_mean(name, list(CONDITIONING))}; there are {known}"
-                )
-        return names
+        return [one_of(name, CONDITIONING, "conditioning") for name in names]
 
     @model_validator(mode="after")
     def _static_files(self) -> DataConfig:
@@ -128,11 +121,7 @@ class NetworkConfig(Section):
     @field_validator("preset")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in PRESETS:
-            raise ValueError(
-                f"no preset {name!r}{did_you_mean(name, list(PRESETS))}; there are {', '.join(PRESETS)}"
-            )
-        return name
+        return one_of(name, PRESETS, "preset")
 
 
 class NoiseConfig(Section):

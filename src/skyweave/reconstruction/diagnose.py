@@ -10,22 +10,26 @@ import numpy as np
 import xarray as xr
 
 from skyweave.grid import Grid
+from skyweave.keywords import settings_of, takes
 from skyweave.observe.assemble import is_called
 from skyweave.observe.observation import Observation
 from skyweave.prior.storage import LearntPrior
-from skyweave.reconstruction.job import Settings, prepare
-from skyweave.sources.estimates import SourceEstimates, estimate_sources, estimation
+from skyweave.reconstruction.opening import open_reconstruction
+from skyweave.reconstruction.settings import Settings
+from skyweave.sources.estimates import SourceEstimates, estimate_sources
 
 __all__ = ["diagnose_sources"]
 
 
+@takes(Settings)
 def diagnose_sources(
     prior: LearntPrior | str | Path,
     observations: Sequence[Observation] | Observation,
     *,
     like: xr.Dataset | xr.DataArray | Grid | None = None,
     times: Sequence[object] | np.ndarray | None = None,
-    **settings: Any,
+    settings: Settings | None = None,
+    **changes: Any,
 ) -> SourceEstimates:
     """Errors, weights and biases of all sources from innovations, without truth; nothing is changed.
 
@@ -34,8 +38,8 @@ def diagnose_sources(
     errors are wide. Errors are estimated without the significant ones of the sources that ask.
 
     Args:
-        prior, observations, like, times, settings: as in `skyweave.reconstruct`; ``anchor`` and ``innovations`` are
-            among the settings.
+        prior, observations, like, times, settings, changes: as in `skyweave.reconstruct`; ``anchor`` and
+            ``innovations`` are among the settings.
 
     Returns:
         Estimates; ``table(estimates.rows())`` of `skyweave.verify` prints them.
@@ -43,23 +47,23 @@ def diagnose_sources(
     Raises:
         SkyweaveError: inputs that do not fit one another, no usable observation.
     """
-    chosen = Settings(**settings)
-    job = prepare(prior, observations, like, times, chosen, estimate=False)
+    chosen = settings_of(Settings, settings, changes, "diagnose_sources")
+    made = open_reconstruction(prior, observations, chosen, like=like, times=times)
     given = list(observations) if isinstance(observations, Sequence) else [observations]
-    names = [s.name for s in job.observed.sources]
+    names = [s.name for s in made.observed.sources]
     asking = {k for k, o in enumerate(given) if o.bias == "estimate"}
     held = {k for k, n in enumerate(names) for a in chosen.anchor or () if is_called(a, n)}
     wanted = set(range(len(given))) - held if chosen.anchor or not asking else asking
     return estimate_sources(
-        job.observed,
-        job.background,
-        window=job.prior.spec.window,
+        made.observed,
+        made.background,
+        window=made.prior.spec.window,
         biases={k: given[k].bias_predictors for k in sorted(wanted)},
         removable=asking,
         anchor=chosen.anchor,
-        how=estimation(chosen.innovations),
+        how=chosen.estimation,
         seed=chosen.seed,
-        identities=job.target.identities(),
-        batch=job.plan.batch,
+        identities=made.target.identities(),
+        batch=made.plan.at_once or made.plan.batch,
         device=chosen.device,
     )

@@ -17,7 +17,7 @@ from skyweave.io.regions import Note, Regions
 from skyweave.reconstruction.output import PROVENANCE, summarise
 from skyweave.reconstruction.plan import Plan, Unit
 
-__all__ = ["available_memory", "limit_members", "run_plan"]
+__all__ = ["available_memory", "run_plan"]
 
 UNIT = re.compile(r"t(\d+)-(\d+) m(\d+)-(\d+)")
 CONFLICT = PROVENANCE.index("conflict")
@@ -185,11 +185,6 @@ def _summarise(
         }
         regions.put(changed, place)
     regions.mark(f"t{t0}-{t1} summary", None if verdict is None else verdict.note())
-
-
-def limit_members(members: int, bytes_each: int, memory: float) -> int:
-    """Members that fit the memory, at least one."""
-    return max(1, min(members, int(memory // max(bytes_each, 1))))
 
 
 def available_memory() -> float:

@@ -14,7 +14,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.axes import find_time
 from skyweave.io.valid_time import with_valid_time
-from skyweave.observe.observation import GridObservation, Observation, PointObservation
+from skyweave.observe.observation import GridObservation, PointObservation, StateObservation
 from skyweave.state import StateSpec
 
 __all__ = ["Target", "domain_cells", "resolve_target"]
@@ -49,7 +49,7 @@ class Target:
 
 def resolve_target(
     spec: StateSpec,
-    observations: Sequence[Observation],
+    observations: Sequence[StateObservation],
     like: xr.Dataset | xr.DataArray | Grid | None = None,
     times: Sequence[object] | np.ndarray | None = None,
 ) -> Target:
@@ -88,7 +88,7 @@ def resolve_target(
     return Target(grid, values, coords, (time_name, *dims))
 
 
-def _first_grid(spec: StateSpec, observations: Sequence[Observation]) -> xr.DataArray:
+def _first_grid(spec: StateSpec, observations: Sequence[StateObservation]) -> xr.DataArray:
     found = []
     for observation in observations:
         if isinstance(observation, GridObservation):
@@ -106,7 +106,7 @@ def _first_grid(spec: StateSpec, observations: Sequence[Observation]) -> xr.Data
 
 def _times(
     source: xr.Dataset | xr.DataArray | None,
-    observations: Sequence[Observation],
+    observations: Sequence[StateObservation],
     times: Sequence[object] | np.ndarray | None,
 ) -> tuple[str, xr.DataArray | None]:
     name = None if source is None else find_time(source)

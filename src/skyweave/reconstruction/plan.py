@@ -6,9 +6,24 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-__all__ = ["Plan", "Unit", "make_units", "member_bytes"]
+import numpy as np
+
+from skyweave.grid import Grid
+from skyweave.observe.assemble import ObservationSet
+from skyweave.prior.storage import LearntPrior
+
+__all__ = ["Layout", "Plan", "Unit", "layout_of", "make_units", "member_bytes", "segments_of"]
+
+LARGEST_BATCH = 64
+
+SEGMENT = 48
+"""Frames computed together with a prior of windows, besides those on either side of them."""
+
+REACH = 2
+"""Windows on either side of a segment that are computed along and then left to the neighbouring segments."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +47,13 @@ class Plan:
     Args:
         units: of work, in the order in which they run.
         shape: ``(members, times, channels, lat, lon)`` of the result.
-        batch: members sampled at once.
+        batch: members of a unit, which are stored together.
         evaluations: of the network for each member and time.
         peak_bytes: predicted peak of memory beyond the libraries themselves.
         report: counts of observations used and dropped, printable.
         settings: everything the values depend on.
+        at_once: members computed at once, on which nothing depends; those of a unit by default.
+        reach: frames on either side of a unit that are computed along.
     """
 
     units: tuple[Unit, ...]
@@ -46,6 +63,17 @@ class Plan:
     peak_bytes: int
     report: Any
     settings: dict[str, Any]
+    at_once: int | None = None
+    reach: int = 0
+
+    def reached(self, unit: Unit) -> tuple[int, int]:
+        """Frames that are computed for a unit."""
+        return max(0, unit.t0 - self.reach), min(self.shape[1], unit.t1 + self.reach)
+
+    def batches(self, unit: Unit) -> list[range]:
+        """Members of a unit that are computed at once."""
+        size = self.at_once or self.batch
+        return [range(m, min(m + size, unit.m1)) for m in range(unit.m0, unit.m1, size)]
 
     @property
     def digest(self) -> str:
@@ -69,6 +97,75 @@ def make_units(segments: Sequence[tuple[int, int]], members: int, batch: int) ->
     return tuple(
         Unit(t0, t1, m0, min(m0 + batch, members)) for t0, t1 in segments for m0 in range(0, members, batch)
     )
+
+
+def segments_of(observed: ObservationSet, window: int) -> list[tuple[int, int]]:
+    """Stretches of time computed one after the other; those of windows overlap when they are computed."""
+    if window == 1:
+        return observed.segments()
+    frames = observed.operator.shape[0]
+    count = max(1, round(frames / SEGMENT))
+    edges = np.linspace(0, frames, count + 1).astype(int).tolist()
+    return list(pairwise(edges))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the work is cut to fit the memory; nothing of it but the tile has a say in the result.
+
+    Args:
+        unit: members that are stored together.
+        at_once: members that are computed at once.
+        tile: in which the network sees the domain; ``None`` for the whole.
+        peak_bytes: memory that this takes.
+    """
+
+    unit: int
+    at_once: int
+    tile: tuple[int, int] | None
+    peak_bytes: int = 0
+
+
+def layout_of(
+    prior: LearntPrior,
+    grid: Grid,
+    frames: int,
+    members: int,
+    memory: float,
+    *,
+    batch: int | None = None,
+    tile: tuple[int, int] | None = None,
+    together: bool = False,
+    begun: Layout | None = None,
+) -> Layout:
+    """What fits the memory.
+
+    Args:
+        prior: whose network is evaluated.
+        grid: of the fields.
+        frames: computed together.
+        members: of the ensemble.
+        memory: that may be used, bytes.
+        batch: members at once, if asked for.
+        tile: if asked for.
+        together: one unit has to hold all members.
+        begun: by an earlier call, whose units and tile are kept.
+    """
+    channels = len(prior.spec.variables)
+    each = member_bytes(frames, channels, *grid.shape)
+    network = prior.working_bytes(grid)
+    if tile is None and begun is not None:
+        tile = begun.tile
+    elif tile is None and network > memory and prior.spec.window == 1:
+        tile = (4 * prior.patch[0], 4 * prior.patch[1])
+    if tile is not None:
+        network = network * min(tile[0] * tile[1], grid.size) // grid.size
+    fitting = max(1, min(LARGEST_BATCH, int(memory // each)))
+    size = min(fitting if batch is None else batch, members)
+    unit = begun.unit if begun is not None else members if together else size
+    size = min(size, unit)
+    peak = size * each + network + 4 * channels * grid.size * (members + 8) * frames
+    return Layout(unit, size, tile, peak)
 
 
 def member_bytes(frames: int, channels: int, height: int, width: int) -> int:

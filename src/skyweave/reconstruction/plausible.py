@@ -9,7 +9,7 @@ import torch
 
 from skyweave.errors import SkyweaveError
 from skyweave.observe.assemble import ObservationSet
-from skyweave.observe.observation import Observation, PointObservation
+from skyweave.observe.observation import PointObservation, StateObservation
 from skyweave.prior.storage import LearntPrior
 from skyweave.state import Variable
 from skyweave.transform import Transform
@@ -60,7 +60,7 @@ USUAL = (
 """Units that are tried when those of a source cannot be right."""
 
 
-def check_plausible(observed: ObservationSet, given: Sequence[Observation], prior: LearntPrior) -> None:
+def check_plausible(observed: ObservationSet, given: Sequence[StateObservation], prior: LearntPrior) -> None:
     """Refuse a source whose values are those of another unit.
 
     Args:
@@ -91,7 +91,9 @@ def check_plausible(observed: ObservationSet, given: Sequence[Observation], prio
                 )
 
 
-def _remedy(source: Observation, variable: Variable, median: float, away: Callable[[float], float]) -> str:
+def _remedy(
+    source: StateObservation, variable: Variable, median: float, away: Callable[[float], float]
+) -> str:
     """How the units of one variable are stated where the source has them."""
     several = False
     if isinstance(source, PointObservation):

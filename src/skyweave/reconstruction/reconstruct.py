@@ -16,46 +16,33 @@ from skyweave.errors import SkyweaveError, SkyweaveWarning
 from skyweave.grid import Grid
 from skyweave.io.inputs import check_apart, source_file
 from skyweave.io.store import check_output
+from skyweave.keywords import settings_of, takes
 from skyweave.observe.observation import Observation
-from skyweave.posterior.sample import Method
 from skyweave.prior.storage import LearntPrior
 from skyweave.reconstruction.execute import available_memory, run_plan
-from skyweave.reconstruction.job import Job, Settings, prepare
+from skyweave.reconstruction.opening import begun_layout, check_used, open_reconstruction
 from skyweave.reconstruction.output import template
 from skyweave.reconstruction.plan import Plan
 from skyweave.reconstruction.residuals import residual_lines
+from skyweave.reconstruction.run import Reconstruction
 from skyweave.reconstruction.scene import Scene
+from skyweave.reconstruction.settings import PriorSettings, Settings
 
-__all__ = ["face_scene", "plan", "prepare_job", "reconstruct", "run_job", "sample", "scene"]
+__all__ = ["face_scene", "plan", "reconstruct", "run_reconstruction", "sample", "scene"]
 
 
+@takes(Settings)
 def reconstruct(
     prior: LearntPrior | str | Path,
     observations: Sequence[Observation] | Observation,
     *,
     like: xr.Dataset | xr.DataArray | Grid | None = None,
     times: Sequence[object] | np.ndarray | None = None,
-    members: int = 16,
-    seed: int = 0,
-    method: str | Method = "covariance",
-    sampler: str | None = None,
-    steps: int | None = None,
-    options: Mapping[str, Any] | None = None,
-    batch: int | None = None,
-    domain_mask: xr.DataArray | np.ndarray | None = None,
-    quantiles: Sequence[float] = (0.05, 0.5, 0.95),
-    recalibrate: bool = False,
-    tile: tuple[int, int] | None = None,
-    stride: int = 1,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    autocast: bool = False,
-    device: str = "cpu",
-    weights: str = "stated",
-    anchor: Sequence[str] | None = None,
-    innovations: Mapping[str, Any] | None = None,
-    on_conflict: str = "warn",
+    settings: Settings | None = None,
+    **changes: Any,
 ) -> xr.Dataset:
     r"""Draw an ensemble of complete fields from the posterior of a prior given observations.
 
@@ -67,38 +54,18 @@ def reconstruct(
         like: a dataset (or grid) whose grid, and times if it has any, the fields take; without it they take those
             of the first gridded source that has the prior's resolution.
         times: analysis times, instead of those of ``like``.
-        members: size of the ensemble.
-        seed: of the noise; a member is the same field whatever the batch, the segment or a resume.
-        method: guidance by name, "multimodal" for the whole sampler of that paper, or a complete `Method`.
-        sampler, steps: other than the method's own. "daps" and "daps-exact" take the place of guidance, "dps" stands
-            for the step-wise method that AODDiff compares with.
-        options: of the guidance method, the sampler or the noise schedule, by name.
-        batch: members sampled at once; what fits half of the free memory by default.
-        domain_mask: true where fields are wanted, on the target grid; elsewhere everything stays missing.
-        quantiles: of the ensemble, kept beside mean and spread.
-        recalibrate: scale the ensemble about its mean by the factor fitted on validation data and stored with the
-            prior.
-        tile: cells of the tiles in which the network sees a large domain; by default tiles of four patches a side
-            where the whole domain does not fit the memory.
-        stride: frames between the windows of a prior of windows; each frame costs window / stride evaluations.
         out: path of a Zarr store (written unit by unit, resumed by the same call after a kill) or NetCDF file.
         overwrite: replace an existing output.
         progress: a bar on a terminal, lines in a log.
-        autocast: bfloat16 inside the network.
-        device: "cpu", "cuda" or "auto".
-        weights: "stated": errors and weights as the sources state them; "innovations": errors estimated from
-            innovations, which is told and recorded in the attribute ``source_estimates``.
-        anchor: sources that have no bias, against which those with ``bias="estimate"`` are measured; by default
-            all others.
-        innovations: how errors and biases are estimated, see `skyweave.sources.estimates.Estimation`.
-        on_conflict: where the prior cannot know the scene (see `scene`): "warn" says so, "refuse" stops, "widen" gives
-            it more variance where the observations ask for it (see `skyweave.sources.widening`).
+        settings: see `skyweave.reconstruction.settings.Settings`.
+        changes: its fields by name.
 
     Returns:
         For each variable ``v``: ``v (member, time, lat, lon)``, ``v_mean``, ``v_spread``, ``v_quantile`` and
         ``v_provenance`` (0 left missing, 1 observed, 2 filled, 3 extrapolated, 4 conflict: observed, and more than
         three stated errors from the mean), with the caller's coordinates. What was found of the scene, the residuals at
-        the observations and the clipped values stand in the attributes ``scene``, ``residuals``, ``clipped_values``.
+        the observations and the clipped values stand in the attributes ``scene``, ``residuals``, ``clipped_values``;
+        errors and biases that were estimated in ``source_estimates``.
 
     Raises:
         SkyweaveError: inputs that do not fit one another, no usable observation, an output that exists.
@@ -106,32 +73,33 @@ def reconstruct(
     if out is not None:
         # Refused before anything is opened or computed.
         check_output(Path(out), overwrite)
-    settings = Settings(
-        members, seed, method, sampler, steps, options, batch, domain_mask, quantiles, recalibrate, tile, stride,
-        autocast, device, weights, anchor, innovations, on_conflict,
-    )  # fmt: skip
-    job = prepare(prior, observations, like, times, settings)
-    if job.estimates is not None and progress:
-        print(job.estimates, flush=True)
-    face_scene(job, progress)
-    return run_job(job, out, overwrite, progress)
+    chosen = settings_of(Settings, settings, changes, "reconstruct")
+    check_used(chosen, observations)
+    begun = begun_layout(out, overwrite)
+    made = open_reconstruction(
+        prior, observations, chosen, like=like, times=times, estimate=True, begun=begun
+    )
+    if made.estimates is not None and progress:
+        print(made.estimates, flush=True)
+    face_scene(made, progress)
+    return run_reconstruction(made, out, overwrite, progress)
 
 
-def face_scene(job: Job, progress: bool = True) -> None:
+def face_scene(made: Reconstruction, progress: bool = True) -> None:
     """Say where the prior cannot know the scene, before anything is computed.
 
     Raises:
         SkyweaveError: it cannot, and ``on_conflict`` is "refuse".
     """
-    scene = job.look()
+    scene = made.look()
     if not scene.conflicts:
         return
-    told = f"the prior {job.prior_name} may not know this scene:\n{scene.told()}"
-    if job.settings.on_conflict == "refuse":
+    told = f"the prior {made.name} may not know this scene:\n{scene.told()}"
+    if made.settings.on_conflict == "refuse":
         raise SkyweaveError(
             f"{told}\nuse a prior trained on such scenes (docs/priors.md), or on_conflict='widen' (--on-conflict widen)"
         )
-    if job.settings.on_conflict == "warn":
+    if made.settings.on_conflict == "warn":
         told += "\non_conflict='widen' (--on-conflict widen) gives it more spread where the observations ask for it"
     if progress:
         print(told, flush=True)
@@ -139,61 +107,58 @@ def face_scene(job: Job, progress: bool = True) -> None:
         warnings.warn(told, SkyweaveWarning, stacklevel=3)
 
 
-def run_job(
-    job: Job, out: str | os.PathLike[str] | None = None, overwrite: bool = False, progress: bool = True
+def run_reconstruction(
+    made: Reconstruction,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
 ) -> xr.Dataset:
-    """The fields of a job that is ready, with their provenance, in memory or in the file that is named."""
-    empty = template(
-        job.prior.spec, job.target, job.plan.shape[0], job.settings.quantiles, job.attrs(), job.long_names
-    )
-    for c, variable in enumerate(job.prior.spec.variables):
+    """The fields of a reconstruction that is ready, with their provenance, in memory or in the file that is named."""
+    empty = _template(made)
+    for c, variable in enumerate(made.prior.spec.variables):
         name = f"{variable.name}_provenance"
-        empty[name] = (empty[name].dims, job.flags(c), empty[name].attrs)
-    return _run(job, empty, out, overwrite, progress, job.verb)
+        empty[name] = (empty[name].dims, made.flags(c), empty[name].attrs)
+    return _run(made, empty, out, overwrite, progress, made.verb)
 
 
+@takes(Settings)
 def scene(
     prior: LearntPrior | str | Path,
     observations: Sequence[Observation] | Observation,
     *,
     like: xr.Dataset | xr.DataArray | Grid | None = None,
     times: Sequence[object] | np.ndarray | None = None,
-    **settings: Any,
+    settings: Settings | None = None,
+    **changes: Any,
 ) -> Scene:
     """Whether a prior can know a scene: its place, season and values against the training data, and its innovations.
 
     Takes what `reconstruct` takes, and a few evaluations of the network; prints as a table.
     """
-    return prepare_job(prior, observations, like=like, times=times, **settings).look()
+    chosen = settings_of(Settings, settings, changes, "scene")
+    return open_reconstruction(prior, observations, chosen, like=like, times=times).look()
 
 
+@takes(Settings)
 def plan(
     prior: LearntPrior | str | Path,
     observations: Sequence[Observation] | Observation,
     *,
     like: xr.Dataset | xr.DataArray | Grid | None = None,
     times: Sequence[object] | np.ndarray | None = None,
-    **settings: Any,
+    settings: Settings | None = None,
+    **changes: Any,
 ) -> Plan:
     """What `reconstruct` would do with the same arguments: units, evaluations, memory, observations dropped.
 
     Nothing is estimated from innovations.
     """
-    return prepare_job(prior, observations, like=like, times=times, **settings).plan
+    chosen = settings_of(Settings, settings, changes, "plan")
+    check_used(chosen, observations)
+    return open_reconstruction(prior, observations, chosen, like=like, times=times).plan
 
 
-def prepare_job(
-    prior: LearntPrior | str | Path,
-    observations: Sequence[Observation] | Observation,
-    *,
-    like: xr.Dataset | xr.DataArray | Grid | None = None,
-    times: Sequence[object] | np.ndarray | None = None,
-    **settings: Any,
-) -> Job:
-    """Everything that `reconstruct` would open with the same arguments: its plan, and its scene when asked."""
-    return prepare(prior, observations, like, times, Settings(**settings), estimate=False)
-
-
+@takes(PriorSettings)
 def sample(
     prior: LearntPrior | str | Path,
     like: xr.Dataset | xr.DataArray | Grid,
@@ -202,7 +167,8 @@ def sample(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    settings: PriorSettings | None = None,
+    **changes: Any,
 ) -> xr.Dataset:
     """Draw fields, or sequences of any length, from the prior itself: no observations.
 
@@ -213,7 +179,8 @@ def sample(
         out: path of a Zarr store or NetCDF file.
         overwrite: replace an existing output.
         progress: a bar on a terminal, lines in a log.
-        settings: members, seed, sampler, steps, batch, stride, autocast and device as in `reconstruct`.
+        settings: see `skyweave.reconstruction.settings.PriorSettings`.
+        changes: its fields by name.
 
     Returns:
         As `reconstruct`, without provenance.
@@ -224,12 +191,24 @@ def sample(
     if out is not None:
         check_output(Path(out), overwrite)
         check_apart(out, [source_file(like)])
-    given = {"start": "noise", "sigma_max": 40.0, "steps": 32}
-    job = prepare(prior, [], like, times, Settings(**({"method": Method(**given)} | settings)))  # type: ignore[arg-type]
-    empty = template(job.prior.spec, job.target, job.plan.shape[0], job.settings.quantiles, job.attrs())
+    chosen = settings_of(PriorSettings, settings, changes, "sample").whole()
+    begun = begun_layout(out, overwrite)
+    made = open_reconstruction(prior, [], chosen, like=like, times=times, begun=begun)
+    empty = _template(made)
     empty = empty.drop_vars([n for n in empty.data_vars if str(n).endswith("_provenance")])
     empty.attrs |= {"title": "Samples of a prior of skyweave", "observations": "none"}
-    return _run(job, empty, out, overwrite, progress, "sample")
+    return _run(made, empty, out, overwrite, progress, "sample")
+
+
+def _template(made: Reconstruction) -> xr.Dataset:
+    return template(
+        made.prior.spec,
+        made.target,
+        made.settings.members,
+        made.settings.quantiles,
+        made.attrs(),
+        made.long_names,
+    )
 
 
 def _check_memory(empty: xr.Dataset) -> None:
@@ -247,7 +226,7 @@ def _check_memory(empty: xr.Dataset) -> None:
 
 
 def _run(
-    job: Job,
+    made: Reconstruction,
     empty: xr.Dataset,
     out: str | os.PathLike[str] | None,
     overwrite: bool,
@@ -258,7 +237,7 @@ def _run(
     if not str(out).rstrip("/").endswith(".zarr"):
         _check_memory(empty)
     result = run_plan(
-        job.plan, job, empty, job.target.dims, job.prior.spec.names, job.settings.quantiles,
+        made.plan, made, empty, made.target.dims, made.prior.spec.names, made.settings.quantiles,
         out=out, overwrite=overwrite, message=verb, progress=progress,
     )  # fmt: skip
     if progress:

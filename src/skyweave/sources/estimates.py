@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.observe.assemble import ObservationSet, is_called
 from skyweave.observe.observation import Observation
 from skyweave.observe.report import Report
+from skyweave.options import checked_options
 from skyweave.sources.bias import Bias, estimate_bias
 from skyweave.sources.errors import UNCERTAIN, ErrorEstimates, desroziers, maximum_likelihood
 from skyweave.sources.innovations import (
@@ -319,13 +320,7 @@ def estimation(options: Mapping[str, Any] | None) -> Estimation:
     Raises:
         SkyweaveError: an option is unknown or out of range.
     """
-    known = [f.name for f in fields(Estimation)]
-    for name in options or {}:
-        if name not in known:
-            raise SkyweaveError(
-                f"innovations: no option {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
-            )
-    return Estimation(**(options or {}))
+    return Estimation(**checked_options(Estimation, options or {}, "innovations"))
 
 
 def adjusted(

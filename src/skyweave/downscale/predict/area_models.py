@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyweave.config import parse_config
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.downscale.config import SEASONS, DownscaleConfig
 from skyweave.downscale.data.calendar import season_of
@@ -26,6 +25,7 @@ from skyweave.downscale.storage import TrainedDownscaler, open_downscaler
 from skyweave.errors import SkyweaveError
 from skyweave.finite import check_channels
 from skyweave.grid import Grid
+from skyweave.keywords import settings_of
 from skyweave.learn.processes import usable_device
 
 __all__ = ["AreaModels", "MemberNoise", "day_identity", "settings_with"]
@@ -190,4 +190,4 @@ class AreaModels:
 def settings_with(config: DownscaleConfig, changes: dict[str, Any]) -> InferenceSection:
     """Settings of inference with the changes that are not None, checked like those of a file."""
     given = {k: v for k, v in changes.items() if v is not None}
-    return parse_config(config.inference.model_dump() | given, InferenceSection, "inference")
+    return settings_of(InferenceSection, config.inference, given, "inference")

@@ -26,6 +26,7 @@ from skyweave.io.made_with import digest_of
 from skyweave.io.progress import Progress
 from skyweave.io.regions import block_length
 from skyweave.io.select import begin_of, between
+from skyweave.keywords import made_with
 
 __all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area"]
 
@@ -317,7 +318,7 @@ def _store(
     path: Path | None,
     overwrite: bool,
 ) -> DayStore:
-    kept = settings.model_dump(mode="json", exclude={"batch", "device"})
+    kept = made_with(settings)
     record = models.record
     bytes_each = members * record.fine.frame_bytes
     block = block_length(len(days), bytes_each, BLOCK) if block is None else block
