@@ -56,7 +56,11 @@ def test_killed_anywhere_and_given_again_it_ends_as_if_it_had_not_been(
     # Here and there, and at each step of the end.
     for number in sorted({*range(1, count, 31), *range(max(1, count - 9), count + 1)}):
         path = fresh()
-        assert in_child(killed_at(number, lambda p=path: make(p, overwrite)))[0] == -signal.SIGKILL, number
+        status, told = in_child(killed_at(number, lambda p=path: make(p, overwrite)))
+        assert status in (0, -signal.SIGKILL), (number, told)
+        if status == 0:  # threads had made one change less
+            same(path)
+            continue
         if overwrite:  # the older output or the new one is there, under one name or another
             assert path.exists() or list(path.parent.glob(".*.old-*")), number
         if path.exists() and not overwrite and not (partial_folder(path) / "complete.json").exists():
