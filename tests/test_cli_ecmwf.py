@@ -88,7 +88,7 @@ def test_cells_of_a_reduced_grid_are_reports(tmp_path, like, capsys):
     path = grib(tmp_path, message(281.0, sample="reduced_gg_sfc_grib2", **keys))
     assert main(["check", "--prior", "era5", "--points", f"{path}=1.0", "--like", like]) == 0
     told = capsys.readouterr().out
-    assert "t2m: 6114 reports" in told
+    assert "t2m (K): 6114 reports" in told
     assert "outside domain" in told
 
 

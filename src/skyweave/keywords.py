@@ -181,6 +181,8 @@ def check(settings: Dataclass, kind: type | None = None, label: str = "") -> Non
 def _told(item: dict[str, Any], kind: Any, verb: str) -> str:
     from skyweave.config import explain
 
+    if len(item["loc"]) == 1 and item["type"] == "less_than_equal":
+        return f"{item['loc'][0]} {verb} {item['input']!r:.80}: at most {item['ctx']['le']:,}"
     if len(item["loc"]) == 1 and item["type"].startswith(("greater_than", "less_than")):
         return f"{item['loc'][0]} {verb} {item['input']!r:.80}: {item['msg'].lower()}"
     return next(explain([item], kind))

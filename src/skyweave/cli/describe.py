@@ -78,7 +78,7 @@ def describe_source(source: Observation) -> list[str]:
 def describe_reports(table: pd.DataFrame) -> list[str]:
     """How many reports there are of each variable, their units, where and when they are."""
     lines = []
-    for name, part in table.groupby("variable", sort=False):
+    for name, part in table.groupby("variable", sort=False) if "variable" in table else ():
         known = sorted({str(u) for u in part["units"].dropna() if str(u)}) if "units" in table else []
         told = f" ({', '.join(known)})" if known else ""
         lines.append(row("variable", f"{name}{told}: {len(part)} reports"))

@@ -112,10 +112,12 @@ def by_another_name(source: object, asked: str, known: Sequence[str]) -> str:
     return ""
 
 
-def _stated(error: ErrorModel | None) -> str:
+def _stated(error: ErrorModel | str | None) -> str:
     """An error as a flag writes it, behind an equals sign."""
     if error is None:
         return ""
+    if not isinstance(error, ErrorModel):
+        return f"={error}"
     parts = [f"{error.absolute:g}"] if error.absolute or not error.relative else []
     parts += [f"{100 * error.relative:g}%"] if error.relative else []
     return "=" + "+".join(parts)

@@ -153,7 +153,7 @@ def _local_factor(spread: StationaryCovariance, climate: StationaryCovariance) -
     if spread.scale is None:
         return None
     own, C = spread.scale**2, climate.variance()
-    P0 = spread.scaled(None).variance()
+    P0 = spread.scaled(None).variance().clamp_min(1e-12 * C)  # members may be the same, all of them
     known = (2 * (1 - P0 / C)).clamp(0, 1)
     P = (P0 * own).minimum(C / (1 + LEAST))
     P0 = P0.minimum(C / (1 + LEAST))

@@ -37,8 +37,8 @@ def check_heaps(path: str | os.PathLike[str]) -> None:
         broken = _broken(data, start)
         if broken is not None:
             raise SkyweaveError(
-                f"{path}: is damaged, or not wholly downloaded: the heap of references and texts at byte {start} "
-                f"breaks off at byte {broken}"
+                f"{path}: is truncated or damaged, or not wholly downloaded: the heap of references and texts at byte "
+                f"{start} breaks off at byte {broken}"
             )
         start = data.find(_SIGNATURE, start + 8)
 
