@@ -21,7 +21,6 @@ from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator, to_torch_csr
 from skyweave.observe.segment import Observations, Source
 from skyweave.posterior.kalman import (
-    DIRECT_LIMIT,
     Inverse,
     Solver,
     flat_slope,
@@ -208,23 +207,10 @@ class FusedSolver(Solver):
 
     Args:
         observed: forecast and observations.
-        tolerance, iterations: as in `skyweave.posterior.kalman.Solver`.
-        limit: rows of both up to which the matrix is factorised whole.
+        tolerance, iterations, limit: as in `skyweave.posterior.kalman.Solver`; rows are those of both.
     """
 
     observed: FusedObserved
-
-    def __init__(
-        self,
-        observed: FusedObserved,
-        *,
-        tolerance: float = 0.05,
-        iterations: int = 200,
-        limit: int = DIRECT_LIMIT,
-    ) -> None:
-        super().__init__(observed, tolerance=tolerance, iterations=iterations)
-        self.limit = limit
-        self._partition: Partition | None = None
 
     def weights(self, x_hat: Tensor, V: StateCovariance, innovation: Tensor, key: object = None) -> Tensor:
         """As `Solver.weights`, in double precision: a forecast tells scales of very different power apart."""

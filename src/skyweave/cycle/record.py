@@ -7,8 +7,7 @@ import os
 from collections.abc import Hashable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -21,7 +20,7 @@ from skyweave.cycle.settings import CycleSettings
 from skyweave.emulate.forecaster import named
 from skyweave.errors import SkyweaveError
 from skyweave.io.made_with import digest_of
-from skyweave.io.regions import Regions
+from skyweave.io.regions import InRegions, Regions
 from skyweave.keywords import made_with as settings_that_count
 from skyweave.observe.assemble import ObservationSet
 from skyweave.observe.errors import ErrorModel
@@ -32,7 +31,7 @@ from skyweave.state import attributes
 __all__ = ["CycleRecord"]
 
 
-class CycleRecord:
+class CycleRecord(InRegions):
     """Where cycles go: a dataset in memory, or a store in which each is marked when it is complete."""
 
     def __init__(
@@ -77,15 +76,6 @@ class CycleRecord:
         }
         chunks: dict[Hashable, int] = {n: s for n, s in dataset.sizes.items()} | {self.time: 1}
         self.regions = Regions(dataset, out, made_with, message="cycle", chunks=chunks, overwrite=overwrite)
-
-    def __enter__(self) -> Self:
-        self.regions.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.regions.__exit__(kind, value, trace)
 
     def _template(self, prior: LearntPrior, model: Any, target: Target, shape: tuple[int, int]) -> xr.Dataset:
         def empty(dims: tuple[str, ...], sizes: tuple[int, ...], attrs: dict[str, Any]) -> Any:

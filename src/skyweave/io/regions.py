@@ -36,7 +36,7 @@ from skyweave.io.store import (
     write_region,
 )
 
-__all__ = ["Note", "Regions", "block_length"]
+__all__ = ["InRegions", "Note", "Regions", "block_length"]
 
 Note = dict[str, Any]
 """What is found on the way, JSON values."""
@@ -256,6 +256,21 @@ class Regions:
 
     def _place(self, name: str, region: Mapping[str, slice]) -> tuple[slice, ...]:
         return tuple(region.get(dim, slice(None)) for dim in self._dims[name])
+
+
+class InRegions:
+    """What writes through `regions` is entered and left with them."""
+
+    regions: Regions
+
+    def __enter__(self) -> Self:
+        self.regions.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.regions.__exit__(kind, value, trace)
 
 
 def _own(var: xr.DataArray) -> xr.DataArray:

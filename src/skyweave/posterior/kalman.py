@@ -159,13 +159,17 @@ class Solver(ABC):
         observed: operator, values and errors.
         tolerance: root mean square error of the update in units of the noise level.
         iterations: most iterations of a solve; where they do not suffice, a warning says so.
+        limit: rows up to which the matrix is factorised whole.
     """
 
-    def __init__(self, observed: Any, *, tolerance: float = 0.05, iterations: int = 200) -> None:
-        self.observed, self.tolerance, self.iterations = observed, tolerance, iterations
+    def __init__(
+        self, observed: Any, *, tolerance: float = 0.05, iterations: int = 200, limit: int = DIRECT_LIMIT
+    ) -> None:
+        self.observed, self.tolerance, self.iterations, self.limit = observed, tolerance, iterations, limit
         self.applications = 0
         """Applications of ``S`` so far."""
         self._factors: dict[object, tuple[Inverse, bool]] = {}
+        self._partition: Partition | None = None
 
     def update(
         self, x_hat: Tensor, V: StateCovariance, key: object = None, y: Tensor | None = None
@@ -251,21 +255,8 @@ class KalmanSolver(Solver):
     ``tolerance`` times the noise level: an error that the next step's noise hides.
 
     Args:
-        observed, tolerance, iterations: as in `Solver`.
-        limit: observations up to which the matrix is factorised whole.
+        observed, tolerance, iterations, limit: as in `Solver`.
     """
-
-    def __init__(
-        self,
-        observed: Observations,
-        *,
-        tolerance: float = 0.05,
-        iterations: int = 200,
-        limit: int = DIRECT_LIMIT,
-    ) -> None:
-        super().__init__(observed, tolerance=tolerance, iterations=iterations)
-        self.limit = limit
-        self._partition: Partition | None = None
 
     def _exact(self, x_hat: Tensor, V: StateCovariance) -> Inverse | None:
         op = self.observed.operator

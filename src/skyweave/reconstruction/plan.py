@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from skyweave.grid import Grid
+from skyweave.io.made_with import digest_of
 from skyweave.observe.assemble import ObservationSet
 from skyweave.prior.storage import LearntPrior
 
@@ -78,7 +77,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """Names the settings: a run resumes only with the same."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=str).encode()).hexdigest()
+        return digest_of(self.settings)
 
     def __str__(self) -> str:
         members, times, channels, height, width = self.shape

@@ -186,7 +186,7 @@ def calibration_figure(
         right.set_title("Error against spread")
         for ax in (left, right):
             quiet(ax)
-        _legend(figure, [Line2D([], [], color=shades[label], label=label) for label in shades])
+        legend_row(figure, [Line2D([], [], color=shades[label], label=label) for label in shades])
         heading(figure, title, caption)
         return save(figure, path)
 
@@ -245,12 +245,12 @@ def metrics_figure(
             for line in range(len(cases) - 1):
                 ax.axhline(line + 0.5, color="#ececec", linewidth=0.7, zorder=0)
         handles = [Line2D([], [], marker=marks[m], linestyle="", color=shades[m], label=m) for m in methods]
-        _legend(figure, handles)
+        legend_row(figure, handles)
         heading(figure, title, caption)
         return save(figure, path)
 
 
-def _legend(figure: Figure, handles: list[Line2D]) -> None:
+def legend_row(figure: Figure, handles: list[Line2D]) -> None:
     """One row of labels below the title."""
     width, height = figure.get_size_inches()
     figure.legend(

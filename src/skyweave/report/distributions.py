@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.report.maps import Panel, _draw, _extent, _graticule, _mappable
+from skyweave.report.maps import Panel, draw_panel, extent_of, graticule, mappable_of
 from skyweave.report.style import INK, PALETTE, colours, heading, new_figure, quiet, save, style
 from skyweave.verify.arrays import double
 from skyweave.verify.spectra import rapsd
@@ -86,7 +86,7 @@ def prior_figure(
         [Panel(f"{label}: st. dev.", moments[label][1].numpy(), "spread") for label in fields],
     ]
 
-    west, east, south, north = _extent(grid)
+    west, east, south, north = extent_of(grid)
     aspect = 1 / np.cos(np.deg2rad(np.clip((south + north) / 2, -60, 60)))
     left, right, gap, between, chart = 0.5, 0.85, 0.14, 0.36, 2.35  # inches
     top, bottom = (0.66 if title else 0.4), (0.78 if caption else 0.55)
@@ -98,14 +98,14 @@ def prior_figure(
         figure = new_figure(width, height)
         for r, panels in enumerate(rows):
             y = height - top - down - r * (down + between)
-            mappable = _mappable(panels[0].scale, panels, None)
+            mappable = mappable_of(panels[0].scale, panels, None)
             for c, panel in enumerate(panels):
                 x = left + c * (across + gap)
                 ax = figure.add_axes((x / width, y / height, across / width, down / height))
-                _draw(ax, panel, grid, mappable)
+                draw_panel(ax, panel, grid, mappable)
                 ax.set(xlim=(west, east), ylim=(south, north))
                 ax.set_title(panel.title)
-                _graticule(ax, labels=(c == 0, r == 1))
+                graticule(ax, labels=(c == 0, r == 1))
             x = left + len(panels) * (across + gap)
             bar = figure.colorbar(
                 mappable, cax=figure.add_axes((x / width, y / height, 0.1 / width, down / height))

@@ -95,7 +95,7 @@ def map_figure(
     scales = list(dict.fromkeys(panel.scale for panel in panels))
     columns = max(min(columns, len(panels)), len(scales))
     rows = -(-len(panels) // columns)
-    west, east, south, north = _extent(grid)
+    west, east, south, north = extent_of(grid)
     aspect = 1 / np.cos(np.deg2rad(np.clip((south + north) / 2, -60, 60)))
 
     left, right, gap = 0.48, 0.15, 0.14  # inches
@@ -111,16 +111,16 @@ def map_figure(
             hspace=between / down,
         )  # fmt: skip
         mappables = {
-            s: _mappable(s, [p for p in panels if p.scale == s], (limits or {}).get(s)) for s in scales
+            s: mappable_of(s, [p for p in panels if p.scale == s], (limits or {}).get(s)) for s in scales
         }
         axes: list[Axes] = []
         for k, panel in enumerate(panels):
             ax = figure.add_subplot(spec[k // columns, k % columns])
-            _draw(ax, panel, grid, mappables[panel.scale])
+            draw_panel(ax, panel, grid, mappables[panel.scale])
             ax.set(xlim=(west, east), ylim=(south, north))
             ax.set_aspect(aspect)
             ax.set_title(panel.title)
-            _graticule(ax, labels=(k % columns == 0, k + columns >= len(panels)))
+            graticule(ax, labels=(k % columns == 0, k + columns >= len(panels)))
             axes.append(ax)
         for k, scale in enumerate(scales):
             # The first scale's bar runs below all columns but those that the other scales' bars take.
@@ -133,12 +133,12 @@ def map_figure(
         return save(figure, path)
 
 
-def _extent(grid: Grid) -> tuple[float, float, float, float]:
+def extent_of(grid: Grid) -> tuple[float, float, float, float]:
     lon, lat = grid.lon_bounds, grid.lat_bounds
     return float(lon.min()), float(lon.max()), float(lat.min()), float(lat.max())
 
 
-def _mappable(scale: Scale, panels: Sequence[Panel], limits: tuple[float, float] | None) -> ScalarMappable:
+def mappable_of(scale: Scale, panels: Sequence[Panel], limits: tuple[float, float] | None) -> ScalarMappable:
     values = np.concatenate([panel.numbers() for panel in panels])
     values = values[np.isfinite(values)]
     if limits is None:
@@ -162,7 +162,7 @@ def _colours(scale: Scale) -> Colormap:
     return mpl.colormaps[MAPS[scale]].with_extremes(bad=MISSING)
 
 
-def _draw(ax: Axes, panel: Panel, grid: Grid, mappable: ScalarMappable) -> None:
+def draw_panel(ax: Axes, panel: Panel, grid: Grid, mappable: ScalarMappable) -> None:
     ax.set_facecolor(MISSING)
     style_of: dict[str, Any] = {"cmap": mappable.cmap, "norm": mappable.norm}
     west = float(grid.lon_bounds.min())
@@ -185,7 +185,7 @@ def _draw(ax: Axes, panel: Panel, grid: Grid, mappable: ScalarMappable) -> None:
             ax.plot(coast[:, 0] + turn, coast[:, 1], color=colour, linewidth=line, alpha=0.8, zorder=2)
 
 
-def _graticule(ax: Axes, labels: tuple[bool, bool]) -> None:
+def graticule(ax: Axes, labels: tuple[bool, bool]) -> None:
     (west, east), (south, north) = ax.get_xlim(), ax.get_ylim()
     for axis, low, high, most, shown in (
         (ax.xaxis, west, east, 4, labels[1]),
@@ -196,10 +196,10 @@ def _graticule(ax: Axes, labels: tuple[bool, bool]) -> None:
         ticks = ticks[(ticks - low > 0.04 * (high - low)) & (high - ticks > 0.04 * (high - low))]
         axis.set_ticks(ticks)
         kind = "EW" if axis is ax.xaxis else "NS"
-        axis.set_ticklabels([_degrees(t, kind) for t in ticks] if shown else [])
+        axis.set_ticklabels([degrees_text(t, kind) for t in ticks] if shown else [])
 
 
-def _degrees(value: float, letters: str) -> str:
+def degrees_text(value: float, letters: str) -> str:
     if letters == "EW":
         value = (value + 180) % 360 - 180
     if value in (0, -180):

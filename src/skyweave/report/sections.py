@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from skyweave.report.charts import _legend
-from skyweave.report.maps import MAPS, _degrees
+from skyweave.report.charts import legend_row
+from skyweave.report.maps import MAPS, degrees_text
 from skyweave.report.style import INK, MISSING, colours, heading, new_figure, quiet, save, style
 
 __all__ = ["Scatter", "Trace", "scatter_figure", "section_figure", "traces_figure"]
@@ -101,10 +101,10 @@ def traces_figure(
             ax.set_ylabel("" if trace.units == "1" else trace.units)
             ax.set_xlim(x[0], x[-1])
             ax.xaxis.set_major_locator(MaxNLocator(9, steps=[1, 1.5, 2, 3, 4.5, 6, 9, 10]))
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _degrees(v, _letters(kind))))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: degrees_text(v, _letters(kind))))
             ax.yaxis.set_major_locator(MaxNLocator(5))
             quiet(ax)
-        _legend(figure, [Line2D([], [], color=shades[label], label=label) for label in labels])
+        legend_row(figure, [Line2D([], [], color=shades[label], label=label) for label in labels])
         heading(figure, title, caption)
         return save(figure, path)
 
@@ -190,7 +190,7 @@ def scatter_figure(
                 ax.set_ylabel("mean of the ensemble")
             quiet(ax)
         dot: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 5}
-        _legend(
+        legend_row(
             figure,
             [Line2D([], [], color=shades[n], label=n, **dot) for n in labels],
         )
@@ -260,7 +260,7 @@ def section_figure(
                 ax.set_ylim(_edges(hours)[-1], _edges(hours)[0])
                 ax.set_title(label)
                 ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 1.5, 2, 3, 4.5, 6, 9, 10]))
-                ax.xaxis.set_major_formatter(FuncFormatter(lambda q, _: _degrees(q, _letters(kind))))
+                ax.xaxis.set_major_formatter(FuncFormatter(lambda q, _: degrees_text(q, _letters(kind))))
                 chosen = np.unique(np.linspace(0, when.size - 1, min(when.size, 8)).round().astype(int))
                 texts = [_moment(when[i]) if dated else f"{when[i]:g}" for i in chosen]
                 ax.set_yticks(hours[chosen], [] if axes else texts)

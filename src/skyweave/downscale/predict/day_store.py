@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import dask.array
 import numpy as np
@@ -13,14 +12,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skyweave.downscale.data.records import Record
-from skyweave.io.regions import Regions
+from skyweave.io.regions import InRegions, Regions
 
 __all__ = ["DayStore"]
 
 Fields = NDArray[np.float32]
 
 
-class DayStore:
+class DayStore(InRegions):
     """Fields of members and days under way to a Zarr store, or held in memory where there is no path.
 
     Args:
@@ -55,15 +54,6 @@ class DayStore:
         self.regions = Regions(
             self._template(attrs), path, settings, message="downscale", chunks=chunks, overwrite=overwrite
         )
-
-    def __enter__(self) -> Self:
-        self.regions.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.regions.__exit__(kind, value, trace)
 
     def _template(self, attrs: dict[str, str]) -> xr.Dataset:
         time_name, lat, lon = self.dims
