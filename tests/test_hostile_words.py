@@ -30,6 +30,7 @@ CASES = {
     "members of one and a half": ([*SAMPLE, *FRACTION], ["--members", "1.5"]),
     "members, forecast": ([*FORECAST, *FRACTION], ["--members", "1.5"]),
     "members, reconstruct": ([*RUN, "{o}/o.zarr", *FRACTION], ["--members", "1.5"]),
+    "the prior by its flag": (["sample", "--prior", *SAMPLE[1:], "--members", "1.5"], ["--members", "1.5"]),
     "members without end": ([*SAMPLE, "--members", "1000000000"], ["members", "at most 10,000"]),
     "members without end, reconstruct": ([*RUN, "{o}/o.zarr", "--members", "1000000000"], ["members", "10000"]),
     "frames without end": ([*SAMPLE, "--frames", "1000000000"], ["frames", "at most 1,000,000"]),

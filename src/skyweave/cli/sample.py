@@ -9,7 +9,6 @@ from skyweave.cli.flags import SampleFlags, given
 
 def sample(
     prior: Path,
-    /,
     *,
     like: str,
     out: Path,
