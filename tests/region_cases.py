@@ -8,6 +8,7 @@ import resource
 import signal
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -83,7 +84,9 @@ def in_child(work: Callable[[], object]) -> tuple[int, str]:
     if pid == 0:
         status = 1
         try:
-            work()
+            # The threads of dask's pool stayed with the parent: what is given to that pool here is never done.
+            with dask.config.set(pool=ThreadPoolExecutor(2)):
+                work()
             status = 0
         except SkyweaveError as error:
             os.write(writing, str(error).encode())
