@@ -27,8 +27,8 @@ import skyweave.downscale as downscale
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.records import Record
 from skyweave.downscale.data.task import Task, prepare_task
-from skyweave.downscale.predict.area_models import AreaModels
-from skyweave.downscale.predict.extension import rollout_area
+from skyweave.downscale.prediction.area_models import AreaModels
+from skyweave.downscale.prediction.extension import rollout_area
 from skyweave.downscale.storage import open_encoder
 from skyweave.downscale.zero_shot import CoarseLaw
 from skyweave.evaluate.downscaling import Evaluation, evaluate

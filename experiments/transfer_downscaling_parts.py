@@ -19,8 +19,8 @@ import skyweave.downscale as downscale
 from skyweave.baselines.downscaling import Bicubic
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.task import Task
-from skyweave.downscale.predict.area_models import AreaModels
-from skyweave.downscale.predict.stitching import day_tiles, taper
+from skyweave.downscale.prediction.area_models import AreaModels
+from skyweave.downscale.prediction.stitching import day_tiles, taper
 from skyweave.downscale.settings import InferenceSection
 from skyweave.grid import Grid
 from skyweave.report.dependence import lag_figure, memory_figure, series_figure, variogram_figure

@@ -17,8 +17,8 @@ from common import DATA, FIGURES, emit
 import skyweave.downscale as downscale
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.task import prepare_task
-from skyweave.downscale.predict.area_models import AreaModels
-from skyweave.downscale.predict.extension import rollout_area
+from skyweave.downscale.prediction.area_models import AreaModels
+from skyweave.downscale.prediction.extension import rollout_area
 from skyweave.evaluate.downscaling import evaluate
 from skyweave.grid import Grid
 from skyweave.io import open_fields

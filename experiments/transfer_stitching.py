@@ -12,7 +12,7 @@ from common import emit
 from transfer_downscaling_parts import PAGE, SEASON, of_season
 
 from skyweave.downscale.data.task import prepare_task
-from skyweave.downscale.predict.area_models import AreaModels
+from skyweave.downscale.prediction.area_models import AreaModels
 
 NEAREST, APART, SHARED = {"window": "nearest", "halo": 0}, {"blend": "patches"}, {"blend": "shared"}
 SINGLE = "single patches: apart, nearest"

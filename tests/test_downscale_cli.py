@@ -14,7 +14,7 @@ import skyweave.downscale as downscale
 from skyweave.baselines.downscaling import DOWNSCALING_BASELINES
 from skyweave.cli import main
 from skyweave.downscale.data.task import prepare_task
-from skyweave.downscale.predict.extension import rollout_area
+from skyweave.downscale.prediction.extension import rollout_area
 from skyweave.downscale.settings import merge
 from skyweave.evaluate import downscaling as report
 from skyweave.evaluate.downscaling import evaluate, evaluation_table
@@ -53,7 +53,7 @@ def test_scores_are_those_of_the_members(file):
     assert own == again
     assert {e.method for e in rest} == {"bicubic", "quantile-mapped", "persistence"}
     models = downscale.AreaModels(config, "all")
-    from skyweave.downscale.predict.extension import area_days, predict_days
+    from skyweave.downscale.prediction.extension import area_days, predict_days
 
     days = area_days(config, models, "test")
     how = replace(config.inference, members=4)

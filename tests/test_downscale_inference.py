@@ -7,8 +7,8 @@ from skyweave.diffusion.noise import NoiseStream
 from skyweave.downscale.models.downscaler import OnePatch
 from skyweave.downscale.models.registry import DOWNSCALERS, build_downscaler
 from skyweave.downscale.models.target_form import Channels
-from skyweave.downscale.predict import stitching as inference
-from skyweave.downscale.predict.stitching import StitchedDomain, day_tiles, predict_fields, taper
+from skyweave.downscale.prediction import stitching as inference
+from skyweave.downscale.prediction.stitching import StitchedDomain, day_tiles, predict_fields, taper
 from skyweave.downscale.settings import InferenceSection, ModelSection, NetworkSection
 from skyweave.errors import SkyweaveError
 from skyweave.stitch import stitch

@@ -10,14 +10,14 @@ import xarray as xr
 
 import downscale_files as case
 from skyweave.downscale.config import parse_downscaling
-from skyweave.downscale.fit import epochs as train_module
-from skyweave.downscale.fit import fitting, pretraining
-from skyweave.downscale.fit.fitting import fit, model_path
-from skyweave.downscale.predict import area_models
-from skyweave.downscale.predict.area_models import AreaModels
-from skyweave.downscale.predict.extension import area_days, predict, predict_days, rollout, rollout_area
+from skyweave.downscale.prediction import area_models
+from skyweave.downscale.prediction.area_models import AreaModels
+from skyweave.downscale.prediction.extension import area_days, predict, predict_days, rollout, rollout_area
 from skyweave.downscale.settings import merge
 from skyweave.downscale.storage import open_downscaler, open_encoder
+from skyweave.downscale.training import epochs as train_module
+from skyweave.downscale.training import fitting, pretraining
+from skyweave.downscale.training.fitting import fit, model_path
 from skyweave.errors import SkyweaveError
 
 QUIET = {"tell": lambda text: None}

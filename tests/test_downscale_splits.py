@@ -13,7 +13,7 @@ from skyweave.downscale.data.samples import Calendar, Samples, Scaler
 from skyweave.downscale.data.splits import season_start, split_days
 from skyweave.downscale.data.task import prepare_task
 from skyweave.downscale.models.target_form import Channels, TargetForm
-from skyweave.downscale.predict.stitching import day_tiles
+from skyweave.downscale.prediction.stitching import day_tiles
 from skyweave.errors import SkyweaveError
 
 LAGS = 4

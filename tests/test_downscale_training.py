@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from skyweave.downscale.fit import epochs as module_under_test
-from skyweave.downscale.fit.epochs import train_network
 from skyweave.downscale.settings import TrainingSection
+from skyweave.downscale.training import epochs as module_under_test
+from skyweave.downscale.training.epochs import train_network
 from skyweave.errors import SkyweaveError
 
 QUIET = {"tell": lambda text: None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,6 +27,15 @@ def test_every_public_name_can_be_reached():
     assert set(skyweave.__all__) <= set(dir(skyweave))
     with pytest.raises(AttributeError, match="reconstrct"):
         _ = skyweave.reconstrct
+
+
+@pytest.mark.parametrize("package", ["skyweave", "skyweave.downscale", "skyweave.emulate"])
+def test_no_public_name_is_that_of_a_module_beside_it(package):
+    """Whoever imports such a module would find it where the function was: by chance of what came first."""
+    home = importlib.import_module(package)
+    modules = {name for _, name, _ in pkgutil.iter_modules(home.__path__)}
+    assert modules
+    assert modules.isdisjoint(home.__all__)
 
 
 def test_the_sample_is_small_complete_and_credited(sample):

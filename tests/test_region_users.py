@@ -16,9 +16,9 @@ import downscale_files as case
 from skyweave import reconstruct, sample
 from skyweave.cli import main
 from skyweave.cycle import CycleSettings, assimilate, fuse
-from skyweave.downscale.fit.fitting import fit
-from skyweave.downscale.predict.area_models import AreaModels
-from skyweave.downscale.predict.extension import area_days, predict_days, rollout_area
+from skyweave.downscale.prediction.area_models import AreaModels
+from skyweave.downscale.prediction.extension import area_days, predict_days, rollout_area
+from skyweave.downscale.training.fitting import fit
 from skyweave.emulate import fit_forecaster, forecast
 from skyweave.errors import SkyweaveError
 from skyweave.io import open_fields, write

@@ -57,7 +57,7 @@ def fit(config: Path, /, *, models: Several = None, jobs: int = 1, overwrite: bo
     check_counts(label="--jobs", jobs=jobs)
     settings = _settings(config)
 
-    from skyweave.downscale.fit.fitting import fit as run
+    from skyweave.downscale.training.fitting import fit as run
     from skyweave.evaluate.downscaling import fitted_table
 
     print(fitted_table(run(settings, models=models, jobs=jobs, overwrite=overwrite)))
@@ -92,7 +92,7 @@ def predict(
     settings = _settings(config)
     chosen = _days(days)
 
-    from skyweave.downscale.predict.extension import predict as run
+    from skyweave.downscale.prediction.extension import predict as run
 
     for path in run(
         settings, days=chosen, model=model, out=out, overwrite=overwrite, **given(flags)
@@ -131,7 +131,7 @@ def rollout(
     """
     settings = _settings(config)
 
-    from skyweave.downscale.predict.extension import rollout as run
+    from skyweave.downscale.prediction.extension import rollout as run
 
     for path in run(
         settings, start=start, end=end, model=model, out=out, overwrite=overwrite, **given(flags)

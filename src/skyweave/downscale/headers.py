@@ -140,7 +140,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class ProgressHeader(Part):
-    """See `skyweave.downscale.fit.epochs.Progress`; the best loss is infinite at first."""
+    """See `skyweave.downscale.training.epochs.Progress`; the best loss is infinite at first."""
 
     epoch: Count
     step: Count

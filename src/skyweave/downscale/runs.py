@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skyweave.downscale.fit.epochs import Progress
 from skyweave.downscale.settings import TrainingSection
+from skyweave.downscale.training.epochs import Progress
 from skyweave.errors import SkyweaveError
 from skyweave.io.made_with import told_apart
 from skyweave.io.tensors import read_tensors

@@ -19,8 +19,8 @@ from skyweave.baselines.downscaling import DOWNSCALING_BASELINES, find_baseline
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.opening import open_record
 from skyweave.downscale.data.task import Task, prepare_task
-from skyweave.downscale.fit.fitting import Fitted, model_path
-from skyweave.downscale.predict.area_models import AreaModels, settings_with
+from skyweave.downscale.prediction.area_models import AreaModels, settings_with
+from skyweave.downscale.training.fitting import Fitted, model_path
 from skyweave.errors import SkyweaveError
 from skyweave.keywords import made_with
 from skyweave.transform import Log10Standardise

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from skyweave.baselines.downscaling import find_baseline
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.task import Task
-from skyweave.downscale.fit.fitting import model_path
-from skyweave.downscale.predict.area_models import AreaModels, settings_with
-from skyweave.downscale.predict.extension import rollout_area
+from skyweave.downscale.prediction.area_models import AreaModels, settings_with
+from skyweave.downscale.prediction.extension import rollout_area
+from skyweave.downscale.training.fitting import model_path
 from skyweave.evaluate.downscaling import trained_tasks
 from skyweave.verify import crps, rmse, spread_skill_ratio, table
 

@@ -18,14 +18,14 @@ from skyweave.downscale.data.examples import PatchExamples, fitting_pairs
 from skyweave.downscale.data.opening import open_record
 from skyweave.downscale.data.records import Record
 from skyweave.downscale.data.task import Task, prepare_task
-from skyweave.downscale.fit.epochs import train_network
-from skyweave.downscale.fit.pretraining import fit_encoder, new_encoder
 from skyweave.downscale.models.encoder import TransferEncoder
 from skyweave.downscale.models.registry import build_downscaler, find_downscaler
 from skyweave.downscale.models.target_form import Channels
-from skyweave.downscale.predict.stitching import day_tiles
+from skyweave.downscale.prediction.stitching import day_tiles
 from skyweave.downscale.runs import checkpoint_of, clear_other, essential, facts_of, refuse
 from skyweave.downscale.storage import TrainedDownscaler, open_downscaler, save_downscaler
+from skyweave.downscale.training.epochs import train_network
+from skyweave.downscale.training.pretraining import fit_encoder, new_encoder
 from skyweave.errors import SkyweaveError
 from skyweave.io.made_with import digest_of
 

@@ -18,10 +18,10 @@ from skyweave.downscale.data.calendar import season_of
 from skyweave.downscale.data.opening import open_record
 from skyweave.downscale.data.records import Record
 from skyweave.downscale.data.samples import Calendar, Samples, Scaler
-from skyweave.downscale.fit.fitting import model_path
-from skyweave.downscale.predict.stitching import predict_fields
+from skyweave.downscale.prediction.stitching import predict_fields
 from skyweave.downscale.settings import InferenceSection
 from skyweave.downscale.storage import TrainedDownscaler, open_downscaler
+from skyweave.downscale.training.fitting import model_path
 from skyweave.errors import SkyweaveError
 from skyweave.finite import check_channels
 from skyweave.grid import Grid

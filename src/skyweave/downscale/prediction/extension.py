@@ -16,8 +16,8 @@ from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.records import Record
 from skyweave.downscale.data.samples import day_names
 from skyweave.downscale.data.splits import split_days
-from skyweave.downscale.predict.area_models import AreaModels, settings_with
-from skyweave.downscale.predict.day_store import DayStore
+from skyweave.downscale.prediction.area_models import AreaModels, settings_with
+from skyweave.downscale.prediction.day_store import DayStore
 from skyweave.downscale.settings import InferenceSection
 from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder

@@ -15,11 +15,11 @@ from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.examples import WindowExamples
 from skyweave.downscale.data.samples import CoarseWindow, Samples
 from skyweave.downscale.data.task import Task
-from skyweave.downscale.fit.epochs import train_network
 from skyweave.downscale.models.encoder import TransferEncoder, build_encoder, pretraining_loss
-from skyweave.downscale.predict.stitching import StitchedDomain, day_tiles, taper
+from skyweave.downscale.prediction.stitching import StitchedDomain, day_tiles, taper
 from skyweave.downscale.runs import checkpoint_of, clear_other, essential, facts_of, refuse
 from skyweave.downscale.storage import open_encoder, save_encoder
+from skyweave.downscale.training.epochs import train_network
 from skyweave.io.made_with import digest_of
 from skyweave.transform import Log10Standardise
 
