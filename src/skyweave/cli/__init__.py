@@ -11,6 +11,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from skyweave.allocator import keep_large_blocks
 from skyweave.cli.words import plain
 from skyweave.errors import SkyweaveError, SkyweaveWarning
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Threads that spin while they wait stall a machine shared with other work; this must precede torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_large_blocks()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         words = ["version"]
