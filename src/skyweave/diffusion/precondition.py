@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from skyweave.diffusion.precision import bfloat16_pays
 from skyweave.errors import SkyweaveError
 from skyweave.finite import check_channels
 
@@ -46,7 +47,8 @@ class PreconditionedNetwork(nn.Module):
     ``c_out = sigma_data``, so that the target of the network stays of unit size there as well. With the noise level
     of the rest, it would grow as ``1 / sigma``.
 
-    Preconditioning is always in float32; the network alone runs in bfloat16 if `autocast` is asked for.
+    Preconditioning is always in float32; the network alone runs in bfloat16 if `autocast` is asked for
+    and the device computes in it.
 
     Args:
         network: takes (B, C + K, H, W), c_noise (B,) and the keywords `periodic` and `frames`; returns (B, C, H, W).
@@ -90,7 +92,7 @@ class PreconditionedNetwork(nn.Module):
             conditioning: channels that carry no noise (B, K, H, W) or (B, T, K, H, W), or None.
             mask: 1 where `x` is given, 0 where not, like `x`; ones by default. Only for a masked network.
             periodic: whether the last column is a neighbour of the first.
-            autocast: run the network in bfloat16.
+            autocast: run the network in bfloat16, where the device computes in it.
 
         Raises:
             NotFiniteError: the network, in evaluation mode, gives NaN or infinite values; with variable and noise
@@ -126,7 +128,8 @@ class PreconditionedNetwork(nn.Module):
             parts.append(torch.ones_like(x) if mask is None else mask.to(x.dtype))
         if conditioning is not None:
             parts.append(conditioning.to(x.dtype))
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=autocast):
+        half = autocast and bfloat16_pays(x.device.type)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=half):
             raw = self.network(
                 torch.cat(parts, dim=1), c.noise.flatten(), periodic=periodic, **_depth(frames)
             )

@@ -15,21 +15,9 @@ from torch.optim import Optimizer
 
 from skyweave.errors import SkyweaveError, did_you_mean
 
-__all__ = ["Processes", "bfloat16_pays", "interruptible", "launch", "own_randomness", "usable_device"]
+__all__ = ["Processes", "interruptible", "launch", "own_randomness", "usable_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
-
-
-def bfloat16_pays(device: torch.device | str = "cpu") -> bool:
-    """Whether this device computes in bfloat16; processors that emulate it take many times the time of float32."""
-    if torch.device(device).type != "cpu":
-        return torch.device(device).type == "cuda"
-    try:
-        with open("/proc/cpuinfo") as handle:
-            flags = next((line for line in handle if line.startswith("flags")), "").split()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 class Processes(Protocol):

@@ -16,7 +16,7 @@ from torch import Tensor
 from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
-from skyweave.learn.processes import bfloat16_pays, usable_device
+from skyweave.learn.processes import usable_device
 from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.operator import StateOperator
 from skyweave.observe.segment import Observations
@@ -87,9 +87,7 @@ def calibrate(
             each = [_on_patch(prior, known, validation.whole_circle) for known in conditioning]
             return torch.cat([one(x[n : n + 1], sigma) for n, one in enumerate(each)])
         levels = sigma.reshape(1).expand(len(x))
-        return prior.network(
-            x, levels, conditioning, periodic=validation.whole_circle, autocast=bfloat16_pays()
-        )
+        return prior.network(x, levels, conditioning, periodic=validation.whole_circle, autocast=True)
 
     model = estimate_error_covariance(
         denoise,
@@ -263,9 +261,9 @@ def _on_patch(prior: LearntPrior, conditioning: Tensor, periodic: bool) -> Netwo
     """The prior on a patch whose conditioning ``(T, K, H, W)`` is known."""
     if prior.spec.window > 1:
         return WindowDenoiser(
-            prior.network, conditioning, prior.spec.window, periodic=periodic, autocast=bfloat16_pays()
+            prior.network, conditioning, prior.spec.window, periodic=periodic, autocast=True
         )
-    return NetworkDenoiser(prior.network, conditioning, periodic=periodic, autocast=bfloat16_pays())
+    return NetworkDenoiser(prior.network, conditioning, periodic=periodic, autocast=True)
 
 
 def _score(

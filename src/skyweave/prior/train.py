@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from skyweave.diffusion.loss import denoising_errors, draw_sigma, edm_loss
 from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
-from skyweave.learn.processes import Processes, bfloat16_pays, launch, own_randomness
+from skyweave.learn.processes import Processes, launch, own_randomness
 from skyweave.learn.run import TrainingRun
 from skyweave.prior.config import OptimiserConfig, TrainConfig
 from skyweave.prior.corruption import extra_mask
@@ -85,7 +85,7 @@ class _Run(TrainingRun):
         kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
         optimiser = kind(module.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
         self.model, optimiser = processes.setup(module, optimiser)
-        self.autocast = config.autocast and bfloat16_pays(processes.device)
+        self.autocast = config.autocast
         self.begin(module, optimiser, self.data.digest())
 
     def _step(self) -> tuple[float, float, float]:

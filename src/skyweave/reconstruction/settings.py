@@ -149,7 +149,7 @@ Stride = Annotated[
     Help("frames between the windows of a prior of windows; each frame costs window / stride evaluations"),
     WHOLE,
 ]
-Autocast = Annotated[bool, Help("run the network in bfloat16")]
+Autocast = Annotated[bool, Help("run the network in bfloat16, on devices that compute in it")]
 Device = Annotated[str, Checked(_device), Help("where the network runs: cpu, cuda or auto"), FREE]
 Mask = Annotated[
     Array,
