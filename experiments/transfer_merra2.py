@@ -15,6 +15,7 @@ import xarray as xr
 from common import DATA, FIGURES, emit
 
 import skyweave.downscale as downscale
+from skyweave.config import parse_config
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.task import prepare_task
 from skyweave.downscale.prediction.area_models import AreaModels
@@ -69,7 +70,7 @@ def config(
     with xr.open_dataset(ELEVATION) as ds:
         name = str(next(n for n, v in ds.data_vars.items() if v.ndim == 2))
     training = {"epochs": epochs, "steps_per_epoch": steps}
-    return downscale.parse_downscaling(
+    return parse_config(
         {
             "coarse": {"paths": str(folder / "coarse.nc"), "variables": ["TQV"]},
             "fine": {"paths": str(folder / "fine.nc"), "variables": ["TQV"]},
@@ -81,7 +82,8 @@ def config(
             "options": {"training": training} | options,
             "inference": {"members": 8, "batch": 256},
             "out": str(folder / f"models-{epochs}-{steps}"),
-        }
+        },
+        DownscaleConfig,
     )
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from skyweave.downscale.config import DownscaleConfig, parse_downscaling
+from skyweave.config import parse_config
+from skyweave.downscale.config import DownscaleConfig
 
 FACTOR, FINE, MARGIN = 4, (12, 16), 12
 DAYS, OVERLAP = 90, 70
@@ -54,7 +55,7 @@ def config(folder: Path, **changes) -> DownscaleConfig:
     coarse, fine, _ = records()
     coarse.to_netcdf(folder / "coarse.nc")
     fine.to_netcdf(folder / "fine.nc")
-    return parse_downscaling(settings(folder) | changes)
+    return parse_config(settings(folder) | changes, DownscaleConfig)
 
 
 def settings(folder: Path) -> dict:

@@ -9,7 +9,8 @@ import torch
 import xarray as xr
 
 import downscale_files as case
-from skyweave.downscale.config import parse_downscaling
+from skyweave.config import parse_config
+from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.prediction import area_models
 from skyweave.downscale.prediction.area_models import AreaModels
 from skyweave.downscale.prediction.extension import area_days, predict, predict_days, rollout, rollout_area
@@ -147,14 +148,14 @@ def test_predictions_have_the_callers_coordinates_and_do_not_depend_on_their_com
     np.testing.assert_allclose(ds.dust_mean, ds.dust.mean("member"), rtol=1e-5)
     np.testing.assert_allclose(ds.dust_spread, ds.dust.std("member", ddof=1), rtol=1e-4)
     models = AreaModels(config, "all")
-    days = area_days(config, models, "test")
+    days = area_days(models, "test")
     assert len(days) == ds.sizes["time"] == 7
     few = replace(config.inference, members=1, batch=3)
     alone = predict_days(models, days[3:4], few, progress=False)
     np.testing.assert_allclose(alone.dust[0, 0], ds.dust[0, 3], rtol=1e-4)
     with pytest.raises(SkyweaveError, match="exists already"):
         predict(config, progress=False)
-    period = predict(config, days=("2005-07-01", "2005-07-03"), progress=False, members=1, model="unet")[
+    period = predict(config, days=("2005-07-01", "2005-07-03"), progress=False, settings=few, model="unet")[
         "all"
     ]
     assert xr.open_zarr(period).sizes["time"] == 3
@@ -270,13 +271,13 @@ def test_refusals(fitted, tmp_path):
     with pytest.raises(SkyweaveError, match="cannot be made a folder"):
         fit(config.model_copy(update={"out": tmp_path / "file" / "x"}), **QUIET)
     with pytest.raises(SkyweaveError, match="members"):
-        predict(config, members=0)
+        predict(config, settings=replace(config.inference, members=0))
     coarse, fine, _ = case.records()
     whole = case.settings(config.out.parent)
     coarse.dust[80] = np.nan
     coarse.to_netcdf(tmp_path / "gaps.nc")
     with pytest.raises(SkyweaveError, match="gaps on 2005-08-20"):
-        rollout(parse_downscaling(merge(whole, {"coarse": {"paths": str(tmp_path / "gaps.nc")}})))
+        rollout(parse_config(merge(whole, {"coarse": {"paths": str(tmp_path / "gaps.nc")}}), DownscaleConfig))
     fine.isel(lat=slice(0, 10)).to_netcdf(tmp_path / "less.nc")
     with pytest.raises(SkyweaveError, match="trained on"):
-        rollout(parse_downscaling(merge(whole, {"fine": {"paths": str(tmp_path / "less.nc")}})))
+        rollout(parse_config(merge(whole, {"fine": {"paths": str(tmp_path / "less.nc")}}), DownscaleConfig))
