@@ -1,6 +1,9 @@
 """From files to a long fine record: fitting, predicting, rolling out; each resumed as if never interrupted."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +23,9 @@ from skyweave.downscale.training import epochs as train_module
 from skyweave.downscale.training import fitting, pretraining
 from skyweave.downscale.training.fitting import fit, model_path
 from skyweave.errors import SkyweaveError
+from skyweave.evaluate.downscaling import evaluate
+from skyweave.evaluate.rollouts import evaluate_rollout
+from skyweave.io.lock import Lock
 
 QUIET = {"tell": lambda text: None}
 
@@ -50,6 +56,54 @@ def test_fitting_leaves_models_that_share_a_frozen_encoder(fitted):
             assert torch.equal(value, trained.model.state_dict()[f"encoder.{key}"])
         json.dumps(trained.metadata)
     assert not list(config.out.rglob("*checkpoint*"))
+
+
+def test_one_process_at_a_time_trains_into_a_folder(fitted):
+    config, _ = fitted
+    lock = Lock(config.out / "lock", config.out)
+    lock.acquire()
+    try:
+        with pytest.raises(
+            SkyweaveError, match=rf"is being written by process {os.getpid()} on .*; wait for it"
+        ):
+            fit(config, **QUIET)
+    finally:
+        lock.release()
+    assert fit(config, **QUIET)[0].status == "finished before"
+    assert not (config.out / "lock").exists()
+
+
+def test_predicting_loads_no_trainer():
+    """In an interpreter of its own, for here it is loaded."""
+    script = (
+        "import sys, skyweave.downscale.prediction.extension; "
+        "print([name for name in sys.modules if name.startswith('skyweave.downscale.training')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_days_of_scores_are_those_that_the_model_was_not_trained_on(fitted):
+    config, _ = fitted
+    split = config.split.model_copy(update={"fractions": (0.5, 0.25, 0.25)})
+    changed = config.model_copy(update={"split": split})
+    models = AreaModels(changed, "all")
+    for days in ("test", "validation"):
+        np.testing.assert_array_equal(area_days(models, days), area_days(AreaModels(config, "all"), days))
+    with pytest.raises(
+        SkyweaveError, match=r"ddpm\.safetensors: its training days are not those of the config"
+    ):
+        evaluate(changed)
+    with pytest.raises(SkyweaveError, match=r"its training days .*train anew"):
+        evaluate_rollout(changed)
+    # Older files tell the first and the last training day alone.
+    del models.trained["all"].metadata["split"]
+    with pytest.raises(
+        SkyweaveError, match=r"2005-06-03T00:00 to 2005-07-2.*, now 2005-06-03T00:00 to 2005-07-0"
+    ):
+        area_days(models, "test")
+    models.config = config
+    assert len(area_days(models, "test")) == 7
 
 
 def test_what_is_finished_is_skipped(fitted, monkeypatch):
