@@ -95,7 +95,13 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def scores(
-    folder: Path, methods: tuple[str, ...], epochs: int, steps: int, members: int = 8, most: int | None = None
+    folder: Path,
+    methods: tuple[str, ...],
+    epochs: int,
+    steps: int,
+    *,
+    most: int | None = None,
+    inference: dict[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Train, and score on the test steps: rows of the table by method, baselines last."""
     found = {}
@@ -103,7 +109,7 @@ def scores(
         made = config(folder, epochs=epochs, steps=steps, **METHODS[name])
         downscale.fit(made)
         beside = {} if number == len(methods) else {"baselines": ()}
-        how = replace(made.inference, members=members)
+        how = replace(made.inference, **(inference or {}))
         found |= {e.method: e for e in evaluate(made, most=most, settings=how, **beside)}
     return {name: e.row(3) | {"RMSE": e.daily["rmse"][0], "days": e.days} for name, e in found.items()}
 
