@@ -40,7 +40,7 @@ PAPER = ("r2", "rmse", "mae", "nse", "kge")
 VERSION = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Scores of one method on the days of one area and season.
 
@@ -261,7 +261,16 @@ def _gather(task: Task, method: str, members: int, days: Sequence[dict[str, Any]
         seconds = float(np.mean(scores["seconds"]))
         found.append(
             Evaluation(
-                task.area, task.season, name, method, members, len(days), daily, ensemble, units, seconds
+                area=task.area,
+                season=task.season,
+                variable=name,
+                method=method,
+                members=members,
+                days=len(days),
+                daily=daily,
+                ensemble=ensemble,
+                units=units,
+                seconds=seconds,
             )
         )
     return found

@@ -59,7 +59,7 @@ class _Run(TrainingRun):
         self.file, self.made_with, self.tell = checkpoint, essential(made_with), tell
         self.steps_per_epoch = settings.steps_per_epoch or max(1, len(training) // settings.batch)
         every = self.steps_per_epoch
-        plan = SimpleNamespace(
+        plan: Any = SimpleNamespace(
             out=checkpoint.parent, steps=settings.epochs * every, max_minutes=settings.max_minutes, keep="best",
             log_every=every, validate_every=every, checkpoint_every=every,
             # Without an average it is the weights of the last step.
