@@ -62,8 +62,15 @@ def test_a_step_of_training(model, config, tmp_path, monkeypatch):
         torch.testing.assert_close(found.model.state_dict()[key], value, atol=2e-4, rtol=1e-3, msg=key)
 
 
-@pytest.mark.parametrize("blend", ["steps", "shared", "patches"])
-@pytest.mark.parametrize("model", DOWNSCALERS)
+@pytest.mark.parametrize(
+    ("model", "blend"),
+    [
+        *((model, "steps") for model in DOWNSCALERS),
+        ("ddpm", "shared"),
+        ("ddpm", "patches"),
+        ("latent", "shared"),
+    ],
+)
 def test_days_and_their_scores(model, blend, config, monkeypatch):
     how = replace(config.inference, blend=blend)
     models = AreaModels(config, "all", model)
