@@ -138,7 +138,7 @@ def _sample(channels: Any, batch: int = 1) -> Any:
 
 
 def _downscaler(parent: Path) -> list[Path]:
-    from skyweave.downscale.models.encoder import build_encoder
+    from skyweave.downscale.models.encoder import TransferEncoder
     from skyweave.downscale.models.registry import DOWNSCALERS, build_downscaler
     from skyweave.downscale.models.target_form import Channels
     from skyweave.downscale.settings import ModelSection, NetworkSection
@@ -147,7 +147,7 @@ def _downscaler(parent: Path) -> list[Path]:
     channels, out = Channels(1, 1, 2, 3, 6, (0,)), []
     network = NetworkSection(base=4, multipliers=(1, 2))
     for name in ("ddpm", "unet", "vae"):
-        encoder = build_encoder(DOWNSCALERS[name].encoder_kind, 2, 1, network.architecture())
+        encoder = TransferEncoder(DOWNSCALERS[name].encoder_kind, 2, 1, network.architecture())
         model = build_downscaler(
             name, channels, ModelSection(network=network, projection=2, latent=1), encoder
         ).eval()

@@ -24,17 +24,18 @@ from common import FIGURES, emit
 from transfer_downscaling_parts import EPOCHS, PAGE, RUN, SEASON, config, of_season
 
 import skyweave.downscale as downscale
+from skyweave.downscale.coarse_law import CoarseLaw
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.records import Record
 from skyweave.downscale.data.task import Task, prepare_task
 from skyweave.downscale.prediction.area_models import AreaModels
 from skyweave.downscale.prediction.extension import rollout_area
 from skyweave.downscale.storage import open_encoder
-from skyweave.downscale.zero_shot import CoarseLaw
 from skyweave.evaluate.downscaling import Evaluation, evaluate
 from skyweave.grid import Grid
 from skyweave.nature_runs import two_records
 from skyweave.prior.storage import LearntPrior, open_prior
+from skyweave.reconstruction.settings import Settings
 from skyweave.report import comparison_figure
 from skyweave.verify import domain_similarity
 
@@ -101,7 +102,7 @@ def ablations(quick: bool) -> None:
         made = variant(name, quick)
         downscale.fit(made)
         how = {"sampler": "dpm++2m", "steps": 32} if "paper" in name else {}
-        found = evaluate(made, most=most, baselines=(), members=8, **how)
+        found = evaluate(made, most=most, baselines=(), settings=replace(made.inference, members=8, **how))
         rows.append({"variant": name} | {k: v for k, v in found[0].row(3).items() if k != "method"})
         note = f"Diffusion models, {ABLATION_EPOCHS} epochs each; {found[0].days} test days, 8 members."
         emit(f"What the encoder is worth ({SEASON})", rows, note, page=PAGE)
@@ -127,7 +128,9 @@ def without(quick: bool) -> None:
                 label = label.split(",")[0] + ", nearest patch"
                 if how:
                     continue
-            found = evaluate(made, most=2 if quick else 9, baselines=(), members=8, **how)
+            found = evaluate(
+                made, most=2 if quick else 9, baselines=(), settings=replace(made.inference, members=8, **how)
+            )
             rows.append(
                 {"model": model, "with": label} | {k: v for k, v in found[0].row(3).items() if k != "method"}
             )
@@ -169,7 +172,9 @@ def tables(quick: bool) -> None:
     for model in TABLED:
         last = model == "vdm-like"
         names = ("bicubic", "quantile-mapped", "persistence") if last else ()
-        found += evaluate(config(model, quick), baselines=names, most=2 if quick else None, members=8)
+        made = config(model, quick)
+        how = replace(made.inference, members=8)
+        found += evaluate(made, baselines=names, most=2 if quick else None, settings=how)
     methods = list(dict.fromkeys(e.method for e in found))
     for title, key in (
         ("Table 3: R2", "r2"), ("Table 3: RMSE", "rmse"), ("Table A1: MAE", "mae"), ("Table A1: NSE", "nse"),
@@ -240,10 +245,10 @@ def year_prior(own: DownscaleConfig, record: Record, quick: bool) -> tuple[Task,
     path = own.out / "prior" / "prior.safetensors"
     if path.exists() and open_prior(path).attachments:
         return year, open_prior(path), law
-    settings = downscale.prior_settings(
-        whole, record, training, year.split.validation, path.parent, patch=[48, 64],
-        network={"preset": "tiny"}, steps=100 if quick else 1200, batch=16, threads=1,
-    )  # fmt: skip
+    changes = {
+        "patch": [48, 64], "network": {"preset": "tiny"}, "steps": 100 if quick else 1200, "batch": 16, "threads": 1,
+    }  # fmt: skip
+    settings = downscale.prior_settings(whole, record, training, year.split.validation, path.parent, changes)
     return year, downscale.train_prior(settings), law
 
 
@@ -255,7 +260,7 @@ def posterior(quick: bool) -> None:
     _, prior, law = year_prior(own, record, quick)
     days = prepare_task(own, "all", "MAM", record).split.test[: 2 if quick else None]
     truth = record.fine.read(days)[:, 0]
-    made = downscale.reconstruct_days(prior, record, days, [law], members=8, progress=False)
+    made = downscale.reconstruct_days(prior, record, days, [law], Settings(members=8), progress=False)
     task = prepare_task(own, "all", "MAM", record)
     rows = [
         {"method": "ddpm"} | parts.ensemble_row(parts.members_of(models, days, own.inference, 8), truth),
@@ -281,7 +286,7 @@ def rollout(quick: bool) -> None:
     free = own.out / "posterior.zarr"
     year, prior, law = year_prior(own, record, quick)
     if not free.exists():
-        downscale.reconstruct_days(prior, record, index, [law], members=2, out=free)
+        downscale.reconstruct_days(prior, record, index, [law], Settings(members=2), out=free)
     truth = xr.open_dataset(RUN / "truth.nc").AOD.sel(time=record.days[index]).values
     coarse = parts.bicubic(year, index)
     made = {

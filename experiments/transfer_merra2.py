@@ -15,6 +15,7 @@ import xarray as xr
 from common import DATA, FIGURES, emit
 
 import skyweave.downscale as downscale
+from skyweave.config import parse_config
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.task import prepare_task
 from skyweave.downscale.prediction.area_models import AreaModels
@@ -69,7 +70,7 @@ def config(
     with xr.open_dataset(ELEVATION) as ds:
         name = str(next(n for n, v in ds.data_vars.items() if v.ndim == 2))
     training = {"epochs": epochs, "steps_per_epoch": steps}
-    return downscale.parse_downscaling(
+    return parse_config(
         {
             "coarse": {"paths": str(folder / "coarse.nc"), "variables": ["TQV"]},
             "fine": {"paths": str(folder / "fine.nc"), "variables": ["TQV"]},
@@ -81,7 +82,8 @@ def config(
             "options": {"training": training} | options,
             "inference": {"members": 8, "batch": 256},
             "out": str(folder / f"models-{epochs}-{steps}"),
-        }
+        },
+        DownscaleConfig,
     )
 
 
@@ -93,7 +95,13 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def scores(
-    folder: Path, methods: tuple[str, ...], epochs: int, steps: int, **changes: Any
+    folder: Path,
+    methods: tuple[str, ...],
+    epochs: int,
+    steps: int,
+    *,
+    most: int | None = None,
+    inference: dict[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Train, and score on the test steps: rows of the table by method, baselines last."""
     found = {}
@@ -101,7 +109,8 @@ def scores(
         made = config(folder, epochs=epochs, steps=steps, **METHODS[name])
         downscale.fit(made)
         beside = {} if number == len(methods) else {"baselines": ()}
-        found |= {e.method: e for e in evaluate(made, **beside, **changes)}
+        how = replace(made.inference, **(inference or {}))
+        found |= {e.method: e for e in evaluate(made, most=most, settings=how, **beside)}
     return {name: e.row(3) | {"RMSE": e.daily["rmse"][0], "days": e.days} for name, e in found.items()}
 
 

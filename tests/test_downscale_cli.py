@@ -49,13 +49,15 @@ def test_evaluate_prints_the_papers_table_with_baselines_beside(file, capsys):
 
 def test_scores_are_those_of_the_members(file):
     config = downscale.load_downscaling(file)
-    (own, *_), (again, *rest) = (evaluate(config, members=4) for _ in range(2))
+    (own, *_), (again, *rest) = (
+        evaluate(config, settings=replace(config.inference, members=4)) for _ in range(2)
+    )
     assert own == again
     assert {e.method for e in rest} == {"bicubic", "quantile-mapped", "persistence"}
     models = downscale.AreaModels(config, "all")
     from skyweave.downscale.prediction.extension import area_days, predict_days
 
-    days = area_days(config, models, "test")
+    days = area_days(models, "test")
     how = replace(config.inference, members=4)
     members = torch.from_numpy(predict_days(models, days, how, progress=False).dust.values).double()
     truth = torch.from_numpy(models.record.fine.read(days)[:, 0]).double()
@@ -71,7 +73,8 @@ def test_scores_are_those_of_the_members(file):
 
 def test_an_interrupted_evaluation_goes_on_with_the_next_day(file, monkeypatch):
     config = downscale.load_downscaling(file)
-    whole = evaluate(config, members=2, seed=5)
+    five, six = (replace(config.inference, members=2, seed=seed) for seed in (5, 6))
+    whole = evaluate(config, settings=five)
     original, calls = report._day, []
 
     def counted(*args):
@@ -81,16 +84,15 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_day(file, monkeypatch):
         return original(*args)
 
     monkeypatch.setattr(report, "_day", counted)
-    config = config.model_copy(update={"inference": replace(config.inference, seed=6)})
     with pytest.raises(KeyboardInterrupt):
-        evaluate(config, members=2, baselines=())
+        evaluate(config, settings=six, baselines=())
     calls.clear()
     monkeypatch.setattr(report, "_day", lambda *a: calls.append(1) or original(*a))
-    evaluate(config, members=2, baselines=())
+    evaluate(config, settings=six, baselines=())
     assert len(calls) == 4, "three of seven days were known"
     scores = next(config.out.rglob("scores-ddpm-test.jsonl"))
     assert len([json.loads(line) for line in scores.read_text().splitlines()]) == 8
-    assert whole[0].ensemble["crps"] == evaluate(config, members=2, seed=5)[0].ensemble["crps"]
+    assert whole[0].ensemble["crps"] == evaluate(config, settings=five)[0].ensemble["crps"]
 
 
 def test_predict_and_rollout_write_stores(file, capsys):
@@ -132,12 +134,12 @@ def test_names_of_the_package():
 
 def test_a_rollout_over_test_days_is_scored_by_distance_from_the_last_true_day(file, capsys):
     config = downscale.load_downscaling(file)
-    rows = evaluate_rollout(config, members=3)
+    how = replace(config.inference, members=3)
+    rows = evaluate_rollout(config, settings=how)
     task = prepare_task(config, "all", "all")
     days = longest_run(task.split.test)
     assert [r["steps"] for r in rows if r["method"] == "ddpm"] == [(1, 1), (2, 3), (4, 7)][: len(rows) // 3]
     models = downscale.AreaModels(config, "all")
-    how = replace(config.inference, members=3)
     made = rollout_area(
         models, how, start=str(task.record.days[days[0]])[:10], end="2005-08-09", progress=False
     )
@@ -145,7 +147,7 @@ def test_a_rollout_over_test_days_is_scored_by_distance_from_the_last_true_day(f
     members = torch.from_numpy(made.dust.values[:, : len(days)]).double()
     first = {r["method"]: r for r in rows if r["steps"] == (1, 1)}
     assert first["ddpm"]["crps"] == pytest.approx(float(crps(members[:, :1], truth[:1])), rel=1e-4)
-    one = evaluate(config, members=3, most=len(task.split.test))[0]
+    one = evaluate(config, settings=how, most=len(task.split.test))[0]
     assert one.level == 0.5
     assert "coverage of 50%" in one.row()
     bicubic = DOWNSCALING_BASELINES["bicubic"](task.samples, task.split.training)

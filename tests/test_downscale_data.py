@@ -7,7 +7,8 @@ import xarray as xr
 
 from downscale_cases import axes, make_record, two_datasets
 from skyweave import regrid
-from skyweave.downscale.config import parse_downscaling
+from skyweave.config import parse_config
+from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.opening import open_record, pair_records
 from skyweave.downscale.data.samples import Calendar, Samples, Scaler
 from skyweave.downscale.data.task import prepare_task
@@ -178,7 +179,7 @@ def files(tmp_path_factory):
 
 
 def settings(folder, **given):
-    return parse_downscaling(
+    return parse_config(
         {
             "coarse": {"paths": str(folder / "coarse.nc"), "variables": "DUEXTTAU"},
             "fine": {"paths": str(folder / "fine.nc"), "variables": "AOD"},
@@ -186,7 +187,8 @@ def settings(folder, **given):
             "areas": {"west": {"lat": (22, 24), "lon": (42, 44)}},
             "lags": LAGS,
             **given,
-        }
+        },
+        DownscaleConfig,
     )
 
 
@@ -249,7 +251,7 @@ def test_refusals():
 
 def test_all_errors_of_a_configuration_are_told_at_once():
     with pytest.raises(SkyweaveError) as caught:
-        parse_downscaling(
+        parse_config(
             {
                 "coarse": {"paths": "a.nc", "variables": "AOD"},
                 "fine": {"paths": "b.nc"},
@@ -258,7 +260,8 @@ def test_all_errors_of_a_configuration_are_told_at_once():
                 "transform": "log",
                 "split": {"fractions": [0.8, 0.1, 0.2]},
                 "options": {"netwrk": {}},
-            }
+            },
+            DownscaleConfig,
         )
     text = str(caught.value)
     for part in (
@@ -274,8 +277,8 @@ def test_presets_lie_under_what_is_given():
         "fine": {"paths": "b.nc", "variables": "AOD"},
     }
     plain, paper = (
-        parse_downscaling(base),
-        parse_downscaling({**base, "preset": "paper", "inference": {"steps": 50}}),
+        parse_config(base, DownscaleConfig),
+        parse_config({**base, "preset": "paper", "inference": {"steps": 50}}, DownscaleConfig),
     )
     assert plain.options.output == "linear"
     assert paper.options.output == "sigmoid"
@@ -283,11 +286,11 @@ def test_presets_lie_under_what_is_given():
     assert paper.inference.stride == 2
     assert paper.inference.steps == 50
     assert plain.shared_positions == (1,)
-    assert parse_downscaling({**base, "shared": {"AOD": "U"}}).shared_positions == (0,)
-    assert list(parse_downscaling({**base, "seasons": "four"}).tasks()) == [
+    assert parse_config({**base, "shared": {"AOD": "U"}}, DownscaleConfig).shared_positions == (0,)
+    assert list(parse_config({**base, "seasons": "four"}, DownscaleConfig).tasks()) == [
         ("all", s) for s in ("DJF", "MAM", "JJA", "SON")
     ]
     with pytest.raises(SkyweaveError, match=r"stride.* leaves gaps"):
-        parse_downscaling({**base, "stride": 20})
+        parse_config({**base, "stride": 20}, DownscaleConfig)
     with pytest.raises(SkyweaveError, match="each season once"):
-        parse_downscaling({**base, "seasons": ["DJF", "all"]})
+        parse_config({**base, "seasons": ["DJF", "all"]}, DownscaleConfig)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from skyweave.downscale.models.encoder import ENCODERS, build_encoder, pretraining_loss
+from skyweave.downscale.models.encoder import ENCODERS, TransferEncoder, pretraining_loss
 from skyweave.downscale.models.registry import DOWNSCALERS, build_downscaler
 from skyweave.downscale.models.target_form import Channels, TargetForm
 from skyweave.downscale.settings import PRESETS, InferenceSection, ModelSection, NetworkSection, merge
@@ -45,7 +45,7 @@ def make(name, sample, shared=None, network=SMALL, **settings):
     torch.manual_seed(0)
     channels = Channels.of(sample, shared)
     kind = DOWNSCALERS[name].encoder_kind
-    encoder = build_encoder(kind, channels.lags, channels.fine, network.architecture())
+    encoder = TransferEncoder(kind, channels.lags, channels.fine, network.architecture())
     model = build_downscaler(name, channels, ModelSection(network=network, **settings), encoder)
     model.prepare([(sample, sample.target)])
     return model
@@ -113,7 +113,7 @@ def test_an_encoder_trained_along_is_not():
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_an_untrained_encoder_is_persistence_and_its_features_lie_on_the_fine_grid(kind):
     days = torch.randn(2, 4, 1, 9, 14, generator=torch.Generator().manual_seed(0))
-    encoder = build_encoder(kind, 4, 1, SMALL.architecture())
+    encoder = TransferEncoder(kind, 4, 1, SMALL.architecture())
     torch.testing.assert_close(encoder(days), days[:, -1])
     features = encoder.features(days)
     assert features.shape == (2, encoder.features_count, 9, 14)
@@ -131,7 +131,7 @@ def test_an_untrained_encoder_is_persistence_and_its_features_lie_on_the_fine_gr
 def test_an_encoder_learns_what_moves(kind):
     """A pattern that drifts by one cell a day is predicted far better than by persistence."""
     g = torch.Generator().manual_seed(0)
-    encoder = build_encoder(kind, 2, 1, NetworkSection(base=8, multipliers=(1, 1)).architecture())
+    encoder = TransferEncoder(kind, 2, 1, NetworkSection(base=8, multipliers=(1, 1)).architecture())
     optimiser = torch.optim.Adam(encoder.parameters(), 1e-2)
 
     def draw():
@@ -213,7 +213,7 @@ def test_refusals():
     channels = Channels.of(sample)
     with pytest.raises(SkyweaveError, match="pretrain one"):
         build_downscaler("ddpm", channels, ModelSection(network=SMALL))
-    other = build_encoder("unet", 5, 1, SMALL.architecture())
+    other = TransferEncoder("unet", 5, 1, SMALL.architecture())
     with pytest.raises(SkyweaveError, match="takes 5 days of 1 variables, the samples have 2"):
         build_downscaler("unet", channels, ModelSection(network=SMALL), other)
     with pytest.raises(SkyweaveError, match="did you mean 'unet'"):

@@ -6,7 +6,8 @@ import torch
 import xarray as xr
 
 from downscale_cases import OVERLAP, make_record, two_datasets
-from skyweave.downscale.config import SplitConfig, parse_downscaling
+from skyweave.config import parse_config
+from skyweave.downscale.config import DownscaleConfig, SplitConfig
 from skyweave.downscale.data.calendar import season_of
 from skyweave.downscale.data.examples import PatchExamples, WindowExamples, fitting_pairs
 from skyweave.downscale.data.samples import Calendar, Samples, Scaler
@@ -22,13 +23,14 @@ DAY = np.timedelta64(1, "D")
 
 
 def config(**given):
-    return parse_downscaling(
+    return parse_config(
         {
             "coarse": {"paths": "c.nc", "variables": "AOD"},
             "fine": {"paths": "f.nc", "variables": "AOD"},
             "lags": LAGS,
             **given,
-        }
+        },
+        DownscaleConfig,
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skyweave.downscale.models.encoder import ENCODERS, build_encoder
+from skyweave.downscale.models.encoder import ENCODERS, TransferEncoder
 from skyweave.downscale.models.registry import DOWNSCALERS
 from skyweave.downscale.storage import (
     TrainedDownscaler,
@@ -34,7 +34,7 @@ def test_a_downscaler_read_back_gives_the_same_members(name, features, tmp_path)
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_an_encoder_read_back_is_frozen_and_the_same(kind, tmp_path):
-    encoder = build_encoder(kind, 3, 2, SMALL.architecture(), "last")
+    encoder = TransferEncoder(kind, 3, 2, SMALL.architecture(), "last")
     days = torch.randn(1, 3, 2, 8, 8)
     save_encoder(encoder, tmp_path / "e.safetensors", {"mae": 0.1})
     again, metadata = open_encoder(tmp_path / "e.safetensors")
@@ -48,7 +48,7 @@ def test_refusals(tmp_path):
     path = tmp_path / "m.safetensors"
     with pytest.raises(SkyweaveError, match="no such file"):
         open_downscaler(path)
-    save_encoder(build_encoder("unet", 2, 1, SMALL.architecture()), tmp_path / "e.safetensors", {})
+    save_encoder(TransferEncoder("unet", 2, 1, SMALL.architecture()), tmp_path / "e.safetensors", {})
     with pytest.raises(SkyweaveError, match=r"not a downscaler \(kind 'transfer encoder'\)"):
         open_downscaler(tmp_path / "e.safetensors")
     save_downscaler(TrainedDownscaler(make("unet", sample), (8, 12)), path)

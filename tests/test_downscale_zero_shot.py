@@ -9,17 +9,13 @@ import xarray as xr
 
 import downscale_files as case
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
+from skyweave.downscale.coarse_law import coarse_observations, fit_coarse_law
 from skyweave.downscale.data.opening import pair_records
-from skyweave.downscale.zero_shot import (
-    coarse_observations,
-    fit_coarse_law,
-    prior_settings,
-    reconstruct_days,
-    train_prior,
-)
+from skyweave.downscale.zero_shot import prior_settings, reconstruct_days, train_prior
 from skyweave.errors import SkyweaveError
 from skyweave.prior.presets import find_preset
 from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.reconstruction.settings import Settings
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Log10Standardise, Standardise, StateTransform
 
@@ -89,8 +85,8 @@ def white():
 def test_days_are_independent_posteriors_given_their_coarse_fields(record, white):
     law = fit_coarse_law(record, np.arange(60))
     days = np.array([72, 73, 89])
-    how = {"members": 8, "progress": False, "steps": 16}
-    out = reconstruct_days(white, record, days, [law], **how)
+    how = Settings(members=8, steps=16)
+    out = reconstruct_days(white, record, days, [law], how, progress=False)
     assert out.dust.dims == ("member", "time", "lat", "lon")
     np.testing.assert_array_equal(out.time, record.days[days])
     means = block_means(np.log10(out.dust.values)).mean(0)
@@ -103,7 +99,7 @@ def test_days_are_independent_posteriors_given_their_coarse_fields(record, white
     np.testing.assert_allclose(out.dust_spread, out.dust.std("member", ddof=1), rtol=1e-4)
     assert (out.dust > 0).all()
     assert not [name for name in out if "log10" in str(name)]
-    alone = reconstruct_days(white, record, days[2:], [law], **how)
+    alone = reconstruct_days(white, record, days[2:], [law], how, progress=False)
     np.testing.assert_allclose(alone.dust[:, 0], out.dust[:, 2], rtol=2e-2)
 
 
@@ -112,8 +108,11 @@ def test_a_prior_trained_on_fine_days_follows_the_coarse_record(record, tmp_path
     config = case.config(tmp_path)
     settings = prior_settings(
         config, record, np.arange(50), np.arange(50, 62), tmp_path / "prior",
-        steps=80, batch=8, patch=8, network={"preset": "tiny", "base": 8, "multipliers": [1, 1], "norm": "cell"},
-        validate_every=40, validation_patches=8, checkpoint_every=1000, ema_half_life=20,
+        {
+            "steps": 80, "batch": 8, "patch": 8, "validate_every": 40, "validation_patches": 8,
+            "network": {"preset": "tiny", "base": 8, "multipliers": [1, 1], "norm": "cell"},
+            "checkpoint_every": 1000, "ema_half_life": 20,
+        },
     )  # fmt: skip
     file = xr.open_dataset(settings.data.paths[0])
     assert file.sizes["time"] == 62
@@ -121,14 +120,13 @@ def test_a_prior_trained_on_fine_days_follows_the_coarse_record(record, tmp_path
     prior = train_prior(settings)
     law = fit_coarse_law(record, np.arange(50))
     days = np.array([72, 73, 89])
-    out = reconstruct_days(prior, record, days, [law], members=4, progress=False, steps=8)
+    how = Settings(members=4, steps=8)
+    out = reconstruct_days(prior, record, days, [law], how, progress=False)
     means = block_means(np.log10(out.dust.values)).mean(0)
     expected = law.mean(record.coarse.read(days)[:, 0].astype(float))[:, law.cells].reshape(means.shape)
     spread = block_means(np.log10(record.fine.read(np.arange(50))[:, 0])).std()
     assert np.sqrt(((means - expected) ** 2).mean()) < 0.6 * spread
-    store = reconstruct_days(
-        prior, record, days, [law], members=4, progress=False, steps=8, out=tmp_path / "days.zarr"
-    )
+    store = reconstruct_days(prior, record, days, [law], how, progress=False, out=tmp_path / "days.zarr")
     np.testing.assert_allclose(store.dust, out.dust, rtol=1e-4)
     assert sorted(p.name for p in tmp_path.glob("*.zarr")) == ["days.zarr"]
     with pytest.raises(SkyweaveError, match="exists already"):
@@ -140,7 +138,7 @@ def test_a_prior_without_logarithms_takes_a_law_without_them(record, white):
     with pytest.raises(SkyweaveError, match="logarithmic=False"):
         reconstruct_days(plain, record, np.array([72]), [fit_coarse_law(record, np.arange(60))])
     law = fit_coarse_law(record, np.arange(60), logarithmic=False)
-    out = reconstruct_days(plain, record, np.array([72]), [law], members=2, progress=False, steps=4)
+    out = reconstruct_days(plain, record, np.array([72]), [law], Settings(members=2, steps=4), progress=False)
     assert out.dust.notnull().all()
 
 

@@ -82,7 +82,8 @@ def test_multimodal_learns_of_winds_from_pressure():
 def test_downscaling_a_month_of_merra2_beats_interpolation_and_persistence(tmp_path):
     merra2 = importlib.import_module("transfer_merra2")
     merra2.world(tmp_path)
-    rows = merra2.scores(tmp_path, ("ddpm-none", "ddpm"), 2, 30, members=6, most=5)
+    how = {"members": 6, "steps": 8, "stride": 12}
+    rows = merra2.scores(tmp_path, ("ddpm-none", "ddpm"), 2, 30, most=3, inference=how)
     ours, blind = rows["ddpm"], rows["ddpm-none"]
     for other in ("bicubic", "quantile-mapped", "persistence"):
         assert ours["CRPS log10"] < 0.8 * rows[other]["CRPS log10"], other

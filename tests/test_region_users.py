@@ -106,7 +106,7 @@ def models(world, data):
 
 def predicted(world, out, overwrite, setting, data):
     found, how = models(world, data), replace(world["config"].inference, stride=4 + setting)
-    days = area_days(world["config"], found, "test")
+    days = area_days(found, "test")
     return predict_days(found, days, how, path=out, overwrite=overwrite, progress=False)
 
 

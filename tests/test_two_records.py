@@ -10,13 +10,13 @@ from skyweave.nature_runs.dust import Dust, Large, Terrain, Weather, along, bloc
 from skyweave.nature_runs.transport import departures
 from skyweave.regrid import conservative
 
-SMALL = {"shape": (16, 24), "spin_up": 10, "seed": 3, "step_hours": 6, "start": "2000-12-01"}
+SMALL = {"shape": (16, 24), "spin_up": 10, "seed": 3, "step_hours": 12, "start": "2000-12-01"}
 CELL = (14e3, 13e3)
 
 
 @pytest.fixture(scope="module")
 def year():
-    return two_records(280, **SMALL)
+    return two_records(220, **SMALL)
 
 
 def interior(coarse):

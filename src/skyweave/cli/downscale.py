@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from skyweave.cli.flags import flags_of, given
 from skyweave.cli.words import plain
 from skyweave.downscale.inference import InferenceSection
+from skyweave.keywords import settings_of
 
 if TYPE_CHECKING:
     from skyweave.downscale.config import DownscaleConfig
@@ -94,9 +95,8 @@ def predict(
 
     from skyweave.downscale.prediction.extension import predict as run
 
-    for path in run(
-        settings, days=chosen, model=model, out=out, overwrite=overwrite, **given(flags)
-    ).values():
+    how = _inference(settings, flags)
+    for path in run(settings, days=chosen, model=model, out=out, overwrite=overwrite, settings=how).values():
         print(f"wrote {path}")
 
 
@@ -133,8 +133,9 @@ def rollout(
 
     from skyweave.downscale.prediction.extension import rollout as run
 
+    how = _inference(settings, flags)
     for path in run(
-        settings, start=start, end=end, model=model, out=out, overwrite=overwrite, **given(flags)
+        settings, start=start, end=end, model=model, out=out, overwrite=overwrite, settings=how
     ).values():
         print(f"wrote {path}")
 
@@ -178,18 +179,18 @@ def evaluate(
         raise SkyweaveError(
             "--days of an evaluation are test or validation; score a period of your own with `predict`"
         )
-    chosen_flags = given(flags)
+    how = _inference(settings, flags)
     if rollout:
         from skyweave.evaluate.rollouts import evaluate_rollout, rollout_table
 
-        made = evaluate_rollout(settings, models=models, days=chosen, tell=_tell, **chosen_flags)
+        made = evaluate_rollout(settings, models=models, days=chosen, tell=_tell, settings=how)
         print(rollout_table(made, settings.step_name))
         return
 
     from skyweave.evaluate.downscaling import evaluate as run
     from skyweave.evaluate.downscaling import evaluation_table
 
-    found = run(settings, models=models, days=chosen, most=most, tell=_tell, **chosen_flags)
+    found = run(settings, models=models, days=chosen, most=most, tell=_tell, settings=how)
     print(evaluation_table(found, step=settings.step_name))
 
 
@@ -237,6 +238,11 @@ def _settings(path: Path) -> DownscaleConfig:
     from skyweave.downscale.config import load_downscaling
 
     return load_downscaling(path)
+
+
+def _inference(config: DownscaleConfig, flags: InferenceFlags | None) -> InferenceSection:
+    """Those of the file with the flags that are given."""
+    return settings_of(InferenceSection, config.inference, given(flags), "inference")
 
 
 def _tell(text: str) -> None:

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 from skyweave.lazy import attach
 
 if TYPE_CHECKING:
+    from skyweave.downscale.coarse_law import fit_coarse_law as fit_coarse_law
     from skyweave.downscale.config import DownscaleConfig as DownscaleConfig
     from skyweave.downscale.config import load_downscaling as load_downscaling
-    from skyweave.downscale.config import parse_downscaling as parse_downscaling
     from skyweave.downscale.prediction.area_models import AreaModels as AreaModels
     from skyweave.downscale.prediction.extension import predict as predict
     from skyweave.downscale.prediction.extension import rollout as rollout
     from skyweave.downscale.storage import open_downscaler as open_downscaler
     from skyweave.downscale.training.fitting import fit as fit
-    from skyweave.downscale.zero_shot import fit_coarse_law as fit_coarse_law
     from skyweave.downscale.zero_shot import prior_settings as prior_settings
     from skyweave.downscale.zero_shot import reconstruct_days as reconstruct_days
     from skyweave.downscale.zero_shot import train_prior as train_prior
@@ -32,10 +31,9 @@ _HOME = {
     "AreaModels": "prediction.area_models",
     "DownscaleConfig": "config",
     "fit": "training.fitting",
-    "fit_coarse_law": "zero_shot",
+    "fit_coarse_law": "coarse_law",
     "load_downscaling": "config",
     "open_downscaler": "storage",
-    "parse_downscaling": "config",
     "predict": "prediction.extension",
     "prior_settings": "zero_shot",
     "reconstruct_days": "zero_shot",

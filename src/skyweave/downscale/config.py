@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from skyweave.config import RegionSection, Section, load_config, parse_config
+from skyweave.config import RegionSection, Section, load_config
 from skyweave.dates import Period
 from skyweave.downscale.settings import (
     PRESETS,
@@ -26,7 +26,6 @@ from skyweave.transform import TRANSFORMS
 
 __all__ = [
     "SEASONS", "DownscaleConfig", "ElevationConfig", "RecordConfig", "Season", "SplitConfig", "load_downscaling",
-    "parse_downscaling",
 ]  # fmt: skip
 
 Season = Literal["DJF", "MAM", "JJA", "SON", "all"]
@@ -189,8 +188,7 @@ class DownscaleConfig(Section):
         if self.stride > min(self.patch):
             raise ValueError(f"a stride of {self.stride} leaves gaps between patches of {self.patch} cells")
         known = [*self.coarse.variables, *self.fine.variables]
-        for key in ("transform", "floor"):
-            given = getattr(self, key)
+        for key, given in (("transform", self.transform), ("floor", self.floor)):
             for name in given if isinstance(given, dict) else ():
                 if name not in known:
                     raise ValueError(f"{key}: no variable {name!r}{did_you_mean(name, known)}")
@@ -241,8 +239,3 @@ class DownscaleConfig(Section):
 def load_downscaling(path: str | Path) -> DownscaleConfig:
     """Read the configuration of a downscaling from a YAML file; see `skyweave.config.load_config`."""
     return load_config(path, DownscaleConfig)
-
-
-def parse_downscaling(values: Any, source: str = "configuration") -> DownscaleConfig:
-    """Check a mapping of settings; see `skyweave.config.parse_config`."""
-    return parse_config(values, DownscaleConfig, source)

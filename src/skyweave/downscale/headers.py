@@ -75,8 +75,8 @@ class ToldHeader(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> ToldHeader:
-        told = [getattr(self, name) is None for name in ToldHeader.model_fields]
-        if any(told) and not all(told):
+        told = (self.epochs, self.minutes, self.ended, self.loss, self.best_epoch)
+        if any(value is None for value in told) and any(value is not None for value in told):
             raise ValueError(f"a training run is told by {', '.join(ToldHeader.model_fields)} together")
         return self
 
@@ -107,6 +107,7 @@ class DownscalerMetadata(BaseModel):
     season: str = ""
     grid: GridHeader | None = None
     training_days: list[str] = []
+    split: dict[str, list[Annotated[list[Moment], Field(min_length=2, max_length=2)]]] = {}
     scaler: ScalerHeader | None = None
     calendar: CalendarHeader | None = None
     training: ToldHeader = ToldHeader()
@@ -140,15 +141,17 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class ProgressHeader(Part):
-    """See `skyweave.downscale.training.epochs.Progress`; the best loss is infinite at first."""
+    """See `skyweave.downscale.training.files.EpochProgress`."""
 
-    epoch: Count
     step: Count
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    elapsed: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    loss_sum: float
+    loss_count: Count
+    best_score: float | None
+    best_step: Count
+    epoch: Count
     rate: Annotated[float, Field(gt=0, le=1)]
-    best: float
     best_epoch: Count
-    since_best: Count
     since_reduction: Count
     ended: Annotated[str, Field(max_length=1000)]
     history: list[dict[str, Number]]
@@ -160,4 +163,5 @@ class CheckpointHeader(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     progress: ProgressHeader
-    digest: Annotated[str, Field(max_length=1000)]
+    config: dict[str, object]
+    data: Annotated[str, Field(max_length=1000)]

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from skyweave.diffusion.network import Architecture
+from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.headers import DownscalerHeader, EncoderFileHeader
 from skyweave.downscale.models.downscaler import Downscaler
-from skyweave.downscale.models.encoder import TransferEncoder, build_encoder
+from skyweave.downscale.models.encoder import TransferEncoder
 from skyweave.downscale.models.registry import build_downscaler
 from skyweave.downscale.models.target_form import Channels
 from skyweave.downscale.settings import ModelSection
@@ -32,6 +33,7 @@ from skyweave.io.tensors import (
 __all__ = [
     "TrainedDownscaler",
     "check_header",
+    "model_path",
     "open_downscaler",
     "open_encoder",
     "save_downscaler",
@@ -66,8 +68,16 @@ class TrainedDownscaler:
         return digest.hexdigest()
 
 
+def model_path(config: DownscaleConfig, area: str, season: str, model: str | None = None) -> Path:
+    """File of a trained downscaler; models that do not use the transferred encoder have a name of their own."""
+    features = config.options.features
+    name = model or config.model
+    stem = name if features == "transferred" else f"{name}-{features}"
+    return Path(config.out) / f"{area}-{season}" / f"{stem}.safetensors"
+
+
 def describe_encoder(encoder: TransferEncoder) -> dict[str, Any]:
-    """What `build_encoder` needs to build its like, as JSON values."""
+    """What `TransferEncoder` needs to build its like, as JSON values."""
     return {
         "kind": encoder.kind,
         "days": encoder.days,
@@ -79,7 +89,7 @@ def describe_encoder(encoder: TransferEncoder) -> dict[str, Any]:
 
 def _encoder_like(values: dict[str, Any]) -> TransferEncoder:
     architecture = Architecture.from_dict(values["architecture"])
-    return build_encoder(values["kind"], values["days"], values["channels"], architecture, values["levels"])
+    return TransferEncoder(values["kind"], values["days"], values["channels"], architecture, values["levels"])
 
 
 def save_encoder(encoder: TransferEncoder, path: Path, metadata: dict[str, Any]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,15 +18,20 @@ from skyweave.baselines.downscaling import DOWNSCALING_BASELINES, find_baseline
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.opening import open_record
 from skyweave.downscale.data.task import Task, prepare_task
-from skyweave.downscale.prediction.area_models import AreaModels, settings_with
-from skyweave.downscale.training.fitting import Fitted, model_path
+from skyweave.downscale.prediction.area_models import AreaModels
+from skyweave.downscale.settings import InferenceSection
+from skyweave.downscale.storage import model_path
 from skyweave.errors import SkyweaveError
+from skyweave.io.made_with import digest_of
 from skyweave.keywords import made_with
 from skyweave.transform import Log10Standardise
 from skyweave.verify.daily import daily_scores
 from skyweave.verify.ensemble import coverage, coverage_level
 from skyweave.verify.scorecard import table
 from skyweave.verify.scores import crps
+
+if TYPE_CHECKING:  # what scores needs no trainer
+    from skyweave.downscale.training.fitting import Fitted
 
 __all__ = ["Evaluation", "evaluate", "evaluation_table", "fitted_table", "trained_tasks"]
 
@@ -36,7 +40,7 @@ PAPER = ("r2", "rmse", "mae", "nse", "kge")
 VERSION = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Scores of one method on the days of one area and season.
 
@@ -86,7 +90,7 @@ def evaluate(
     most: int | None = None,
     baselines: Sequence[str] = tuple(DOWNSCALING_BASELINES),
     tell: Callable[[str], None] | None = None,
-    **changes: Any,
+    settings: InferenceSection | None = None,
 ) -> list[Evaluation]:
     """Score trained models and baselines day by day, for every area and season that has a model.
 
@@ -100,30 +104,32 @@ def evaluate(
         most: days of each area and season at most, evenly chosen.
         baselines: of `skyweave.baselines.downscaling`, fitted on training days.
         tell: called with lines of progress.
-        changes: fields of `InferenceSection` other than the configuration's.
+        settings: how members are drawn, ``config.inference`` by default.
 
     Raises:
-        SkyweaveError: no trained model, or an unknown name.
+        SkyweaveError: no trained model, one that was trained by other days, or an unknown name.
     """
-    settings = settings_with(config, changes)
+    settings = settings or config.inference
     found: list[Evaluation] = []
     for task, names in trained_tasks(config, models, days):
         area, season, record = task.area, task.season, task.record
-        chosen = getattr(task.split, days)
+        chosen = task.split.named(days)
         if most is not None and len(chosen) > most:
             chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
         for name in names:
             path = model_path(config, area, season, name)
             own = AreaModels(config.model_copy(update={"seasons": (season,)}), area, name, record)
+            own.check_days(season, task.split)
             members = settings.members if own.generative else 1
-            kept = made_with(settings)
-            mark = json.dumps([VERSION, own.fingerprint(), kept, task.digest], sort_keys=True)
+            mark = {"version": VERSION, "models": own.fingerprint(), "data": task.digest} | made_with(
+                settings
+            )
             notes = path.with_name(f"scores-{path.stem}-{days}.jsonl")
 
             def predict(day: int, own: AreaModels = own, members: int = members) -> Fields:
                 return own.day(day, range(members), settings)
 
-            scores = _days(task, chosen, predict, notes, hashlib.sha256(mark.encode()).hexdigest(), tell)
+            scores = _days(task, chosen, predict, notes, digest_of(mark), tell)
             found += _gather(task, path.stem, members, scores)
         for name in baselines:
             fitted = _baseline(task, name)
@@ -255,7 +261,16 @@ def _gather(task: Task, method: str, members: int, days: Sequence[dict[str, Any]
         seconds = float(np.mean(scores["seconds"]))
         found.append(
             Evaluation(
-                task.area, task.season, name, method, members, len(days), daily, ensemble, units, seconds
+                area=task.area,
+                season=task.season,
+                variable=name,
+                method=method,
+                members=members,
+                days=len(days),
+                daily=daily,
+                ensemble=ensemble,
+                units=units,
+                seconds=seconds,
             )
         )
     return found

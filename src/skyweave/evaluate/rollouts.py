@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from skyweave.baselines.downscaling import find_baseline
 from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.task import Task
-from skyweave.downscale.prediction.area_models import AreaModels, settings_with
+from skyweave.downscale.prediction.area_models import AreaModels
 from skyweave.downscale.prediction.extension import rollout_area
-from skyweave.downscale.training.fitting import model_path
+from skyweave.downscale.settings import InferenceSection
+from skyweave.downscale.storage import model_path
 from skyweave.evaluate.downscaling import trained_tasks
 from skyweave.verify import crps, rmse, spread_skill_ratio, table
 
@@ -28,7 +29,7 @@ def evaluate_rollout(
     days: str = "test",
     baselines: Sequence[str] = ("bicubic", "quantile-mapped"),
     tell: Callable[[str], None] | None = None,
-    **changes: Any,
+    settings: InferenceSection | None = None,
 ) -> list[dict[str, Any]]:
     """Roll out over test days, whose truth is known, and score by distance from the last fine day that was used.
 
@@ -41,7 +42,7 @@ def evaluate_rollout(
         days: "test" or "validation".
         baselines: of `skyweave.baselines.downscaling`, fitted on training days.
         tell: called with lines of progress.
-        changes: fields of `InferenceSection` other than the configuration's.
+        settings: how members are drawn, ``config.inference`` by default.
 
     Returns:
         Rows with area, season, variable, ``steps`` (first and last of a block of 1, 2, 4, ... days), method, ``rmse``
@@ -50,17 +51,19 @@ def evaluate_rollout(
     Raises:
         SkyweaveError: no trained model, or another word for the days.
     """
-    settings = settings_with(config, changes)
+    settings = settings or config.inference
     rows: list[dict[str, Any]] = []
     for task, trained in trained_tasks(config, models, days):
         area, season, record = task.area, task.season, task.record
-        chosen = longest_run(getattr(task.split, days))
+        chosen = longest_run(task.split.named(days))
         own = config.model_copy(update={"seasons": (season,)})
         for name in trained:
             if tell is not None:
                 tell(f"[{task.name} {name}] rolling out {len(chosen)} {config.step_name}s")
+            trained_on = AreaModels(own, area, name, record)
+            trained_on.check_days(season, task.split)
             made = rollout_area(
-                AreaModels(own, area, name, record), settings, start=str(record.days[chosen[0]])[:19],
+                trained_on, settings, start=str(record.days[chosen[0]])[:19],
                 end=str(record.days[chosen[-1]])[:19], progress=False,
             )  # fmt: skip
             fields = np.stack([made[v].values for v in record.fine.names], 2)

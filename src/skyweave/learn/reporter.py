@@ -5,12 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from skyweave.errors import SkyweaveError
 from skyweave.io.progress import Progress
 
-__all__ = ["Reporter"]
+__all__ = ["Reporter", "Reports"]
+
+
+class Reports(Protocol):
+    """What a run tells of itself; see `Reporter`."""
+
+    def say(self, text: str) -> None: ...
+
+    def losses(
+        self, step: int, loss: float, rate: float, norm: float, elapsed: float, done: float
+    ) -> None: ...
+
+    def validation(self, step: int, scores: dict[str, float]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Reporter:

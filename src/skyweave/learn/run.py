@@ -19,7 +19,7 @@ from skyweave.io.folder import make_folder
 from skyweave.io.lock import Lock
 from skyweave.learn.checkpoint import Average, Checkpoint, Progress, load_checkpoint, save_checkpoint
 from skyweave.learn.processes import Processes, interruptible
-from skyweave.learn.reporter import Reporter
+from skyweave.learn.reporter import Reporter, Reports
 
 __all__ = ["FREE_KEYS", "TrainingRun"]
 
@@ -97,9 +97,23 @@ class TrainingRun(ABC):
             self._saved = None
         self.started = time.monotonic() - self.progress.elapsed
         if self.processes.is_global_zero:
-            make_folder(self.out)
-            self._lock.acquire()
-            self._trim_metrics()
+            self._claim()
+
+    def _claim(self) -> None:
+        """Take the folder of the run; one process writes there at a time."""
+        make_folder(self.out)
+        self._lock.acquire()
+        self._trim_metrics()
+
+    @property
+    def checkpoint(self) -> Path:
+        """File of the run's state."""
+        return self.out / "checkpoint.safetensors"
+
+    @property
+    def ended(self) -> bool:
+        """Whether a validation has ended the run before its steps and its time."""
+        return False
 
     @property
     def done(self) -> float:
@@ -112,7 +126,7 @@ class TrainingRun(ABC):
 
     @property
     def complete(self) -> bool:
-        return self.done >= 1
+        return self.ended or self.done >= 1
 
     @property
     def keeps_best(self) -> bool:
@@ -135,7 +149,7 @@ class TrainingRun(ABC):
 
     def _loop(self, stop: Callable[[], bool]) -> None:
         c = self.config
-        report = Reporter(c.steps, self.out, self.processes.is_global_zero, self.progress.step)
+        report = self._reporter()
         if self.progress.step:
             report.say(f"continuing at step {self.progress.step}")
         saved, finished = time.monotonic(), False
@@ -160,12 +174,17 @@ class TrainingRun(ABC):
                     p.loss_sum, p.loss_count = 0.0, 0
                 if p.step % c.validate_every == 0 or finished:
                     report.validation(p.step, self._validate())
+                    finished = finished or self.ended
                 due = p.step % c.checkpoint_every == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS
                 if due or finished:
                     self._save()
                     saved = time.monotonic()
         finally:
             report.close()
+
+    def _reporter(self) -> Reports:
+        """Who tells how far the run is."""
+        return Reporter(self.config.steps, self.out, self.processes.is_global_zero, self.progress.step)
 
     def _validate(self) -> dict[str, float]:
         scores = self._scores()
@@ -180,7 +199,7 @@ class TrainingRun(ABC):
         self.progress.elapsed = time.monotonic() - self.started
         if self.processes.is_global_zero:
             save_checkpoint(
-                self.out / "checkpoint.safetensors",
+                self.checkpoint,
                 self.progress,
                 self._comparable(),
                 self.module.state_dict(),
@@ -196,7 +215,7 @@ class TrainingRun(ABC):
 
     def _found(self, overwrite: bool) -> Checkpoint | None:
         """The checkpoint that the run continues from."""
-        path = self.out / "checkpoint.safetensors"
+        path = self.checkpoint
         if overwrite:
             return None
         if not path.exists():

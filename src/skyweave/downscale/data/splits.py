@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from skyweave.downscale.data.samples import day_names
 from skyweave.errors import SkyweaveError
 from skyweave.io.select import between
 
-__all__ = ["Skipped", "Split", "season_start", "split_days"]
+__all__ = ["Skipped", "Split", "check_days", "days_told", "season_start", "split_days"]
 
 Indices = NDArray[np.int64]
 MOST_MISSING = 0.5
@@ -55,6 +57,37 @@ class Split:
     skipped: tuple[Skipped, ...]
     filled: tuple[Skipped, ...] = ()
 
+    def named(self, days: str) -> Indices:
+        """The days for scores.
+
+        Args:
+            days: "test" or "validation".
+
+        Raises:
+            SkyweaveError: another word.
+        """
+        found = {"test": self.test, "validation": self.validation}
+        if days not in found:
+            raise SkyweaveError(f"days {days!r}: they are 'test' or 'validation'")
+        return found[days]
+
+    def told(self, days: NDArray[np.datetime64]) -> dict[str, list[list[str]]]:
+        """Target days of the fine record by what they are for: first and last of each run of days, JSON values.
+
+        Args:
+            days: of the record.
+        """
+        found = {}
+        for name, index in (
+            ("training", self.training),
+            ("train_validation", self.train_validation),
+            ("validation", self.validation),
+            ("test", self.test),
+        ):
+            runs = np.split(index, np.flatnonzero(np.diff(index) > 1) + 1)
+            found[name] = [[_moment(days[run[0]]), _moment(days[run[-1]])] for run in runs if len(run)]
+        return found
+
     def describe(self, season: str = "") -> str:
         """What there is, and what was left out, for people."""
         parts = (
@@ -66,6 +99,51 @@ class Split:
         lines += [f"  left out, {s.reason}: {len(s.days)} ({day_names(s.days)})" for s in self.skipped]
         lines += [f"  filled, {s.reason}: {len(s.days)} ({day_names(s.days)})" for s in self.filled]
         return "\n".join(lines)
+
+
+def _moment(day: np.datetime64) -> str:
+    return str(day.astype("datetime64[s]"))
+
+
+def days_told(record: Record, told: Sequence[Sequence[str]]) -> Indices:
+    """Indices of the days of runs, as `Split.told` tells them.
+
+    Raises:
+        SkyweaveError: a day that the record has not.
+    """
+    runs = [record.index(np.array(run, "datetime64[ns]")) for run in told]
+    return np.concatenate([np.zeros(0, np.int64), *(np.arange(first, last + 1) for first, last in runs)])
+
+
+def check_days(metadata: Mapping[str, Any], split: Split, record: Record, path: object) -> None:
+    """Refuse the days of a split that are not those that a model was trained by.
+
+    Args:
+        metadata: of the model's file; older ones tell the first and the last training day alone.
+        split: as the configuration gives it.
+        record: of the area.
+        path: of the file, for the message.
+
+    Raises:
+        SkyweaveError: with the days that differ.
+    """
+    mine = split.told(record.days)
+    theirs: dict[str, Any] = metadata.get("split") or {}
+    if not theirs and "training_days" in metadata:
+        ends = [str(np.datetime64(day, "s")) for day in metadata["training_days"]]
+        theirs = {**mine, "training": [ends]}
+        mine = {**mine, "training": [[mine["training"][0][0], mine["training"][-1][1]]]}
+    for name, runs in theirs.items():
+        if runs != mine[name]:
+            raise SkyweaveError(
+                f"{path}: its {name} days are not those of the configuration ({_ends(runs)}, now {_ends(mine[name])}; "
+                "the records, split, seasons, lags or overlap have changed): restore them, or train anew"
+            )
+
+
+def _ends(runs: Sequence[Sequence[str]]) -> str:
+    last = f" in {len(runs)} runs" if len(runs) > 1 else ""
+    return f"{runs[0][0]:.16} to {runs[-1][1]:.16}{last}" if runs else "none"
 
 
 def season_start(days: NDArray[np.datetime64], season: Season) -> NDArray[np.datetime64]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from skyweave.diffusion.network import Architecture, UNet, pad_to_multiple
 from skyweave.downscale.models.recurrent import RecurrentTrunk
 
-__all__ = ["ENCODERS", "TransferEncoder", "build_encoder", "pretraining_loss"]
+__all__ = ["ENCODERS", "TransferEncoder", "pretraining_loss"]
 
 Levels = Literal["all", "last"]
 
@@ -125,13 +125,6 @@ ENCODERS: dict[str, Callable[[int, int, Architecture, Levels], UNetTrunk | Recur
     "convlstm": _convlstm,
 }
 """Small models by name: that of the DDPM and the U-Net, that of the VAE, and that of VDM."""
-
-
-def build_encoder(
-    kind: str, days: int, channels: int, architecture: Architecture, levels: Levels = "all"
-) -> TransferEncoder:
-    """A new encoder with random weights; see `TransferEncoder`."""
-    return TransferEncoder(kind, days, channels, architecture, levels)
 
 
 def pretraining_loss(encoder: TransferEncoder, days: Tensor, target: Tensor, kind: str = "mse") -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,17 +17,16 @@ from skyweave.downscale.data.calendar import season_of
 from skyweave.downscale.data.opening import open_record
 from skyweave.downscale.data.records import Record
 from skyweave.downscale.data.samples import Calendar, Samples, Scaler
+from skyweave.downscale.data.splits import Split, check_days, days_told, split_days
 from skyweave.downscale.prediction.stitching import predict_fields
 from skyweave.downscale.settings import InferenceSection
-from skyweave.downscale.storage import TrainedDownscaler, open_downscaler
-from skyweave.downscale.training.fitting import model_path
+from skyweave.downscale.storage import TrainedDownscaler, model_path, open_downscaler
 from skyweave.errors import SkyweaveError
 from skyweave.finite import check_channels
 from skyweave.grid import Grid
-from skyweave.keywords import settings_of
 from skyweave.learn.processes import usable_device
 
-__all__ = ["AreaModels", "MemberNoise", "day_identity", "settings_with"]
+__all__ = ["AreaModels", "MemberNoise", "day_identity"]
 
 Fields = NDArray[np.float32]
 
@@ -77,21 +75,21 @@ class AreaModels:
         self, config: DownscaleConfig, area: str, model: str | None = None, record: Record | None = None
     ) -> None:
         self.config, self.area = config, area
-        paths: dict[str, Path] = {
+        self.paths: dict[str, Path] = {
             season: model_path(config, area, season, model) for season in config.seasons
         }
         self.trained: dict[str, TrainedDownscaler] = {
-            season: open_downscaler(path) for season, path in paths.items() if path.exists()
+            season: open_downscaler(path) for season, path in self.paths.items() if path.exists()
         }
         if not self.trained:
             raise SkyweaveError(
-                f"no trained model of area {area!r}: none of {', '.join(map(str, paths.values()))} exists; "
+                f"no trained model of area {area!r}: none of {', '.join(map(str, self.paths.values()))} exists; "
                 "run `skyweave downscale fit` first"
             )
         self.record = open_record(config, area) if record is None else record
         self._samples: dict[str, Samples] = {}
         for season, trained in self.trained.items():
-            self._check(paths[season], trained)
+            self._check(self.paths[season], trained)
 
     def _check(self, path: object, trained: TrainedDownscaler) -> None:
         meta, record = trained.metadata, self.record
@@ -115,6 +113,39 @@ class AreaModels:
     def fingerprint(self) -> list[str]:
         """Of all models."""
         return [self.trained[season].fingerprint() for season in sorted(self.trained)]
+
+    def target_days(self, days: str) -> NDArray[np.int64]:
+        """Indices of the "test" or "validation" days of all seasons that have a model, in order.
+
+        They are those that the files of the models tell; of older files, which do not, those of the configuration, if
+        it has the same training days.
+
+        Raises:
+            SkyweaveError: another word, days that the record has not, or other training days.
+        """
+        config, parts = self.config, []
+        for season in config.seasons:
+            if season not in self.trained:
+                continue
+            told = self.trained[season].metadata.get("split")
+            if told and days in ("test", "validation"):
+                parts.append(days_told(self.record, told[days]))
+                continue
+            split = split_days(
+                self.record,
+                season,
+                config.lags,
+                config.split,
+                overlap=config.overlap,
+                pretrain=config.pretrain,
+            )
+            parts.append(split.named(days))
+            self.check_days(season, split)
+        return np.sort(np.concatenate(parts))
+
+    def check_days(self, season: str, split: Split) -> None:
+        """Refuse days that are not those that the model of a season was trained by; see `check_days` of splits."""
+        check_days(self.trained[season].metadata, split, self.record, self.paths[season])
 
     def season(self, index: int) -> str:
         """Key of the model of a day."""
@@ -185,9 +216,3 @@ class AreaModels:
             where=f"on {self.record.days[index]!s:.16}",
         )  # fmt: skip
         return fields.numpy()
-
-
-def settings_with(config: DownscaleConfig, changes: dict[str, Any]) -> InferenceSection:
-    """Settings of inference with the changes that are not None, checked like those of a file."""
-    given = {k: v for k, v in changes.items() if v is not None}
-    return settings_of(InferenceSection, config.inference, given, "inference")

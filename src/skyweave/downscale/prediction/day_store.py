@@ -12,25 +12,31 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skyweave.downscale.data.records import Record
-from skyweave.io.regions import InRegions, Regions
+from skyweave.downscale.prediction.area_models import AreaModels
+from skyweave.downscale.settings import InferenceSection
+from skyweave.io.inputs import content_of
+from skyweave.io.made_with import digest_of
+from skyweave.io.regions import InRegions, Regions, block_length
+from skyweave.keywords import made_with
 
 __all__ = ["DayStore"]
 
 Fields = NDArray[np.float32]
+BLOCK = 16
+"""Days of a region of the store, at most."""
 
 
 class DayStore(InRegions):
     """Fields of members and days under way to a Zarr store, or held in memory where there is no path.
 
     Args:
-        record: gives coordinates, names and units.
+        models: of the area; their record gives coordinates, names and units.
         days: indices of the days, in order.
-        members: number M.
-        block: days of a region.
+        settings: of inference.
+        what: is done, "predict" or "rollout".
+        block: days of a region; few enough by default that a kill loses little.
         path: ending in ``.zarr``, or ``None``.
-        settings: everything that the values depend on; an unfinished store of others is refused.
         overwrite: replace an existing store and drop an unfinished one of other settings.
-        attrs: of the dataset.
 
     Raises:
         SkyweaveError: an output that exists, or an unfinished one made with other settings.
@@ -38,22 +44,53 @@ class DayStore(InRegions):
 
     def __init__(
         self,
-        record: Record,
+        models: AreaModels,
         days: NDArray[np.int64],
-        members: int,
-        block: int,
-        path: Path | None,
-        settings: dict[str, Any],
-        overwrite: bool,
-        attrs: dict[str, str],
+        settings: InferenceSection,
+        what: str,
+        *,
+        block: int | None = None,
+        path: Path | None = None,
+        overwrite: bool = False,
     ) -> None:
-        self.record, self.days, self.members, self.block = record, days, members, block
-        self.dims = _dims(record)
-        sizes = (members, min(block, len(days)), *record.grid.shape)
+        self.record, self.days = models.record, days
+        self.members = settings.members if models.generative else 1
+        each = self.members * self.record.fine.frame_bytes
+        self.block = block_length(len(days), each, BLOCK) if block is None else block
+        self.dims = _dims(self.record)
+        sizes = (self.members, min(self.block, len(days)), *self.record.grid.shape)
         chunks: dict[Hashable, int] = dict(zip(("member", *self.dims), sizes, strict=True))
+        kept = made_with(settings)
+        attrs = {
+            "title": f"Fine record downscaled by skyweave ({what})",
+            "area": models.area,
+            "model": ", ".join(sorted({t.model.name for t in models.trained.values()})),
+            "inference": ", ".join(f"{k} {v}" for k, v in kept.items()),
+        }
         self.regions = Regions(
-            self._template(attrs), path, settings, message="downscale", chunks=chunks, overwrite=overwrite
+            self._template(attrs),
+            path,
+            self._depends_on(models, what, kept),
+            message="downscale",
+            chunks=chunks,
+            overwrite=overwrite,
         )
+
+    def _depends_on(self, models: AreaModels, what: str, kept: dict[str, Any]) -> dict[str, Any]:
+        """Everything that the values depend on; an unfinished store of others is refused."""
+        days, record = self.days, self.record
+        return {
+            "what": what,
+            "models": models.fingerprint(),
+            "days": [int(days[0]), int(days[-1]), len(days)],
+            "days_data": digest_of({"days": days}),
+            "first_day": str(record.days[days[0]]),
+            "coarse_data": digest_of(content_of(record.coarse.dataset)),
+            "fine_data": digest_of(content_of(record.fine.dataset)),
+            "members": self.members,
+            "inference": kept,
+            "block": self.block,
+        }
 
     def _template(self, attrs: dict[str, str]) -> xr.Dataset:
         time_name, lat, lon = self.dims

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,26 +12,18 @@ from numpy.typing import NDArray
 
 from skyweave.dates import check_date, check_period
 from skyweave.downscale.config import DownscaleConfig
-from skyweave.downscale.data.records import Record
 from skyweave.downscale.data.samples import day_names
-from skyweave.downscale.data.splits import split_days
-from skyweave.downscale.prediction.area_models import AreaModels, settings_with
+from skyweave.downscale.prediction.area_models import AreaModels
 from skyweave.downscale.prediction.day_store import DayStore
 from skyweave.downscale.settings import InferenceSection
 from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder
-from skyweave.io.inputs import content_of
-from skyweave.io.made_with import digest_of
 from skyweave.io.progress import Progress
-from skyweave.io.regions import block_length
 from skyweave.io.select import begin_of, between
-from skyweave.keywords import made_with
 
 __all__ = ["area_days", "predict", "predict_days", "rollout", "rollout_area"]
 
 Indices = NDArray[np.int64]
-BLOCK = 16
-"""Days of a region of the store, at most."""
 
 
 def predict(
@@ -43,18 +34,18 @@ def predict(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **changes: Any,
+    settings: InferenceSection | None = None,
 ) -> dict[str, Path]:
     """Fine days within the overlap, each from the true fine days before it, for every area.
 
     Args:
-        config: of the downscaling; ``config.inference`` says how days are put together and members drawn.
+        config: of the downscaling.
         days: "test", "validation", or first and last day of a period.
         model: a downscaler other than the configuration's.
         out: folder of the stores, ``config.out`` by default.
         overwrite: replace existing stores.
         progress: timed lines in a log.
-        changes: fields of `InferenceSection` other than the configuration's, such as ``members=8``.
+        settings: how days are put together and members drawn, ``config.inference`` by default; see `InferenceSection`.
 
     Returns:
         Path of a Zarr store for each area; an interrupted run continues with its next block of
@@ -63,11 +54,11 @@ def predict(
     Raises:
         SkyweaveError: no trained model, no such day, an output that exists.
     """
-    settings = settings_with(config, changes)
+    settings = settings or config.inference
     label = days if isinstance(days, str) else "_".join(days)
     made = {}
     for models, path in _areas(config, model, label, out):
-        chosen = area_days(config, models, days)
+        chosen = area_days(models, days)
         predict_days(models, chosen, settings, path=path, overwrite=overwrite, progress=progress)
         made[models.area] = path
     return made
@@ -94,17 +85,16 @@ def predict_days(
         block: days that are written together; few enough by default that a kill loses little.
     """
     days = np.asarray(days, np.int64)
-    members = settings.members if models.generative else 1
     what = f"{models.config.step_name}s predicted"
     with (
-        _store(models, days, members, settings, "predict", block, path, overwrite) as store,
+        DayStore(models, days, settings, "predict", block=block, path=path, overwrite=overwrite) as store,
         Progress(len(days), what, progress) as bar,
     ):
         for start, stop, done in store.blocks():
             if done:
                 bar.skip(stop - start)
                 continue
-            fields = [models.day(int(d), range(members), settings) for d in days[start:stop]]
+            fields = [models.day(int(d), range(store.members), settings) for d in days[start:stop]]
             store.put(start, stop, np.stack(fields, axis=1))
             bar.to(stop)
         return store.finish()
@@ -119,7 +109,7 @@ def rollout(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **changes: Any,
+    settings: InferenceSection | None = None,
 ) -> dict[str, Path]:
     """Fine days beyond the overlap, day after day, each member from its own predictions.
 
@@ -130,7 +120,7 @@ def rollout(
         config: of the downscaling.
         start: first day predicted; by default the first one for which there are true lags, and no true day.
         end: last day predicted; by default the end of the coarse record.
-        model, out, overwrite, progress, changes: as in `predict`.
+        model, out, overwrite, progress, settings: as in `predict`.
 
     Returns:
         Path of a Zarr store for each area. Each block of days has its own region, and memory does
@@ -141,7 +131,7 @@ def rollout(
 
     Reference: downscaling paper, section 2.4, last paragraph.
     """
-    settings = settings_with(config, changes)
+    settings = settings or config.inference
     made = {}
     for models, path in _areas(config, model, "rollout", out):
         rollout_area(
@@ -171,23 +161,22 @@ def rollout_area(
         path: of a Zarr store.
         block: days that are written together; few enough by default that a kill loses little.
     """
-    record, lags = models.record, models.config.lags
+    record = models.record
     days = _rollout_days(models, start, end)
-    members = settings.members if models.generative else 1
-    fill = models.config.split.filled
     state: NDArray[np.float32] | None = None
     what = f"{models.config.step_name}s rolled out"
     with (
-        _store(models, days, members, settings, "rollout", block, path, overwrite) as store,
+        DayStore(models, days, settings, "rollout", block=block, path=path, overwrite=overwrite) as store,
         Progress(len(days), what, progress) as bar,
     ):
+        members = store.members
         for first, stop, done in store.blocks():
             if done:
                 state = None
                 bar.skip(stop - first)
                 continue
             if state is None:
-                state = _history(record, store, days[0], first, lags, members, fill)
+                state = _history(models, store, first)
             fields = np.empty((members, stop - first, record.fine.channels, *record.grid.shape), np.float32)
             for place in range(first, stop):
                 today = models.day(int(days[place]), range(members), settings, lags=state)
@@ -198,30 +187,19 @@ def rollout_area(
         return store.finish()
 
 
-def area_days(config: DownscaleConfig, models: AreaModels, days: str | tuple[str, str]) -> Indices:
+def area_days(models: AreaModels, days: str | tuple[str, str]) -> Indices:
     """Indices of "test" or "validation" days of all seasons that have a model, or of those of a period.
 
     Raises:
         SkyweaveError: another word, or no day.
     """
+    config = models.config
     if isinstance(days, str):
         if days not in ("test", "validation"):
             raise SkyweaveError(
                 f"days {days!r}: they are 'test', 'validation', or first and last day of a period"
             )
-        parts = []
-        for season in config.seasons:
-            if season in models.trained:
-                split = split_days(
-                    models.record,
-                    season,
-                    config.lags,
-                    config.split,
-                    overlap=config.overlap,
-                    pretrain=config.pretrain,
-                )
-                parts.append(getattr(split, days))
-        return np.sort(np.concatenate(parts))
+        return models.target_days(days)
     index = pd.DatetimeIndex(models.record.days)
     inside = np.arange(len(index))[between(index, *check_period(days, "days"))]
     gaps = models.record.fine.missing(config.split.filled) > 0
@@ -294,50 +272,14 @@ def _rollout_days(models: AreaModels, start: str | None, end: str | None) -> Ind
     return days
 
 
-def _history(
-    record: Record, store: DayStore, begin: int, first: int, lags: int, members: int, fill: int
-) -> NDArray[np.float32]:
+def _history(models: AreaModels, store: DayStore, first: int) -> NDArray[np.float32]:
     """The days before place `first` of the store, for every member: true ones, then those already predicted."""
+    lags, begin = models.config.lags, int(store.days[0])
     true = max(0, lags - first)
     parts = []
     if true:
-        known = record.fine.read(np.arange(begin - true, begin), fill)
-        parts.append(np.repeat(known[None], members, axis=0))
+        known = models.record.fine.read(np.arange(begin - true, begin), models.config.split.filled)
+        parts.append(np.repeat(known[None], store.members, axis=0))
     if true < lags:
         parts.append(store.get(first - (lags - true), first))
     return np.concatenate(parts, axis=1)
-
-
-def _store(
-    models: AreaModels,
-    days: Indices,
-    members: int,
-    settings: InferenceSection,
-    what: str,
-    block: int | None,
-    path: Path | None,
-    overwrite: bool,
-) -> DayStore:
-    kept = made_with(settings)
-    record = models.record
-    bytes_each = members * record.fine.frame_bytes
-    block = block_length(len(days), bytes_each, BLOCK) if block is None else block
-    values = {
-        "what": what,
-        "models": models.fingerprint(),
-        "days": [int(days[0]), int(days[-1]), len(days)],
-        "days_data": digest_of({"days": days}),
-        "first_day": str(record.days[days[0]]),
-        "coarse_data": digest_of(content_of(record.coarse.dataset)),
-        "fine_data": digest_of(content_of(record.fine.dataset)),
-        "members": members,
-        "inference": kept,
-        "block": block,
-    }
-    attrs = {
-        "title": f"Fine record downscaled by skyweave ({what})",
-        "area": models.area,
-        "model": ", ".join(sorted({t.model.name for t in models.trained.values()})),
-        "inference": ", ".join(f"{k} {v}" for k, v in kept.items()),
-    }
-    return DayStore(record, days, members, block, path, values, overwrite, attrs)

@@ -1,39 +1,30 @@
-"""Training one network: Adam, reduce-on-plateau, early stopping, the best weights kept, resumed exactly."""
+"""Training one network by epochs: Adam, reduce-on-plateau, early stopping, the best weights kept, resumed exactly."""
 
 from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skyweave.downscale.headers import CheckpointHeader
 from skyweave.downscale.settings import TrainingSection
+from skyweave.downscale.training.files import EpochProgress, open_checkpoint, refused
 from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder
-from skyweave.io.made_with import digest_of, told_apart
-from skyweave.io.tensors import (
-    check_kind,
-    check_shapes,
-    damaged,
-    parse_header,
-    read_tensors,
-    write_tensors,
-)
-from skyweave.learn.checkpoint import Average, restore_optimiser
-from skyweave.learn.processes import interruptible, usable_device
+from skyweave.io.made_with import digest_of, essential
+from skyweave.learn.checkpoint import Checkpoint
+from skyweave.learn.processes import Alone, own_randomness, usable_device
+from skyweave.learn.run import TrainingRun
 from skyweave.prior.train import step_seed
 
-__all__ = ["Examples", "Progress", "train_network"]
-
-KIND = "downscaling checkpoint"
+__all__ = ["Examples", "train_network"]
 
 
 class Examples(Protocol):
@@ -46,24 +37,11 @@ class Examples(Protocol):
         ...
 
 
-@dataclass
-class Progress:
-    """What a run has done so far; its randomness is a function of seed and step, and needs no entry."""
+class _Run(TrainingRun):
+    """By epochs: a score, a line and a checkpoint when one ends."""
 
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    rate: float = 1.0
-    """What the plateaus have left of the learning rate, as a factor."""
-    best: float = math.inf
-    best_epoch: int = 0
-    since_best: int = 0
-    since_reduction: int = 0
-    ended: str = ""
-    history: list[dict[str, float]] = field(default_factory=list)
+    progress: EpochProgress
 
-
-class _Run:
     def __init__(
         self,
         module: nn.Module,
@@ -71,124 +49,114 @@ class _Run:
         training: Examples,
         validation: Examples,
         settings: TrainingSection,
+        *,
         checkpoint: Path,
         made_with: Mapping[str, Any],
         tell: Callable[[str], None],
+        overwrite: bool,
     ) -> None:
-        self.device = usable_device(settings.device)
-        self.module, self.loss, self.settings = module.to(self.device), loss, settings
-        self.training, self.validation = training, validation
-        self.checkpoint, self.made_with, self.tell = checkpoint, made_with, tell
-        self.digest = digest_of(made_with)
-        self.progress = Progress()
-        parameters = [p for p in module.parameters() if p.requires_grad]
+        self.loss, self.training, self.validation, self.settings = loss, training, validation, settings
+        self.file, self.made_with, self.tell = checkpoint, essential(made_with), tell
+        self.steps_per_epoch = settings.steps_per_epoch or max(1, len(training) // settings.batch)
+        every = self.steps_per_epoch
+        plan: Any = SimpleNamespace(
+            out=checkpoint.parent, steps=settings.epochs * every, max_minutes=settings.max_minutes, keep="best",
+            log_every=every, validate_every=every, checkpoint_every=every,
+            # Without an average it is the weights of the last step.
+            ema_half_life=settings.ema_half_life or 0.0,
+        )  # fmt: skip
+        processes = Alone(usable_device(settings.device).type)
+        super().__init__(plan, processes, overwrite)
+        self.progress = EpochProgress()
+        parameters = [p for p in module.to(processes.device).parameters() if p.requires_grad]
         # The gradient of lambda |p|^2 is 2 lambda p, which is what Adam's own decay adds.
-        self.optimiser = torch.optim.Adam(parameters, settings.lr, weight_decay=2 * settings.weight_decay)
-        self.average = None if settings.ema_half_life is None else Average(module, settings.ema_half_life)
-        self.best: dict[str, Tensor] = {}
-        if checkpoint.exists():
-            self._restore()
-        self.started = time.monotonic() - self.progress.seconds
+        optimiser = torch.optim.Adam(parameters, settings.lr, weight_decay=2 * settings.weight_decay)
+        self.begin(module, optimiser, digest_of(self.made_with))
 
     @property
-    def steps_per_epoch(self) -> int:
-        return self.settings.steps_per_epoch or max(1, len(self.training) // self.settings.batch)
+    def checkpoint(self) -> Path:
+        return self.file
 
     @property
-    def done(self) -> float:
-        """Share of the run that is behind us, by epochs or by time, whichever is further."""
-        p, s = self.progress, self.settings
-        share = p.step / (s.epochs * self.steps_per_epoch)
-        if s.max_minutes is not None:
-            share = max(share, (time.monotonic() - self.started) / (60 * s.max_minutes))
-        return share
+    def ended(self) -> bool:
+        return bool(self.progress.ended)
 
-    def go(self) -> Progress:
-        p = self.progress
-        with interruptible() as stop:
-            while not p.ended:
-                total, count = 0.0, 0
-                for _ in range(self.steps_per_epoch):
-                    total, count = total + self._step(), count + 1
-                    if stop() or self.done >= 1:
-                        break
-                if stop():
-                    # The next run starts this epoch again from its beginning, as if nothing had been done of it.
-                    self.tell("stopped; the same command continues")
-                    raise KeyboardInterrupt
-                self._finish_epoch(total / max(count, 1))
-                self.save()
-        self.module.load_state_dict(self.best)
-        self.module.to("cpu")
-        return p
+    def _claim(self) -> None:
+        """The folder is held for all of its networks; see `skyweave.downscale.training.fitting.fit`."""
+        make_folder(self.out)
 
-    def _step(self) -> float:
-        s, step = self.settings, self.progress.step
+    def _comparable(self) -> dict[str, Any]:
+        return dict(self.made_with)
+
+    def _found(self, overwrite: bool) -> Checkpoint | None:
+        if not self.file.exists():
+            return None
+        try:
+            saved = open_checkpoint(self.file)
+            if saved.data != digest_of(self.made_with):
+                raise refused(self.file, saved.config or None, self.made_with)
+        except SkyweaveError:
+            if overwrite:
+                return None
+            raise
+        return saved
+
+    def _reporter(self) -> _Lines:
+        return _Lines(self.progress, self.settings.epochs, self.tell)
+
+    def _step(self) -> tuple[float, float, float]:
+        s, p, device = self.settings, self.progress, self.processes.device
         if s.steps_per_epoch is None:
             # A pass over all patches, in an order of its own.
-            order = np.random.default_rng([s.seed, self.progress.epoch]).permutation(len(self.training))
-            start = step % self.steps_per_epoch * s.batch
+            order = np.random.default_rng([s.seed, p.epoch]).permutation(len(self.training))
+            start = p.step % self.steps_per_epoch * s.batch
             index = order[start : start + s.batch]
         else:
-            index = np.random.default_rng([s.seed, 1, step]).integers(len(self.training), size=s.batch)
-        seed = step_seed(s.seed, 0, step)
+            index = np.random.default_rng([s.seed, 1, p.step]).integers(len(self.training), size=s.batch)
+        seed = step_seed(s.seed, 0, p.step)
         torch.manual_seed(seed)  # dropout draws from the global stream
-        rate = s.lr * self.progress.rate * min(1.0, (step + 1) / max(s.warmup, 1))
+        rate = s.lr * p.rate * min(1.0, (p.step + 1) / max(s.warmup, 1))
         if s.anneal:
             rate *= 0.5 * (1 + math.cos(math.pi * min(self.done, 1.0)))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.module.train()
-        batch = on_device(self.training.batch(index), self.device)
-        loss = self.loss(batch, torch.Generator().manual_seed(seed))
-        value = float(loss.detach())
+        loss = self.loss(on_device(self.training.batch(index), device), torch.Generator().manual_seed(seed))
+        value, norm = float(loss.detach()), math.nan
         if not math.isfinite(value):
-            raise SkyweaveError(f"the loss is {value} at step {step}: lower training.lr, or check the data")
+            raise SkyweaveError(f"the loss is {value} at step {p.step}: lower training.lr, or check the data")
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.processes.backward(loss)
         if s.clip is not None:
-            nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], s.clip)
+            norm = float(nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], s.clip))
         self.optimiser.step()
-        self.progress.step = step + 1
-        if self.average is not None:
-            self.average.update(self.module, step + 1)
-        return value
+        p.step += 1
+        self.average.update(self.module, p.step)
+        return value, norm, rate
 
-    def _finish_epoch(self, training_loss: float) -> None:
-        p, s = self.progress, self.settings
-        finished = self.done >= 1
+    def _validate(self) -> dict[str, float]:
+        """End an epoch: the best weights are kept, plateaus lower the rate, and too many of them end the run."""
+        p, s, finished = self.progress, self.settings, self.complete
+        scores = super()._validate()
         p.epoch += 1
-        score = self._score()
-        if not math.isfinite(score):
-            raise SkyweaveError(f"the train-validation loss is {score}: lower training.lr, or check the data")
-        p.seconds = time.monotonic() - self.started
-        rate = self.optimiser.param_groups[0]["lr"]
-        p.history.append({"epoch": p.epoch, "training": training_loss, "validation": score, "rate": rate})
-        if score < p.best:
-            p.best, p.best_epoch, p.since_best, p.since_reduction = score, p.epoch, 0, 0
-            self.best = {k: v.clone() for k, v in self._weights().items()}
+        if p.best_step == p.step:
+            p.best_epoch, p.since_reduction = p.epoch, 0
         else:
-            p.since_best, p.since_reduction = p.since_best + 1, p.since_reduction + 1
+            p.since_reduction += 1
         if p.since_reduction >= s.plateau:
             p.rate, p.since_reduction = p.rate * s.factor, 0
-        if p.since_best >= s.patience:
+        if p.epoch - p.best_epoch >= s.patience:
             p.ended = f"no improvement in {s.patience} epochs"
         elif finished or p.epoch >= s.epochs:
             p.ended = "time is up" if p.epoch < s.epochs else "all epochs done"
-        self.tell(
-            f"{p.seconds:6.0f} s  epoch {p.epoch}/{s.epochs}  training {training_loss:.4f}  validation {score:.4f}"
-            f"  rate {rate:.1e}{'  ' + p.ended if p.ended else ''}"
-        )
-
-    def _weights(self) -> dict[str, Tensor]:
-        return self.module.state_dict() if self.average is None else self.average.weights
+        return scores
 
     @torch.no_grad()
-    def _score(self) -> float:
+    def _scores(self) -> dict[str, float]:
         """Loss on fixed patches of train-validation days with fixed noise, of the averaged weights."""
         s = self.settings
         own = {k: v.clone() for k, v in self.module.state_dict().items()}
-        self.module.load_state_dict(self._weights())
+        self.module.load_state_dict(self.average.weights)
         self.module.eval()
         count = min(s.validation_patches, len(self.validation))
         chosen = np.random.default_rng([s.seed, 2]).permutation(len(self.validation))[:count]
@@ -196,53 +164,44 @@ class _Run:
         total = 0.0
         for start in range(0, count, 4 * s.batch):
             index = chosen[start : start + 4 * s.batch]
-            batch = on_device(self.validation.batch(index), self.device)
+            batch = on_device(self.validation.batch(index), self.processes.device)
             total += float(self.loss(batch, generator)) * len(index)
         self.module.load_state_dict(own)
-        return total / count
+        score = total / count
+        if not math.isfinite(score):
+            raise SkyweaveError(f"the train-validation loss is {score}: lower training.lr, or check the data")
+        return {"validation": score}
 
-    def save(self) -> None:
-        """Write everything that the continuation depends on, atomically."""
-        tensors = {f"weights.{k}": v for k, v in self.module.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        if self.average is not None:
-            tensors |= {f"averaged.{k}": v for k, v in self.average.weights.items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items()}
-        header = {"kind": KIND, "progress": asdict(self.progress)} | {
-            "digest": self.digest,
-            "made_with": dict(self.made_with),
-        }
-        write_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header, self.checkpoint)
 
-    def _restore(self) -> None:
-        header, tensors = read_tensors(self.checkpoint, "a checkpoint of a downscaling run")
-        check_kind(header, KIND, 0, self.checkpoint, "a checkpoint of a downscaling run")
-        parse_header(header, CheckpointHeader, self.checkpoint, "this checkpoint")
-        if header["digest"] != self.digest:
-            raise SkyweaveError(
-                f"{self.checkpoint}: made with other settings or data"
-                f"{told_apart(header.get('made_with'), self.made_with)}; restore them, choose another `out`, or allow "
-                "overwriting (overwrite=True, --overwrite)"
-            )
+@dataclass
+class _Lines:
+    """A line for each epoch, and what it says kept in the progress."""
 
-        def part(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+    progress: EpochProgress
+    epochs: int
+    tell: Callable[[str], None]
+    seconds: float = 0.0
 
-        self.progress = Progress(**header["progress"])
-        self.best = part("best")
-        wanted = self.module.state_dict()
-        saved = [part("weights"), *([self.best] if self.best else [])]
-        for weights in saved + ([] if self.average is None else [part("averaged")]):
-            check_shapes(weights, wanted, self.checkpoint, "this checkpoint")
-        try:
-            restore_optimiser(self.optimiser, part("optimiser"))
-        except ValueError as error:
-            raise damaged(self.checkpoint, "this checkpoint", error) from None
-        self.module.load_state_dict(saved[0])
-        if self.average is not None:
-            self.average.weights = {k: v.to(self.device) for k, v in part("averaged").items()}
-        self.tell(f"continuing after epoch {self.progress.epoch}")
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self.tell(text)
+
+    def losses(self, step: int, loss: float, rate: float, norm: float, elapsed: float, done: float) -> None:
+        """What training an epoch gave."""
+        self.seconds = elapsed
+        self.progress.history.append({"epoch": self.progress.epoch + 1, "training": loss, "rate": rate})
+
+    def validation(self, step: int, scores: dict[str, float]) -> None:
+        """What its validation gave."""
+        p, last = self.progress, self.progress.history[-1]
+        last |= scores
+        self.tell(
+            f"{self.seconds:6.0f} s  epoch {p.epoch}/{self.epochs}  training {last['training']:.4f}  validation "
+            f"{last['validation']:.4f}  rate {last['rate']:.1e}{'  ' + p.ended if p.ended else ''}"
+        )
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def on_device(batch: Any, device: torch.device) -> Any:
@@ -264,13 +223,14 @@ def train_network(
     checkpoint: Path,
     made_with: Mapping[str, Any] | None = None,
     tell: Callable[[str], None] | None = None,
-) -> Progress:
+    overwrite: bool = False,
+) -> EpochProgress:
     r"""Train the parameters of a module that ask for gradients, and leave it with the best weights.
 
     .. math:: L(\Theta) = L_{data}(\Theta) + \lambda_{wd} \sum_{p \in P_{train}} \|p\|_2^2 \quad\text{(Eq. 3)}
 
     The learning rate falls by a factor after a plateau of the train-validation loss; training ends early when that
-    stops improving. A run that was interrupted continues from its last whole epoch, on the same numbers.
+    stops improving. A run that was interrupted continues on the same numbers.
 
     Args:
         module: trained in place; frozen parameters take no part, in the decay neither.
@@ -281,6 +241,7 @@ def train_network(
         checkpoint: file of the run's state.
         made_with: all that the run depends on, by name; a checkpoint of another run is refused.
         tell: called with one line for each epoch.
+        overwrite: begin anew where the checkpoint is that of another run.
 
     Returns:
         What was done, with the losses by epoch.
@@ -294,7 +255,12 @@ def train_network(
         if not len(examples):
             raise SkyweaveError(f"no {name} patches: too few days of the season, or all of them have gaps")
     speak = tell or (lambda text: print(text, file=sys.stderr, flush=True))
-    make_folder(checkpoint.parent)
-    with torch.random.fork_rng(devices=[]):
-        run = _Run(module, loss, training, validation, settings, checkpoint, made_with or {}, speak)
-        return run.go()
+    with own_randomness(Alone("cpu")):
+        run = _Run(
+            module, loss, training, validation, settings, checkpoint=checkpoint, made_with=made_with or {}, tell=speak,
+            overwrite=overwrite,
+        )  # fmt: skip
+        run.loop()
+    module.load_state_dict(run.kept)
+    module.to("cpu")
+    return run.progress

@@ -22,14 +22,16 @@ from skyweave.downscale.models.encoder import TransferEncoder
 from skyweave.downscale.models.registry import build_downscaler, find_downscaler
 from skyweave.downscale.models.target_form import Channels
 from skyweave.downscale.prediction.stitching import day_tiles
-from skyweave.downscale.runs import checkpoint_of, clear_other, essential, facts_of, refuse
-from skyweave.downscale.storage import TrainedDownscaler, open_downscaler, save_downscaler
+from skyweave.downscale.storage import TrainedDownscaler, model_path, open_downscaler, save_downscaler
 from skyweave.downscale.training.epochs import train_network
+from skyweave.downscale.training.files import checkpoint_of, depends_on, made_before
 from skyweave.downscale.training.pretraining import fit_encoder, new_encoder
 from skyweave.errors import SkyweaveError
+from skyweave.io.folder import make_folder
+from skyweave.io.lock import Lock
 from skyweave.io.made_with import digest_of
 
-__all__ = ["Fitted", "fit", "fit_task", "model_path"]
+__all__ = ["Fitted", "fit", "fit_task"]
 
 Tell = Callable[[str], None]
 
@@ -53,14 +55,6 @@ class Fitted:
     path: Path | None = None
     reason: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-def model_path(config: DownscaleConfig, area: str, season: str, model: str | None = None) -> Path:
-    """File of a trained downscaler; models that do not use the transferred encoder have a name of their own."""
-    features = config.options.features
-    name = model or config.model
-    stem = name if features == "transferred" else f"{name}-{features}"
-    return Path(config.out) / f"{area}-{season}" / f"{stem}.safetensors"
 
 
 def fit(
@@ -87,40 +81,49 @@ def fit(
         One entry for each area, season and model.
 
     Raises:
-        SkyweaveError: an unknown model, or nothing could be trained at all.
+        SkyweaveError: an unknown model, nothing could be trained at all, or another process trains there.
     """
     names = list(models or [config.model])
     for name in names:
         find_downscaler(name)
     speak = tell or (lambda text: print(text, file=sys.stderr, flush=True))
-    tasks = list(config.tasks())
-    if jobs > 1 and len(tasks) > 1:
-        done = _fit_in_processes(config, tasks, names, min(jobs, len(tasks)), overwrite, speak)
-    else:
-        done, records = [], {}
-        for area, season in tasks:
-            try:
-                if area not in records:
-                    records = {area: open_record(config, area)}
-                done += fit_task(config, area, season, names, overwrite, speak, records[area])
-            except SkyweaveError as error:
-                if len(tasks) == 1:
-                    raise
-                done += _skipped(area, season, names, error, speak)
+    jobs = min(jobs, len(list(config.tasks())))
+    out = make_folder(config.out)
+    lock = Lock(out / "lock", out)
+    lock.acquire()
+    try:
+        if jobs > 1:
+            done = _fit_in_processes(config, names, jobs, overwrite, speak)
+        else:
+            done = _fit_in_turn(config, names, overwrite, speak)
+    finally:
+        lock.release()
     if all(f.status == "skipped" for f in done):
         raise SkyweaveError("nothing was trained; " + "; ".join(dict.fromkeys(f.reason for f in done)))
     return done
 
 
+def _fit_in_turn(config: DownscaleConfig, names: list[str], overwrite: bool, speak: Tell) -> list[Fitted]:
+    done: list[Fitted] = []
+    records: dict[str, Record] = {}
+    tasks = list(config.tasks())
+    for area, season in tasks:
+        try:
+            if area not in records:
+                records = {area: open_record(config, area)}
+            done += fit_task(config, area, season, names, overwrite, speak, records[area])
+        except SkyweaveError as error:
+            if len(tasks) == 1:
+                raise
+            done += _skipped(area, season, names, error, speak)
+    return done
+
+
 def _fit_in_processes(
-    config: DownscaleConfig,
-    tasks: Sequence[tuple[str, Season]],
-    names: list[str],
-    jobs: int,
-    overwrite: bool,
-    speak: Tell,
+    config: DownscaleConfig, names: list[str], jobs: int, overwrite: bool, speak: Tell
 ) -> list[Fitted]:
     done: list[Fitted] = []
+    tasks = list(config.tasks())
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
@@ -175,22 +178,18 @@ def _fit_model(config: DownscaleConfig, task: Task, name: str, overwrite: bool, 
     made_with = {
         "data": task.digest,
         "model": name,
-        "options": essential(options),
+        "options": depends_on(options),
         "encoder": mark,
         "patch": config.patch,
         "stride": config.stride,
     }
-    digest = digest_of(made_with)
     label = f"[{task.name} {path.stem}]"
     where = (task.area, task.season, name)
     if path.exists():
         saved = open_downscaler(path).metadata
-        if saved["digest"] == digest:
+        if made_before(path, saved, made_with, overwrite):
             return Fitted(*where, "finished before", path, facts=saved["training"])
-        refuse(path, overwrite, saved.get("made_with"), made_with)
     checkpoint = checkpoint_of(path)
-    if overwrite and checkpoint.exists():
-        clear_other(checkpoint, digest)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.training.seed)
         model = build_downscaler(name, channels_of(task), options, encoder)
@@ -205,10 +204,11 @@ def _fit_model(config: DownscaleConfig, task: Task, name: str, overwrite: bool, 
         checkpoint=checkpoint,
         made_with=made_with,
         tell=lambda line: speak(f"{label} {line}"),
+        overwrite=overwrite,
     )
-    facts = facts_of(progress)
+    facts = progress.facts()
     metadata = {
-        "digest": digest,
+        "digest": digest_of(made_with),
         "made_with": made_with,
         "area": task.area,
         "season": task.season,
@@ -218,6 +218,7 @@ def _fit_model(config: DownscaleConfig, task: Task, name: str, overwrite: bool, 
         "calendar": task.samples.calendar.to_dict(),
         "grid": task.record.grid.to_dict(),
         "training_days": [str(d) for d in task.record.days[task.split.training][[0, -1]]],
+        "split": task.split.told(task.record.days),
         "training": facts,
         "encoder": encoder_facts,
     }

@@ -15,11 +15,11 @@ from skyweave.downscale.config import DownscaleConfig
 from skyweave.downscale.data.examples import WindowExamples
 from skyweave.downscale.data.samples import CoarseWindow, Samples
 from skyweave.downscale.data.task import Task
-from skyweave.downscale.models.encoder import TransferEncoder, build_encoder, pretraining_loss
+from skyweave.downscale.models.encoder import TransferEncoder, pretraining_loss
 from skyweave.downscale.prediction.stitching import StitchedDomain, day_tiles, taper
-from skyweave.downscale.runs import checkpoint_of, clear_other, essential, facts_of, refuse
 from skyweave.downscale.storage import open_encoder, save_encoder
 from skyweave.downscale.training.epochs import train_network
+from skyweave.downscale.training.files import checkpoint_of, depends_on, made_before
 from skyweave.io.made_with import digest_of
 from skyweave.transform import Log10Standardise
 
@@ -57,19 +57,15 @@ def fit_encoder(
     made_with = {
         "data": task.digest,
         "kind": kind,
-        "encoder": essential(section),
+        "encoder": depends_on(section),
         "patch": config.patch,
         "stride": config.stride,
     }
-    digest = digest_of(made_with)
     if path.exists():
         encoder, facts = open_encoder(path)
-        if facts["digest"] == digest:
+        if made_before(path, facts, made_with, overwrite):
             return encoder, facts
-        refuse(path, overwrite, facts.get("made_with"), made_with)
     checkpoint = checkpoint_of(path)
-    if overwrite and checkpoint.exists():
-        clear_other(checkpoint, digest)
     encoder = new_encoder(config, task, kind)
 
     def loss(window: CoarseWindow, generator: torch.Generator) -> Tensor:
@@ -85,8 +81,9 @@ def fit_encoder(
         checkpoint=checkpoint,
         made_with=made_with,
         tell=lambda line: speak(f"[{task.name} encoder-{kind}] {line}"),
+        overwrite=overwrite,
     )
-    facts = facts_of(progress) | {"digest": digest, "made_with": made_with, "kind": kind}
+    facts = progress.facts() | {"digest": digest_of(made_with), "made_with": made_with, "kind": kind}
     facts["scores"] = encoder_scores(encoder, task.samples, task.split.test[:SCORED_DAYS], config.patch)
     save_encoder(encoder, path, facts)
     checkpoint.unlink(missing_ok=True)
@@ -98,7 +95,7 @@ def new_encoder(config: DownscaleConfig, task: Task, kind: str) -> TransferEncod
     section = config.encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(section.training.seed)
-        return build_encoder(
+        return TransferEncoder(
             kind,
             config.lags,
             task.record.fine.channels,
