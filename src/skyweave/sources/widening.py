@@ -37,7 +37,7 @@ NEAR_ONE = 1.05
 ENOUGH, CLASSES = 40, 4
 """Observations left out from which a factor is estimated, and classes of the scale that have one of their own."""
 FACTORS = (0.5, 3.0)
-LARGER = (0.0, 0.5, 0.75)
+LARGER = (0.0, 0.5, 0.75, 0.9)
 """Quantiles of the size of innovations above which the range must hold as much as over all of them."""
 WIDENED = 1.5
 """Factor of the standard deviation above which a place counts as widened."""
@@ -128,10 +128,10 @@ def find_widening(
 
     with ``k_j`` Gaussians in space and time of `REACHES` cells, the wider first, so that a gap takes what its
     surroundings say, and one frame; ``a`` = `DOUBT`. Innovations say how large deviations are, not how well neighbours
-    tell of each other, so that a part of the observations is left out, and the scale is multiplied by the factor with
-    which they lie in the range of the ensemble as often as they should, ``(M - 1) / (M + 1)``: for places that are
-    widened much and little apart, and for the larger innovations of each (`LARGER`) as well as for all. Spread grows
-    by less than the scale, so that this is done up to `ROUNDS` times.
+    tell of each other, so that a part of the observations is left out, and the scale, found from the others alone as it
+    is in a gap, is multiplied by the factor with which they lie in the range of the ensemble as often as they should,
+    ``(M - 1) / (M + 1)``: for places that are widened much and little apart, and for the larger innovations of each
+    (`LARGER`) as well as for all. Spread grows by less than the scale, so that this is done up to `ROUNDS` times.
 
     Args:
         observed: of one segment.
@@ -151,17 +151,25 @@ def find_widening(
     if noise is None or not bool((scale > WIDENED).any()):
         return made
     out = _left_out(observed)
-    at = _cells(observed)[out]
-    size = (observed.y - observed.operator(centre[None])[0]).abs().numpy()[out]
-    factors: list[tuple[float, float]] = []
+    kept = np.setdiff1d(np.arange(observed.n), out)
+    given, hidden = observed.take(kept), observed.take(out)
+    at = _cells(hidden)
+    size = (hidden.y - hidden.operator(centre[None])[0]).abs().numpy()
+    # As a gap has it: from what surrounds it, without a look at what is hidden.
+    scale = torch.from_numpy(local_scale(given, background, centre, periodic))
+    trial = Widening(WidenedTransform(transform, scale, centre))
     # Several times, for the spread grows by less than the scale: observations nearby hold it.
     for _ in range(ROUNDS):
-        departure = _leave_out(made.applied(observed), background, out, noise(MEMBERS))
-        factors = _factors(departure, made.scale.reshape(-1)[at], size)
+        departure = _leave_out(trial.applied(given), trial.applied(hidden), background, noise(MEMBERS))
+        factors = _factors(departure, trial.scale.reshape(-1)[at], size)
         if not factors:
             break
-        grown = torch.from_numpy(_grown(made.scale, factors))
-        made = Widening(WidenedTransform(transform, grown, centre), len(out))
+        trial, made = (
+            Widening(
+                WidenedTransform(transform, torch.from_numpy(_grown(w.scale, factors)), centre), len(out)
+            )
+            for w in (trial, made)
+        )
         if all(1 / NEAR_ONE < factor < NEAR_ONE for _, factor in factors):
             break
     return made
@@ -241,13 +249,11 @@ def _left_out(observed: SegmentObservations) -> np.ndarray:
 
 
 def _leave_out(
-    observed: SegmentObservations, background: GridPrior, out: np.ndarray, noise: NoiseStream
+    given: SegmentObservations, hidden: SegmentObservations, background: GridPrior, noise: NoiseStream
 ) -> np.ndarray:
     """Members less observation, ``(M, n)``, of the rows left out."""
-    kept = np.setdiff1d(np.arange(observed.n), out)
-    left = observed.take(out)
-    members = sample_posterior(Problem(background, observed.take(kept)), noise, Method(steps=STEPS))
-    return left.operator(members.cpu()).double().numpy() - left.y.double().numpy()
+    members = sample_posterior(Problem(background, given), noise, Method(steps=STEPS))
+    return hidden.operator(members.cpu()).double().numpy() - hidden.y.double().numpy()
 
 
 def _factors(departure: np.ndarray, scale: np.ndarray, size: np.ndarray) -> list[tuple[float, float]]:
