@@ -72,7 +72,7 @@ def open_model(section: ModelSection, prior: LearntPrior) -> Forecaster:
 
         return open_emulator(section.emulator)
     if section.fitted is not None:
-        from skyweave.emulate.forecaster import fit_forecaster
+        from skyweave.emulate.registry import fit_forecaster
         from skyweave.io.read import open_fields
         from skyweave.io.undeclared import with_known_fills
 

@@ -19,7 +19,7 @@ from skyweave.cycle.record import CycleRecord
 from skyweave.cycle.run import REACH, Cycle, Cycler
 from skyweave.cycle.settings import CycleSettings
 from skyweave.cycle.transform import Domain
-from skyweave.emulate.forecaster import named
+from skyweave.emulate.forecaster import Erring, Forecaster, named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.progress import Progress
@@ -41,7 +41,7 @@ __all__ = ["assimilate", "climate_radius"]
 @takes(CycleSettings)
 def assimilate(
     prior: LearntPrior | str | Path,
-    model: Any,
+    model: Forecaster,
     observations: Sequence[Observation] | Observation,
     *,
     times: Sequence[object] | np.ndarray | None = None,
@@ -120,7 +120,7 @@ def assimilate(
         return record.finish()
 
 
-def _check(prior: LearntPrior, model: Any, target: Target) -> None:
+def _check(prior: LearntPrior, model: Forecaster, target: Target) -> None:
     spec = prior.spec
     prior.check_resolution(target.grid)
     if spec.window > 1:
@@ -159,7 +159,7 @@ def _check(prior: LearntPrior, model: Any, target: Target) -> None:
 
 def _cycler(
     prior: LearntPrior,
-    model: Any,
+    model: Forecaster,
     target: Target,
     observed: ObservationSet,
     settings: CycleSettings,
@@ -198,7 +198,7 @@ def _cycler(
         domain=Domain.sphere(target.grid),
         radius=climate_radius(at(0), target.grid),
     )
-    errors = model_error or getattr(model, "one_step_error", None)
+    errors = model_error or (model.one_step_error if isinstance(model, Erring) else None)
     if errors:
         error = model_error_covariance(errors, prior.spec, prior.transform, model.grid, made.padded)
         made = replace(made, model_error=error)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from skyweave.cycle.run import Cycle
 from skyweave.cycle.settings import CycleSettings
-from skyweave.emulate.forecaster import named
+from skyweave.emulate.forecaster import Forecaster, named
 from skyweave.errors import SkyweaveError
 from skyweave.io.made_with import digest_of
 from skyweave.io.regions import InRegions, Regions
@@ -37,7 +37,7 @@ class CycleRecord(InRegions):
     def __init__(
         self,
         prior: LearntPrior,
-        model: Any,
+        model: Forecaster,
         target: Target,
         observed: ObservationSet,
         settings: CycleSettings,
@@ -77,7 +77,7 @@ class CycleRecord(InRegions):
         chunks: dict[Hashable, int] = {n: s for n, s in dataset.sizes.items()} | {self.time: 1}
         self.regions = Regions(dataset, out, made_with, message="cycle", chunks=chunks, overwrite=overwrite)
 
-    def _template(self, prior: LearntPrior, model: Any, target: Target, shape: tuple[int, int]) -> xr.Dataset:
+    def _template(self, prior: LearntPrior, model: Forecaster, target: Target, shape: tuple[int, int]) -> xr.Dataset:
         def empty(dims: tuple[str, ...], sizes: tuple[int, ...], attrs: dict[str, Any]) -> Any:
             return dims, da.full(sizes, np.nan, dtype=np.float32), attrs
 

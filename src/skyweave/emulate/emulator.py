@@ -158,7 +158,7 @@ class Emulator:
         return Hindcast.from_dict(self.metadata["hindcast"])
 
     def fingerprint(self) -> str:
-        """A digest of weights, transforms and residuals: equal for emulators that give equal forecasts."""
+        """A digest of weights, transforms, residuals and what is drawn: equal for equal forecasts."""
         digest = hashlib.sha256(
             json.dumps([self.spec.to_dict(), self.transform.to_dict(), self.time_step], default=str).encode()
         )
@@ -171,6 +171,8 @@ class Emulator:
         ):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        if self.noise:
+            digest.update(json.dumps([self.noise, self.seed]).encode())
         return digest.hexdigest()
 
     def to(self, device: str | torch.device) -> Emulator:

@@ -12,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from skyweave.diffusion.noise import NoiseStream
-from skyweave.emulate.forecaster import check_state, later, register, seconds_of
+from skyweave.emulate.forecaster import check_state, later, seconds_of
 from skyweave.emulate.simple import Climatology, annual_basis, complete, fit_climatology
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
@@ -100,7 +100,6 @@ class LinearForecaster:
         return (_seasons(times) @ self.seasons).clamp_min(LEAST).sqrt()
 
 
-@register("linear")
 def fit_linear(
     data: xr.Dataset,
     spec: StateSpec,
