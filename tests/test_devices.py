@@ -14,9 +14,11 @@ from skyweave.covariance.by_noise_level import ErrorCovarianceModel, estimate_er
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.covariance.torus import signed
 from skyweave.cycle.analysis import analysis_problem
+from skyweave.cycle.climate import Climate
 from skyweave.cycle.ensemble import ensemble_covariance
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
-from skyweave.cycle.run import Cycler, CycleSettings
+from skyweave.cycle.run import Cycler
+from skyweave.cycle.settings import CycleSettings
 from skyweave.cycle.transform import Domain
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
@@ -229,8 +231,9 @@ def test_a_cycle(update):
     def analyses(device):
         background = prior(device)
         cycler = Cycler(
-            lambda k: background, spec, transform, Still(), observed, [0], np.arange(1), settings,
-            periodic=(True, True), domain=Domain.torus(N, N), radius=4.0,
+            climate=Climate(prior=lambda k: background, periodic=(True, True)), spec=spec, transform=transform,
+            model=Still(), observed=observed, identities=[0], times=np.arange(1), settings=settings,
+            domain=Domain.torus(N, N), radius=4.0,
         )  # fmt: skip
         return next(iter(cycler.run(start))).analysis
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from skyweave.cycle.base import Cycle
+from skyweave.cycle.climate import Climate
 from skyweave.cycle.model_error import model_error_covariance
 from skyweave.cycle.record import CycleRecord
-from skyweave.cycle.run import REACH, Cycle, Cycler
+from skyweave.cycle.run import REACH, Cycler
 from skyweave.cycle.settings import CycleSettings
 from skyweave.cycle.transform import Domain
 from skyweave.emulate.forecaster import Erring, Forecaster, named
@@ -182,27 +183,25 @@ def _cycler(
         return bound(target.times[k : k + 1])
 
     assert target.times is not None
-    made = Cycler(
-        at,
-        prior.spec,
-        prior.transform,
-        model,
-        observed,
-        target.identities(),
-        target.times,
-        settings,
-        down,
-        None if same else model.grid.shape,
-        None,
-        (False, target.grid.periodic),
+    climate = Climate(
+        prior=at, down=down, coarse=None if same else model.grid.shape, periodic=(False, target.grid.periodic)
+    )
+    errors = model_error or (model.one_step_error if isinstance(model, Erring) else None)
+    return Cycler(
+        climate=climate,
+        spec=prior.spec,
+        transform=prior.transform,
+        model=model,
+        observed=observed,
+        identities=target.identities(),
+        times=target.times,
+        settings=settings,
+        model_error=None
+        if not errors
+        else model_error_covariance(errors, prior.spec, prior.transform, model.grid, climate.padded),
         domain=Domain.sphere(target.grid),
         radius=climate_radius(at(0), target.grid),
     )
-    errors = model_error or (model.one_step_error if isinstance(model, Erring) else None)
-    if errors:
-        error = model_error_covariance(errors, prior.spec, prior.transform, model.grid, made.padded)
-        made = replace(made, model_error=error)
-    return made
 
 
 def climate_radius(prior: Background, grid: Grid) -> float:

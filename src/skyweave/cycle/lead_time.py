@@ -22,9 +22,9 @@ from torch import Tensor
 
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.covariance.torus import blocks, hermitian, modes
+from skyweave.cycle.climate import torus_size
 from skyweave.cycle.ensemble import local_deviation
 from skyweave.cycle.forecast import GaussianForecast, as_source
-from skyweave.cycle.run import torus_size
 from skyweave.cycle.spectra import SmoothedSpectra, filtered, relative, root
 from skyweave.errors import SkyweaveError
 

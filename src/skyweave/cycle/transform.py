@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyweave.grid import EARTH_RADIUS, Grid
+from skyweave.observe.assemble import SegmentObservations
 from skyweave.observe.errors import correlation, unit_vectors
 from skyweave.observe.operator import StateOperator
 
-__all__ = ["Domain", "letkf_analysis"]
+__all__ = ["Domain", "letkf_analysis", "transformed"]
 
 Floats = NDArray[np.float64]
 
@@ -70,6 +71,32 @@ class Domain:
 
     def _factors(self, points: Floats) -> list[Floats]:
         return np.split(points, len(self.radii), axis=1)
+
+
+def transformed(
+    x: Tensor,
+    segment: SegmentObservations,
+    domain: Domain,
+    radius: float,
+    *,
+    inflation: float = 1.0,
+    relaxation: float = 0.0,
+    chunk: int = 256,
+) -> Tensor:
+    """Members ``(M, 1, C, H, W)``, normalised, moved by the observations of a frame; see `letkf_analysis`."""
+    moved = letkf_analysis(
+        x[:, 0],
+        segment.operator(x),
+        segment.y,
+        segment.R.diagonal,
+        domain,
+        domain.positions(segment.operator),
+        radius,
+        inflation=inflation,
+        relaxation=relaxation,
+        chunk=chunk,
+    )
+    return moved[:, None]
 
 
 def letkf_analysis(
