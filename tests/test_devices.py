@@ -225,7 +225,8 @@ def test_a_cycle(update):
         def step(self, state, time):
             return 280 + 0.9 * (state - 280)
 
-    settings = CycleSettings(members=6, method=Method(steps=4), update=update, refine_steps=4)
+    how = {"refine_steps": 4} if update == "refined" else {}
+    settings = CycleSettings(members=6, method=Method(steps=4), update=update, **how)
     start = 280 + 10 * NoiseStream(0, range(6), [0]).normal(0, SHAPE[1:])[:, 0]
 
     def analyses(device):

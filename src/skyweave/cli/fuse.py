@@ -14,7 +14,7 @@ def fuse(config: Path, /, *, overwrite: bool = False) -> None:
     """Fuse a forecast that lies in a file with observations, at each of its lead times.
 
     What a forecast of each lead time is worth comes from past forecasts. A run that was killed continues with the same
-    command where the output is a .zarr store.
+    command.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def assimilate(
         settings: see `skyweave.cycle.settings.CycleSettings`.
         model_error: what the model adds in one step, by variable; ``None`` where the model is perfect or adds its own
             (``model.one_step_error`` is used where it has one).
-        out: a ``.zarr`` store that survives a kill and is continued by the same call; ``None`` keeps all in memory.
+        out: ``.zarr`` or ``.nc``; a run that was killed is continued by the same call. ``None`` keeps all in memory.
         overwrite: replace an output that exists.
         progress: tell how far it is.
         changes: fields of the settings by name.
