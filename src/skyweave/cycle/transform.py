@@ -164,17 +164,18 @@ def letkf_analysis(
     x = out.double()
     mean = x.mean(0)
     X = (x - mean).permute(2, 0, 1)
-    y_mean = predicted.double().mean(0)
-    Y, d, r = predicted.double() - y_mean, y.double() - y_mean, variance.double()
+    predicted, y, r = (part.to(x) for part in (predicted, y, variance))
+    y_mean = predicted.mean(0)
+    Y, d = predicted - y_mean, y - y_mean
     for first in range(0, height * width, chunk):
         cells = slice(first, first + chunk)
         weight = torch.from_numpy(
             correlation(domain.distance(domain.points[cells], places), radius / 2, "gaspari-cohn")
-        )
+        ).to(x)
         rows, active = (weight > 0).any(0), (weight > 0).any(1)
         if not bool(active.any()):
             continue
-        place = torch.arange(first, first + len(weight))[active]
+        place = torch.arange(first, first + len(weight), device=x.device)[active]
         w, W = _weights(Y[:, rows], d[rows], weight[active][:, rows] / r[rows], inflation)
         anomalies = torch.einsum("bic,bij->bjc", X[place], W)
         if relaxation:
@@ -188,7 +189,7 @@ def letkf_analysis(
 def _weights(Y: Tensor, d: Tensor, precision: Tensor, inflation: float) -> tuple[Tensor, Tensor]:
     """Of the mean ``(b, M)`` and of the anomalies ``(b, M, M)``, for cells of precisions ``(b, n)``."""
     members, n = Y.shape
-    A = torch.eye(members, dtype=Y.dtype) * ((members - 1) / inflation**2)
+    A = torch.eye(members, dtype=Y.dtype, device=Y.device) * ((members - 1) / inflation**2)
     A = A.expand(len(precision), members, members).clone()
     for part in torch.arange(n).split(ROWS):
         products = (Y[:, None, part] * Y[None, :, part]).reshape(members**2, -1)

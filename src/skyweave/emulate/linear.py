@@ -81,16 +81,21 @@ class LinearForecaster:
         check_state(state, self.spec, self.grid, "the linear forecaster")
         if time is None and any(self.climatology.harmonics):
             raise SkyweaveError("the linear forecaster needs the time of the state, and none was given")
-        factor = self.weight[:, None] / self.scale[:, None, None]
+        kind = {"device": state.device, "dtype": torch.float64}
+        factor = (self.weight[:, None] / self.scale[:, None, None]).to(**kind)
         times = [time, later(time, self.time_step)]
-        before, after = self.climatology.at(times if any(self.climatology.harmonics) else [0, 0]).unbind(0)
-        z = ((state.double() - before) * factor).nan_to_num().flatten(1) @ self.eofs
-        z = z @ self.propagator.T
+        before, after = (
+            self.climatology.at(times if any(self.climatology.harmonics) else [0, 0]).to(**kind).unbind(0)
+        )
+        eofs = self.eofs.to(**kind)
+        z = ((state.double() - before) * factor).nan_to_num().flatten(1) @ eofs
+        z = z @ self.propagator.T.to(**kind)
         if self.noise:
             labels = range(len(state)) if members is None else members
             draws = NoiseStream(self.seed, tuple(labels), (seconds_of(time),)).normal(0, (z.shape[1],))
-            z = z + self.amplitude([time])[0] * draws[:, 0].double() @ self.residual.T
-        anomaly = (z @ self.eofs.T).reshape(state.shape) / factor
+            drawn = self.amplitude([time])[0] * draws[:, 0].double() @ self.residual.T
+            z = z + drawn.to(**kind)
+        anomaly = (z @ eofs.T).reshape(state.shape) / factor
         return (after + anomaly).to(state)
 
     def amplitude(self, times: Sequence[Any] | np.ndarray) -> Tensor:
