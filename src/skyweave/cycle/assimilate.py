@@ -105,9 +105,12 @@ def assimilate(
             "initial members; begin where there are observations, or give `initial`"
         )
     with (
-        CycleRecord(opened, model, target, observed, chosen, out, overwrite, model_error, start) as record,
+        CycleRecord(
+            prior=opened, model=model, target=target, observed=observed, settings=chosen, out=out,
+            overwrite=overwrite, model_error=model_error, initial=start,
+        ) as record,
         Progress(target.count, "cycles", progress) as bar,
-    ):
+    ):  # fmt: skip
         last = record.restore()
         # A run that begins with given members has them as its first analysis.
         if last is None and start is not None:

@@ -34,6 +34,7 @@ class CycleRecord(InRegions):
 
     def __init__(
         self,
+        *,
         prior: LearntPrior,
         model: Forecaster,
         target: Target,

@@ -94,9 +94,10 @@ class CycleSettings(Guided):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = {own.name for own in fields(self) if getattr(self, own.name) != own.default}
+        values = vars(self)
+        given = {own.name for own in fields(self) if values[own.name] != own.default}
         for (name, value), unused in UNUSED.items():
-            if getattr(self, name) == value and (found := [other for other in unused if other in given]):
+            if values[name] == value and (found := [other for other in unused if other in given]):
                 raise SkyweaveError(
                     f"{name} = {value!r} has no use for {', '.join(found)}; leave one of them out"
                 )

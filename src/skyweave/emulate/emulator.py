@@ -43,7 +43,7 @@ __all__ = ["Emulator", "open_emulator", "save_emulator"]
 SCHEMA_VERSION = 1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Emulator:
     """A trained network that steps states on one grid; a `Forecaster`.
 
@@ -268,16 +268,16 @@ def open_emulator(path: str | Path) -> Emulator:
         raise damaged(path, "this emulator", error) from None
     integrator.eval().requires_grad_(False)
     return Emulator(
-        spec,
-        grid,
-        time_step,
-        transform,
-        integrator,
-        settings,
-        conditioning,
-        climatology,
-        residuals,
-        metadata,
+        spec=spec,
+        grid=grid,
+        time_step=time_step,
+        transform=transform,
+        integrator=integrator,
+        settings=settings,
+        conditioning=conditioning,
+        climatology=climatology,
+        residuals=residuals,
+        metadata=metadata,
         limit=limit,
         path=str(path),
     )
