@@ -17,7 +17,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ import xarray as xr
 from common import DATA, FIGURES, HOURLY, ROOT, emit
 
 import skyweave
-from skyweave.cycle import Cycle, Cycler, CycleSettings
+from skyweave.cycle import Climate, Cycle, Cycler, CycleSettings
 from skyweave.cycle.assimilate import climate_radius
+from skyweave.cycle.base import EnsembleCycler
 from skyweave.cycle.letkf import Domain, LETKFCycler, LETKFSettings
 from skyweave.cycle.model_error import model_error_covariance
 from skyweave.emulate import fit_forecaster, open_emulator
@@ -76,30 +77,30 @@ def cycler(world: World, record: xr.Dataset, **settings: Any) -> Cycler:
     grid, times = Grid.from_dataset(record), record.time.values
     prior = world.prior
     fixed = None if prior.conditioning.needs_time else bind(prior, grid, None)
+    climate = Climate(
+        prior=lambda k: fixed or bind(prior, grid, times[k : k + 1]), periodic=(False, grid.periodic)
+    )
     made = Cycler(
-        lambda k: fixed or bind(prior, grid, times[k : k + 1]),
-        prior.spec,
-        prior.transform,
-        world.model,
-        assemble(world.observe(record), prior.spec, grid, times, prior.transform),
-        times.astype("datetime64[s]").astype(int).tolist(),
-        times,
-        CycleSettings(members=world.members, method=world.method, **settings),
-        periodic=(False, grid.periodic),
+        climate=climate,
+        spec=prior.spec,
+        transform=prior.transform,
+        model=world.model,
+        observed=assemble(world.observe(record), prior.spec, grid, times, prior.transform),
+        identities=times.astype("datetime64[s]").astype(int).tolist(),
+        times=times,
+        settings=CycleSettings(members=world.members, method=world.method, **settings),
         domain=Domain.sphere(grid),
         radius=climate_radius(bind(prior, grid, times[:1]), grid),
     )
     if world.model_error:
-        error = model_error_covariance(world.model_error, prior.spec, prior.transform, grid, made.padded)
+        error = model_error_covariance(world.model_error, prior.spec, prior.transform, grid, climate.padded)
         made = replace(made, model_error=error)
     return made
 
 
 def letkf(own: Cycler, grid: Grid, start: torch.Tensor, settings: LETKFSettings) -> LETKFCycler:
-    return LETKFCycler(
-        own.spec, own.transform, own.model, own.observed, own.identities, own.times, Domain.sphere(grid), settings,
-        start, own.model_error,
-    )  # fmt: skip
+    shared = {f.name: getattr(own, f.name) for f in fields(EnsembleCycler)}
+    return LETKFCycler(**shared, domain=Domain.sphere(grid), settings=settings, background=start)
 
 
 def scored(world: World, record: xr.Dataset, cycles: list[Cycle], what: str = "analysis") -> np.ndarray:

@@ -28,9 +28,10 @@ from lead_time_common import LEADS, STATION_ERROR, Forecasts, emulator, hindcast
 from torch import Tensor
 
 import skyweave
-from skyweave.cycle import Cycler, CycleSettings, LeadTimeSkill, fuse_forecasts, skill_from_reports
+from skyweave.cycle import Climate, Cycler, CycleSettings, Fusion, LeadTimeSkill, skill_from_reports
 from skyweave.cycle.assimilate import climate_radius
 from skyweave.cycle.transform import Domain
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.emulate import fit_forecaster
 from skyweave.grid import Grid
 from skyweave.io import open_fields
@@ -38,7 +39,8 @@ from skyweave.observe.assemble import ObservationSet, assemble, no_observations
 from skyweave.observe.errors import ErrorModel
 from skyweave.observe.footprint import footprint
 from skyweave.posterior.background import Background, bind
-from skyweave.posterior.sample import Method
+from skyweave.posterior.sample import Method, sample_posterior
+from skyweave.reconstruction.output import to_physical
 from skyweave.regrid import coarsen
 from skyweave.report.style import colours, heading, new_figure, quiet, save, style
 
@@ -63,17 +65,8 @@ def skill() -> LeadTimeSkill:
     """What the emulator's forecasts of each lead time are worth by scale, from 2008."""
     past = hindcasts()
     times = np.stack([past.at(k + 1).time.values for k in range(LEADS)], 1).ravel()
-    none = no_observations(prior().spec, past.grid, len(times), prior().transform)
-    own = Cycler(
-        background(times, past.grid),
-        prior().spec,
-        prior().transform,
-        emulator(),
-        none,
-        list(range(len(times))),
-        times,
-    )
-    climate = torch.stack([own.climate_mean(k) for k in range(len(times))]).reshape(past.truths.shape)
+    own = Climate(prior=background(times, past.grid))
+    climate = torch.stack([own.mean(k) for k in range(len(times))]).reshape(past.truths.shape)
     forward = prior().transform.forward
     return LeadTimeSkill.fit(
         forward(past.values), forward(past.truths), climate_mean=climate, padded=own.padded
@@ -120,12 +113,21 @@ def fused(tests: Forecasts, lead: int, sounded: bool) -> Tensor:
     observed: ObservationSet = no_observations(prior().spec, tests.grid, len(times), prior().transform)
     if sounded:
         observed = assemble([tests.stations], prior().spec, tests.grid, times, prior().transform)
-    made = fuse_forecasts(
-        background(times, tests.grid), prior().spec, prior().transform, tests.values[:, lead - 1], observed,
-        times.astype("datetime64[s]").astype(int).tolist(), skill(), leads=list(repeat(lead - 1, len(times))),
-        settings=CycleSettings(members=MEMBERS, method=Method(steps=STEPS)),
-    )  # fmt: skip
-    return torch.stack([cycle.analysis[:, 0] for cycle in made.frames()], 1)
+    made = Fusion(
+        climate=Climate(prior=background(times, tests.grid)),
+        transform=prior().transform,
+        frames=tests.values[:, lead - 1],
+        skill=skill(),
+        leads=tuple(repeat(lead - 1, len(times))),
+    )
+    members = []
+    for k, identity in enumerate(times.astype("datetime64[s]").astype(int).tolist()):
+        seen, noise = observed.segment(k, k + 1), NoiseStream(0, range(MEMBERS), [identity])
+        members.append(
+            sample_posterior(made.problem(k, seen if seen.n else None), noise, Method(steps=STEPS))
+        )
+    fields, _ = to_physical(torch.cat(members, 1), prior().transform, prior().spec)
+    return fields[:, :, 0]
 
 
 def reinitialised(tests: Forecasts) -> list[Tensor]:
@@ -135,14 +137,14 @@ def reinitialised(tests: Forecasts) -> list[Tensor]:
         part = tests.record.isel(time=slice(place, place + LEADS + 1))
         times = part.time.values
         own = Cycler(
-            background(times, tests.grid),
-            prior().spec,
-            prior().transform,
-            emulator().stochastic(),
-            assemble([tests.stations], prior().spec, tests.grid, times, prior().transform),
-            times.astype("datetime64[s]").astype(int).tolist(),
-            times,
-            CycleSettings(members=2 * MEMBERS, method=Method(steps=STEPS)),
+            climate=Climate(prior=background(times, tests.grid)),
+            spec=prior().spec,
+            transform=prior().transform,
+            model=emulator().stochastic(),
+            observed=assemble([tests.stations], prior().spec, tests.grid, times, prior().transform),
+            identities=times.astype("datetime64[s]").astype(int).tolist(),
+            times=times,
+            settings=CycleSettings(members=2 * MEMBERS, method=Method(steps=STEPS)),
             domain=Domain.sphere(tests.grid),
             radius=climate_radius(bind(prior(), tests.grid, times[:1]), tests.grid),
         )

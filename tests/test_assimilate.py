@@ -105,8 +105,8 @@ def test_times_without_observations_are_forecast_only(prior):
     assert float(spread[3]) == pytest.approx(expected, rel=0.3)
 
 
-@pytest.mark.parametrize("initial", [False, True])
-def test_a_killed_run_continues_as_if_it_had_not_been(prior, tmp_path, monkeypatch, initial):
+@pytest.mark.parametrize(("initial", "name"), [(False, "c.zarr"), (True, "c.zarr"), (False, "c.nc")])
+def test_a_killed_run_continues_as_if_it_had_not_been(prior, tmp_path, monkeypatch, initial, name):
     members = xr.Dataset({"a": field(TIMES[:1]).isel(time=0, drop=True).expand_dims(member=8).copy()})
     members["a"].values[:] += np.random.default_rng(1).standard_normal(members["a"].shape)
     options = {"initial": members} if initial else {}
@@ -120,10 +120,10 @@ def test_a_killed_run_continues_as_if_it_had_not_been(prior, tmp_path, monkeypat
 
     monkeypatch.setattr(CycleRecord, "put", dying)
     with pytest.raises(KeyboardInterrupt):
-        run(prior, out=tmp_path / "c.zarr", **options)
+        run(prior, out=tmp_path / name, **options)
     monkeypatch.setattr(CycleRecord, "put", put)
     model = Halve()
-    made = run(prior, model, out=tmp_path / "c.zarr", **options)
+    made = run(prior, model, out=tmp_path / name, **options)
     assert len(model.asked) == 2
     np.testing.assert_allclose(made.a_forecast[:, 1:], 280 + 0.5 * (made.a[:, :-1] - 280), atol=1e-4)
     xr.testing.assert_equal(made.compute(), whole)
@@ -187,7 +187,7 @@ def test_a_model_on_a_coarser_grid(prior):
         ({"model_error": {"b": ErrorModel(1.0)}}, "model error: none for a"),
         ({"initial": xr.Dataset({"b": field()})}, "no a; found b"),
         ({"initial": field(TIMES[:1]).to_dataset()}, "0 of them, 8 are needed"),
-        ({"out": "c.nc"}, "a .zarr store"),
+        ({"out": "c.txt"}, "cannot tell the format"),
     ],
 )
 def test_what_does_not_fit_is_refused(prior, change, message):
@@ -230,3 +230,15 @@ def test_the_command_line(prior, tmp_path, monkeypatch, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"update": "afresh", "refine_steps": 8}, "'afresh' has no use for refine_steps"),
+        ({"information": "stated", "local": False}, "'stated' has no use for local"),
+    ],
+)
+def test_settings_that_nothing_would_use_are_refused(given, message):
+    with pytest.raises(SkyweaveError, match=message):
+        CycleSettings(**given)

@@ -1,7 +1,7 @@
 """Cycling against the exact Kalman filter, and the laws of its parts: what a forecast adds, how it is fused."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -10,11 +10,13 @@ import torch
 
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.cycle.analysis import analysis_problem
+from skyweave.cycle.base import EnsembleCycler, adapted
+from skyweave.cycle.climate import Climate
 from skyweave.cycle.ensemble import ensemble_covariance, lag_covariance, local_deviation
 from skyweave.cycle.forecast import GaussianForecast, aggregated, as_source
 from skyweave.cycle.fused import FusedObserved, FusedSolver, ZonalInverse
 from skyweave.cycle.letkf import LETKFCycler, LETKFSettings
-from skyweave.cycle.run import Cycler, adapted
+from skyweave.cycle.run import Cycler
 from skyweave.cycle.settings import CycleSettings
 from skyweave.cycle.transform import Domain
 from skyweave.diffusion.noise import NoiseStream
@@ -95,7 +97,7 @@ def world(cycles):
 def cycler(truth, members=64, **options):
     settings = CycleSettings(members=members, reach=1.0, local=False, extrapolate=True, **options)
     return Cycler(
-        prior=lambda k: PRIOR,
+        climate=Climate(prior=lambda k: PRIOR, periodic=(True, True)),
         spec=StateSpec((Variable("a", "1"),)),
         transform=StateTransform((Standardise(0.0, 1.0),)),
         model=Shift(),
@@ -104,7 +106,6 @@ def cycler(truth, members=64, **options):
         times=np.arange(len(truth)),
         settings=settings,
         model_error=ERROR,
-        periodic=(True, True),
     )
 
 
@@ -151,10 +152,8 @@ def test_refined_members_are_better_than_the_transform_that_they_begin_with():
     own = replace(cycler(truth, members=32), domain=places, radius=8.0)
     found = list(own.run())
     start = found[0].analysis
-    filtered = LETKFCycler(
-        own.spec, own.transform, own.model, own.observed, own.identities, own.times, places,
-        LETKFSettings(radius=8.0), start, ERROR,
-    )  # fmt: skip
+    shared = {f.name: getattr(own, f.name) for f in fields(EnsembleCycler)}
+    filtered = LETKFCycler(**shared, domain=places, settings=LETKFSettings(radius=8.0))
     transformed = [found[0], *filtered.run(start, 1)]
 
     def error(cycles):

@@ -25,7 +25,7 @@ from skyweave.emulate import (
     later,
     open_forecast,
 )
-from skyweave.emulate.forecaster import seconds_of
+from skyweave.emulate.forecaster import Erring, Random, Stored, seconds_of
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.state import StateSpec, Variable, to_tensor
@@ -389,3 +389,10 @@ def test_valid_times_beside_lead_times_must_agree_with_the_initial_time():
         SkyweaveError, match=r"valid_time is of the noleap calendar, the initial time .* standard"
     ):
         open_forecast(ds.assign_coords(valid_time=("lead_time", noleap)), ONE, start)
+
+
+def test_the_registry_is_full_and_what_a_forecaster_draws_is_in_its_name(world):
+    assert list(FORECASTERS) == ["persistence", "climatology", "linear"]
+    drawn = fit_forecaster("linear", world, SPEC, components=5, noise=True)
+    assert isinstance(drawn, Random)
+    assert not isinstance(fit_forecaster("persistence", world, SPEC), Random | Stored | Erring)

@@ -244,7 +244,7 @@ def test_the_command_line(prior, tmp_path, monkeypatch, capsys):  # noqa: F811
     for name, data in (
         ("west.nc", west().data.to_dataset()),
         ("truth.nc", TRUTH),
-        ("past.nc", forecasts(TRUTH, np.arange(0, 120, 2))),
+        ("past.nc", forecasts(TRUTH, np.arange(0, 120, 4))),
         ("now.nc", FORECAST),
         ("leap.nc", noleap(NOW)),
     ):
@@ -257,7 +257,7 @@ def test_the_command_line(prior, tmp_path, monkeypatch, capsys):  # noqa: F811
     (tmp_path / "f.yaml").write_text(text)
     assert main(["fuse", "f.yaml"]) == 0
     told = capsys.readouterr().out
-    assert "60, valid" in told
+    assert "30, valid" in told
     assert "explained     a: 6 h 0.6" in told
     assert "wrote f.zarr" in told
     with xr.open_zarr("f.zarr") as made:

@@ -101,8 +101,8 @@ def emulator_file(path):
     step = build_integrator(grid, 1, 0, settings, (torch.zeros(1), torch.ones(1))).eval()
     climate = Climatology(spec, grid, 21600.0, (0, 0), torch.zeros(1, 1, 16, 16), "standard")
     made = Emulator(
-        spec, grid, 21600.0, StateTransform((Standardise(280.0, 10.0),)), step, settings, Conditioning(), climate,
-        torch.zeros(2, 1, 16, 16),
+        spec=spec, grid=grid, time_step=21600.0, transform=StateTransform((Standardise(280.0, 10.0),)), integrator=step,
+        settings=settings, conditioning=Conditioning(), climatology=climate, residuals=torch.zeros(2, 1, 16, 16),
     )  # fmt: skip
     save_emulator(made, path)
     return made

@@ -39,7 +39,7 @@ class ModelSection(Section):
 
     @model_validator(mode="after")
     def _one(self) -> ModelSection:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        given = [name for name, value in self if value is not None]
         if len(given) != 1:
             found = ", ".join(given) or "none"
             raise ValueError(f"a model is one of emulator, fitted, shallow_water; found {found}")
@@ -72,7 +72,7 @@ def open_model(section: ModelSection, prior: LearntPrior) -> Forecaster:
 
         return open_emulator(section.emulator)
     if section.fitted is not None:
-        from skyweave.emulate.forecaster import fit_forecaster
+        from skyweave.emulate.registry import fit_forecaster
         from skyweave.io.read import open_fields
         from skyweave.io.undeclared import with_known_fills
 

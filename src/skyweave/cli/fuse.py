@@ -14,7 +14,7 @@ def fuse(config: Path, /, *, overwrite: bool = False) -> None:
     """Fuse a forecast that lies in a file with observations, at each of its lead times.
 
     What a forecast of each lead time is worth comes from past forecasts. A run that was killed continues with the same
-    command where the output is a .zarr store.
+    command.
 
     Parameters
     ----------
@@ -70,13 +70,15 @@ def _past(settings: FuseConfig, prior: Any, file: ForecastFile) -> Any:
 
 def _inputs(settings: FuseConfig, file: ForecastFile) -> tuple[list[Any], Any]:
     """Sources, and the grid of the analyses."""
+    import numpy as np
+
     from skyweave.cli.inputs import open_inputs
     from skyweave.emulate.forecaster import later
     from skyweave.grid import Grid
 
     times = [later(file.init_time, float(lead)) for lead in file.leads]
     # Soundings are read around these times; dates of other calendars are matched later.
-    dated = all(not hasattr(time, "calendar") and not isinstance(time, (int, float)) for time in times)
+    dated = all(isinstance(time, np.datetime64) for time in times)
     inputs = open_inputs(settings, [_plain(time) for time in times] if dated else None)
     return list(inputs.observations), None if inputs.like is None else Grid.from_dataset(inputs.like)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from skyweave.cycle.base import Cycle
+from skyweave.cycle.climate import Climate
 from skyweave.cycle.model_error import model_error_covariance
 from skyweave.cycle.record import CycleRecord
-from skyweave.cycle.run import REACH, Cycle, Cycler
+from skyweave.cycle.run import REACH, Cycler
 from skyweave.cycle.settings import CycleSettings
 from skyweave.cycle.transform import Domain
-from skyweave.emulate.forecaster import named
+from skyweave.emulate.forecaster import Erring, Forecaster, named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.progress import Progress
@@ -41,7 +42,7 @@ __all__ = ["assimilate", "climate_radius"]
 @takes(CycleSettings)
 def assimilate(
     prior: LearntPrior | str | Path,
-    model: Any,
+    model: Forecaster,
     observations: Sequence[Observation] | Observation,
     *,
     times: Sequence[object] | np.ndarray | None = None,
@@ -72,7 +73,7 @@ def assimilate(
         settings: see `skyweave.cycle.settings.CycleSettings`.
         model_error: what the model adds in one step, by variable; ``None`` where the model is perfect or adds its own
             (``model.one_step_error`` is used where it has one).
-        out: a ``.zarr`` store that survives a kill and is continued by the same call; ``None`` keeps all in memory.
+        out: ``.zarr`` or ``.nc``; a run that was killed is continued by the same call. ``None`` keeps all in memory.
         overwrite: replace an output that exists.
         progress: tell how far it is.
         changes: fields of the settings by name.
@@ -104,9 +105,12 @@ def assimilate(
             "initial members; begin where there are observations, or give `initial`"
         )
     with (
-        CycleRecord(opened, model, target, observed, chosen, out, overwrite, model_error, start) as record,
+        CycleRecord(
+            prior=opened, model=model, target=target, observed=observed, settings=chosen, out=out,
+            overwrite=overwrite, model_error=model_error, initial=start,
+        ) as record,
         Progress(target.count, "cycles", progress) as bar,
-    ):
+    ):  # fmt: skip
         last = record.restore()
         # A run that begins with given members has them as its first analysis.
         if last is None and start is not None:
@@ -120,7 +124,7 @@ def assimilate(
         return record.finish()
 
 
-def _check(prior: LearntPrior, model: Any, target: Target) -> None:
+def _check(prior: LearntPrior, model: Forecaster, target: Target) -> None:
     spec = prior.spec
     prior.check_resolution(target.grid)
     if spec.window > 1:
@@ -159,7 +163,7 @@ def _check(prior: LearntPrior, model: Any, target: Target) -> None:
 
 def _cycler(
     prior: LearntPrior,
-    model: Any,
+    model: Forecaster,
     target: Target,
     observed: ObservationSet,
     settings: CycleSettings,
@@ -182,27 +186,25 @@ def _cycler(
         return bound(target.times[k : k + 1])
 
     assert target.times is not None
-    made = Cycler(
-        at,
-        prior.spec,
-        prior.transform,
-        model,
-        observed,
-        target.identities(),
-        target.times,
-        settings,
-        down,
-        None if same else model.grid.shape,
-        None,
-        (False, target.grid.periodic),
+    climate = Climate(
+        prior=at, down=down, coarse=None if same else model.grid.shape, periodic=(False, target.grid.periodic)
+    )
+    errors = model_error or (model.one_step_error if isinstance(model, Erring) else None)
+    return Cycler(
+        climate=climate,
+        spec=prior.spec,
+        transform=prior.transform,
+        model=model,
+        observed=observed,
+        identities=target.identities(),
+        times=target.times,
+        settings=settings,
+        model_error=None
+        if not errors
+        else model_error_covariance(errors, prior.spec, prior.transform, model.grid, climate.padded),
         domain=Domain.sphere(target.grid),
         radius=climate_radius(at(0), target.grid),
     )
-    errors = model_error or getattr(model, "one_step_error", None)
-    if errors:
-        error = model_error_covariance(errors, prior.spec, prior.transform, model.grid, made.padded)
-        made = replace(made, model_error=error)
-    return made
 
 
 def climate_radius(prior: Background, grid: Grid) -> float:

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.covariance.torus import blocks, hermitian, modes
+from skyweave.cycle.climate import torus_size
 from skyweave.cycle.ensemble import local_deviation
 from skyweave.cycle.forecast import GaussianForecast, as_source
-from skyweave.cycle.run import torus_size
 from skyweave.cycle.spectra import SmoothedSpectra, filtered, relative, root
 from skyweave.errors import SkyweaveError
 
@@ -197,11 +197,10 @@ class LeadTimeSkill:
     def to_tensors(self) -> dict[str, Tensor]:
         """Real tensors, for safetensors."""
         out = {"lead_time.padded": torch.tensor(self.padded)}
-        for name in (f.name for f in fields(self) if f.name != "padded"):
-            value: Tensor = getattr(self, name)
-            out[f"lead_time.{name}"] = (
-                torch.view_as_real(value) if value.is_complex() else value
-            ).contiguous()
+        for name, value in vars(self).items():
+            if name != "padded":
+                real = torch.view_as_real(value) if value.is_complex() else value
+                out[f"lead_time.{name}"] = real.contiguous()
         return out
 
     @classmethod

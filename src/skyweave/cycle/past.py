@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.read import open_fields
 from skyweave.io.undeclared import with_known_fills
-from skyweave.state import StateSpec, time_dim, to_tensor
+from skyweave.state import StateSpec, find_variable, time_dim, to_tensor
 from skyweave.transform import StateTransform
 
 __all__ = ["PastForecasts", "past_from_files", "past_from_forecaster"]
@@ -142,7 +142,10 @@ def past_from_files(
         if not all(str(time) in place for time in times):
             unseen += 1
             continue
-        forecasts.append(torch.cat([mean_of(file, time) for time in times]))
+        # Read at once, and no longer than it is needed.
+        names = [find_variable(file.data, variable) for variable in spec.variables]
+        held = replace(file, data=file.data[list(dict.fromkeys(names))].compute())
+        forecasts.append(torch.cat([mean_of(held, time) for time in times]))
         truths.append(to_tensor(truth.isel({name: [place[str(time)] for time in times]}), spec, grid))
         valid.append(times)
     if not forecasts:

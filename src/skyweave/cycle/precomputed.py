@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +16,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.cycle.analysis import analysis_problem
-from skyweave.cycle.fusion import Fusion, fuse_forecasts
+from skyweave.cycle.climate import Climate
+from skyweave.cycle.fusion import Fusion
 from skyweave.cycle.lead_time import LeadTimeSkill
 from skyweave.cycle.past import PastForecasts, mean_of
-from skyweave.cycle.settings import CycleSettings
 from skyweave.emulate.files import ForecastFile, open_forecast, source_of
 from skyweave.emulate.forecaster import later
 from skyweave.errors import SkyweaveError
@@ -175,7 +175,6 @@ class FusedReconstruction(Reconstruction):
 
     frames: Frames
     fusion: Fusion
-    skill: LeadTimeSkill
     forecast_name: str
     past_told: str
     verb: ClassVar[str] = "fuse"
@@ -190,75 +189,60 @@ class FusedReconstruction(Reconstruction):
             raise SkyweaveError(
                 "observations interpolated in time cannot be fused with a forecast; use time: nearest"
             )
-        target, prior, settings = alone.target, alone.prior, alone.settings
+        target, prior = alone.target, alone.prior
         same = file.grid.same_as(target.grid)
-        periodic = (False, target.grid.periodic)
 
-        def at(times: np.ndarray | None) -> Background:
-            return binder(prior, replace(target, times=times), settings)(0, 1)
-
-        fixed = None if prior.conditioning.needs_time else at(None)
-
-        def by_number(times: np.ndarray) -> Callable[[int], Background]:
-            return lambda k: fixed or at(times[k : k + 1])
-
-        def made(times: np.ndarray, values: Tensor) -> Fusion:
-            return fuse_forecasts(
-                by_number(times), prior.spec, prior.transform, values, alone.observed, list(range(len(times))),
-                settings=CycleSettings(members=settings.members, method=alone.method),
+        def climate(times: np.ndarray) -> Climate:
+            return Climate(
+                prior=by_time(alone, times),
                 down=None if same else conservative(target.grid, file.grid),
-                coarse=None if same else file.grid.shape, periodic=periodic,
-            )  # fmt: skip
+                coarse=None if same else file.grid.shape,
+                periodic=(False, target.grid.periodic),
+            )
 
-        # Forecasts from neighbouring days share their valid times, and many priors know no time at all.
-        place = {str(time): k for k, time in enumerate(past.times.ravel())}
-        before = made(past.times.ravel(), frames.values)
-        means = {time: before.climate_mean(k) for time, k in place.items()} if fixed is None else {}
-        constant = None if fixed is None else before.climate_mean(0)
-
-        def climate_mean(time: Any) -> Tensor:
-            return means[str(time)] if constant is None else constant
-
-        skill = past.skill(prior.transform, climate_mean, before.padded, periodic)
-        numbers = [int(np.abs(past.leads - lead).argmin()) for lead in frames.leads]
-        own = made(frames.times, frames.values)
-        own.skill, own.leads = skill, tuple(numbers)
+        skill = skill_of(past, climate(past.times.ravel()), prior)
+        numbers = tuple(int(np.abs(past.leads - lead).argmin()) for lead in frames.leads)
+        fusion = Fusion(
+            climate=climate(frames.times),
+            transform=prior.transform,
+            frames=frames.values,
+            skill=skill,
+            leads=numbers,
+        )
         digest = hashlib.sha256(frames.values.numpy().tobytes())
         for value in skill.to_tensors().values():
             digest.update(value.numpy().tobytes())
-        plan = replace(alone.plan, settings=alone.plan.settings | {"forecast": digest.hexdigest()})
-        name = target.dims[0]
         lead = xr.DataArray(
             frames.leads.round().astype("timedelta64[s]").astype("timedelta64[ns]"),
-            dims=name,
+            dims=target.dims[0],
             attrs={
                 "standard_name": "forecast_period",
                 "long_name": "time since the initial state of the forecast",
             },
         )
-        target = replace(target, coords={**target.coords, "lead_time": lead})
-        values = {f.name: getattr(alone, f.name) for f in fields(Reconstruction) if f.init}
-        values |= {"target": target, "plan": plan}
-        told = "\n".join([str(past), *trained_on(prior, past)])
         return cls(
-            **values,
+            prior=prior,
+            target=replace(target, coords={**target.coords, "lead_time": lead}),
+            observed=alone.observed,
+            settings=alone.settings,
+            plan=replace(alone.plan, settings=alone.plan.settings | {"forecast": digest.hexdigest()}),
+            mask=alone.mask,
+            factor=alone.factor,
+            estimates=alone.estimates,
+            scene=alone.scene,
+            long_names=alone.long_names,
             frames=frames,
-            fusion=own,
-            skill=skill,
+            fusion=fusion,
             forecast_name=source_of(file.data),
-            past_told=told,
+            past_told="\n".join([str(past), *trained_on(prior, past)]),
         )
 
     def work(self, unit: Unit, step: Callable[[int], None]) -> np.ndarray:
         """Members of one unit, physical, ``(m, 1, C, H, W)``."""
         k = unit.t0
         if k not in self._kept:
-            source, seen = (
-                self.fusion.source(self.frames.values[k : k + 1], k),
-                self.observed.segment(k, k + 1),
-            )
-            there = source.to(self.fusion.device)
-            self._kept = {k: analysis_problem(self.fusion.prior(k), there, seen if seen.n else None)}
+            seen = self.observed.segment(k, k + 1)
+            self._kept = {k: self.fusion.problem(k, seen if seen.n else None)}
         parts = [
             sample_posterior(self._kept[k], self.noise(k, k + 1, members), self.method)
             for members in self.plan.batches(unit)
@@ -284,11 +268,36 @@ class FusedReconstruction(Reconstruction):
         for c, name in enumerate(self.prior.spec.names):
             chosen = sorted({0, len(self.frames.leads) // 2, len(self.frames.leads) - 1})
             told = ", ".join(
-                f"{self.frames.leads[k] / 3600:g} h {float(self.skill.explained[self.fusion.leads[k], c]):.2f}"
+                f"{self.frames.leads[k] / 3600:g} h {float(self.fusion.skill.explained[self.fusion.leads[k], c]):.2f}"
                 for k in chosen
             )
             lines.append(f"  explained     {name}: {told} of the variance")
         return "\n".join(lines)
+
+
+def by_time(made: Reconstruction, times: np.ndarray) -> Callable[[int], Background]:
+    """The prior at each of some times, on the grid of a reconstruction; the same one where it knows no time."""
+
+    def at(own: np.ndarray | None) -> Background:
+        return binder(made.prior, replace(made.target, times=own), made.settings)(0, 1)
+
+    fixed = None if made.prior.conditioning.needs_time else at(None)
+    return lambda k: fixed or at(times[k : k + 1])
+
+
+def skill_of(past: PastForecasts, climate: Climate, prior: LearntPrior) -> LeadTimeSkill:
+    """What is left of forecasts such as the past ones, of whose times the climate is."""
+    # Forecasts from neighbouring days share their valid times, and many priors know no time at all.
+    place = {str(time): k for k, time in enumerate(past.times.ravel())}
+    alike = not prior.conditioning.needs_time
+
+    @cache
+    def mean(k: int) -> Tensor:
+        return climate.mean(k)
+
+    return past.skill(
+        prior.transform, lambda time: mean(0 if alike else place[str(time)]), climate.padded, climate.periodic
+    )
 
 
 def trained_on(prior: LearntPrior, past: PastForecasts) -> list[str]:

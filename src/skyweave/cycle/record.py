@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Hashable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -15,10 +14,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.cycle.run import Cycle
+from skyweave.cycle.base import Cycle
 from skyweave.cycle.settings import CycleSettings
-from skyweave.emulate.forecaster import named
-from skyweave.errors import SkyweaveError
+from skyweave.emulate.forecaster import Forecaster, named
 from skyweave.io.made_with import digest_of
 from skyweave.io.regions import InRegions, Regions
 from skyweave.keywords import made_with as settings_that_count
@@ -36,8 +34,9 @@ class CycleRecord(InRegions):
 
     def __init__(
         self,
+        *,
         prior: LearntPrior,
-        model: Any,
+        model: Forecaster,
         target: Target,
         observed: ObservationSet,
         settings: CycleSettings,
@@ -63,8 +62,6 @@ class CycleRecord(InRegions):
             "times": [str(t) for t in np.atleast_1d(np.asarray(target.times))],
             "grid": target.grid.to_dict(),
         }
-        if out is not None and Path(out).suffix != ".zarr":
-            raise SkyweaveError(f"{out}: a cycled run is written as a .zarr store, which survives a kill")
         dataset = self._template(prior, model, target, (settings.members, target.count))
         dataset.attrs |= {
             "title": "Analyses and forecasts cycled by skyweave",
@@ -77,7 +74,9 @@ class CycleRecord(InRegions):
         chunks: dict[Hashable, int] = {n: s for n, s in dataset.sizes.items()} | {self.time: 1}
         self.regions = Regions(dataset, out, made_with, message="cycle", chunks=chunks, overwrite=overwrite)
 
-    def _template(self, prior: LearntPrior, model: Any, target: Target, shape: tuple[int, int]) -> xr.Dataset:
+    def _template(
+        self, prior: LearntPrior, model: Forecaster, target: Target, shape: tuple[int, int]
+    ) -> xr.Dataset:
         def empty(dims: tuple[str, ...], sizes: tuple[int, ...], attrs: dict[str, Any]) -> Any:
             return dims, da.full(sizes, np.nan, dtype=np.float32), attrs
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from skyweave.errors import SkyweaveError
 from skyweave.keywords import WHOLE, Help
 from skyweave.limits import MOST
 from skyweave.reconstruction.settings import OF_FORECASTS, Batch, Guided, Members
@@ -14,6 +15,11 @@ from skyweave.reconstruction.settings import OF_FORECASTS, Batch, Guided, Member
 __all__ = ["CycleSettings"]
 
 Positive = Annotated[float, Gt(0)]
+UNUSED = {
+    ("update", "afresh"): ("localisation_km", "refine_from", "refine_steps"),
+    ("information", "stated"): ("reach", "local", "extrapolate"),
+}
+"""What a choice has no use for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +91,16 @@ class CycleSettings(Guided):
     refine_steps: Annotated[
         int, Ge(4), Le(MOST["steps"]), Help("network evaluations of a refinement"), WHOLE
     ] = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        values = vars(self)
+        given = {own.name for own in fields(self) if values[own.name] != own.default}
+        for (name, value), unused in UNUSED.items():
+            if values[name] == value and (found := [other for other in unused if other in given]):
+                raise SkyweaveError(
+                    f"{name} = {value!r} has no use for {', '.join(found)}; leave one of them out"
+                )
 
     default_steps: ClassVar[int | None] = 32
     methods: ClassVar[tuple[str, ...]] = OF_FORECASTS

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyweave.grid import EARTH_RADIUS, Grid
+from skyweave.observe.assemble import SegmentObservations
 from skyweave.observe.errors import correlation, unit_vectors
 from skyweave.observe.operator import StateOperator
 
-__all__ = ["Domain", "letkf_analysis"]
+__all__ = ["Domain", "letkf_analysis", "transformed"]
 
 Floats = NDArray[np.float64]
 
@@ -70,6 +71,32 @@ class Domain:
 
     def _factors(self, points: Floats) -> list[Floats]:
         return np.split(points, len(self.radii), axis=1)
+
+
+def transformed(
+    x: Tensor,
+    segment: SegmentObservations,
+    domain: Domain,
+    radius: float,
+    *,
+    inflation: float = 1.0,
+    relaxation: float = 0.0,
+    chunk: int = 256,
+) -> Tensor:
+    """Members ``(M, 1, C, H, W)``, normalised, moved by the observations of a frame; see `letkf_analysis`."""
+    moved = letkf_analysis(
+        x[:, 0],
+        segment.operator(x),
+        segment.y,
+        segment.R.diagonal,
+        domain,
+        domain.positions(segment.operator),
+        radius,
+        inflation=inflation,
+        relaxation=relaxation,
+        chunk=chunk,
+    )
+    return moved[:, None]
 
 
 def letkf_analysis(
@@ -137,17 +164,18 @@ def letkf_analysis(
     x = out.double()
     mean = x.mean(0)
     X = (x - mean).permute(2, 0, 1)
-    y_mean = predicted.double().mean(0)
-    Y, d, r = predicted.double() - y_mean, y.double() - y_mean, variance.double()
+    predicted, y, r = (part.to(x) for part in (predicted, y, variance))
+    y_mean = predicted.mean(0)
+    Y, d = predicted - y_mean, y - y_mean
     for first in range(0, height * width, chunk):
         cells = slice(first, first + chunk)
         weight = torch.from_numpy(
             correlation(domain.distance(domain.points[cells], places), radius / 2, "gaspari-cohn")
-        )
+        ).to(x)
         rows, active = (weight > 0).any(0), (weight > 0).any(1)
         if not bool(active.any()):
             continue
-        place = torch.arange(first, first + len(weight))[active]
+        place = torch.arange(first, first + len(weight), device=x.device)[active]
         w, W = _weights(Y[:, rows], d[rows], weight[active][:, rows] / r[rows], inflation)
         anomalies = torch.einsum("bic,bij->bjc", X[place], W)
         if relaxation:
@@ -161,7 +189,7 @@ def letkf_analysis(
 def _weights(Y: Tensor, d: Tensor, precision: Tensor, inflation: float) -> tuple[Tensor, Tensor]:
     """Of the mean ``(b, M)`` and of the anomalies ``(b, M, M)``, for cells of precisions ``(b, n)``."""
     members, n = Y.shape
-    A = torch.eye(members, dtype=Y.dtype) * ((members - 1) / inflation**2)
+    A = torch.eye(members, dtype=Y.dtype, device=Y.device) * ((members - 1) / inflation**2)
     A = A.expand(len(precision), members, members).clone()
     for part in torch.arange(n).split(ROWS):
         products = (Y[:, None, part] * Y[None, :, part]).reshape(members**2, -1)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from skyweave.emulate.emulator import save_emulator as save_emulator
     from skyweave.emulate.files import ForecastFile as ForecastFile
     from skyweave.emulate.files import open_forecast as open_forecast
-    from skyweave.emulate.forecaster import FORECASTERS as FORECASTERS
     from skyweave.emulate.forecaster import Forecaster as Forecaster
     from skyweave.emulate.forecaster import check_fits as check_fits
-    from skyweave.emulate.forecaster import fit_forecaster as fit_forecaster
     from skyweave.emulate.forecaster import later as later
     from skyweave.emulate.hindcast import Hindcast as Hindcast
     from skyweave.emulate.hindcast import hindcast_errors as hindcast_errors
     from skyweave.emulate.linear import LinearForecaster as LinearForecaster
+    from skyweave.emulate.registry import FORECASTERS as FORECASTERS
+    from skyweave.emulate.registry import fit_forecaster as fit_forecaster
     from skyweave.emulate.rollout import forecast as forecast
     from skyweave.emulate.rollout import forecast_states as forecast_states
     from skyweave.emulate.simple import Climatology as Climatology
@@ -37,7 +37,7 @@ _HOME = {
     "Earth2StudioForecaster": "earth2studio",
     "Emulator": "emulator",
     "EmulatorConfig": "config",
-    "FORECASTERS": "forecaster",
+    "FORECASTERS": "registry",
     "ForecastFile": "files",
     "Forecaster": "forecaster",
     "FunctionForecaster": "simple",
@@ -45,7 +45,7 @@ _HOME = {
     "LinearForecaster": "linear",
     "Persistence": "simple",
     "check_fits": "forecaster",
-    "fit_forecaster": "forecaster",
+    "fit_forecaster": "registry",
     "forecast": "rollout",
     "forecast_states": "rollout",
     "hindcast_errors": "hindcast",

@@ -99,8 +99,8 @@ class EmulatorConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> EmulatorConfig:
-        for section in ("transform", "bounds"):
-            for name in getattr(self, section):
+        for section, given in (("transform", self.transform), ("bounds", self.bounds)):
+            for name in given:
                 if name not in self.data.variables:
                     raise ValueError(
                         f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,17 @@ from skyweave.grid import Grid
 from skyweave.state import StateSpec
 
 __all__ = ["Earth2StudioForecaster"]
+
+
+@runtime_checkable
+class Prognostic(Protocol):
+    """The interface of a prognostic model."""
+
+    def __call__(self, x: Tensor, coords: Any) -> tuple[Tensor, Any]: ...
+
+    def input_coords(self) -> Any: ...
+
+    def output_coords(self, coords: Any) -> Any: ...
 
 
 class Earth2StudioForecaster:
@@ -35,9 +46,9 @@ class Earth2StudioForecaster:
     """
 
     def __init__(self, model: Any, spec: StateSpec, names: Mapping[str, str] | None = None) -> None:
-        coords = model.input_coords() if callable(getattr(model, "input_coords", None)) else None
+        coords = model.input_coords() if isinstance(model, Prognostic) else None
         needed = ("variable", "lat", "lon", "lead_time")
-        if not callable(model) or not isinstance(coords, Mapping) or any(k not in coords for k in needed):
+        if not isinstance(coords, Mapping) or any(k not in coords for k in needed):
             raise SkyweaveError(
                 f"{type(model).__name__}: not a prognostic model of earth2studio's releases; expected a call "
                 f"model(x, coords) and input_coords() with {', '.join(needed)}"

@@ -43,7 +43,7 @@ __all__ = ["Emulator", "open_emulator", "save_emulator"]
 SCHEMA_VERSION = 1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Emulator:
     """A trained network that steps states on one grid; a `Forecaster`.
 
@@ -83,6 +83,8 @@ class Emulator:
     def step(self, state: Tensor, time: Any = None, members: Sequence[int] | None = None) -> Tensor:
         """The state one time step later; see `Forecaster`. Values are kept within the bounds of `spec`.
 
+        It is computed where the network is, and comes back to where the state was.
+
         Raises:
             SkyweaveError: another shape, the forcing depends on time and `time` is None or of another calendar, or the
                 network gives values that are not finite.
@@ -90,8 +92,9 @@ class Emulator:
         check_state(state, self.spec, self.grid, "this emulator")
         if self.conditioning.needs_time:
             check_calendar(self.climatology.calendar, time, f"the emulator {self.path or ''}".strip())
-        forcing = self._forcing(time).to(state.device)
-        z = self.transform.forward(state.float())
+        device = self.integrator.mean.device
+        forcing = self._forcing(time).to(device)
+        z = self.transform.forward(state.float().to(device))
         size = max(1, CHUNK_CELLS // self.grid.size)
         stepped = [
             self.integrator(part, forcing.expand(len(part), -1, -1, -1))
@@ -106,7 +109,7 @@ class Emulator:
             after = after + self.noise * self.draw(time, _labels(members, len(state))).to(after)
         if self.limit is not None:
             after = self.limit(after)
-        return apply_bounds(self.transform.inverse(after), self.spec)[0].to(state.dtype)
+        return apply_bounds(self.transform.inverse(after), self.spec)[0].to(state)
 
     def draw(self, time: Any, members: Sequence[int], stream: int = 0) -> Tensor:
         r"""Fields like the errors of one step, ``(M, C, H, W)``, in normalised values.
@@ -141,7 +144,8 @@ class Emulator:
 
     def perturbed(self, state: Tensor, time: Any, members: Sequence[int], size: float = 1.0) -> Tensor:
         """One member's worth of `state` ``(1, C, H, W)`` for each of `members`, displaced by `size` one-step errors."""
-        displaced = self.transform.forward(state.float()) + size * self.draw(time, members, stream=1)
+        z = self.transform.forward(state.float())
+        displaced = z + size * self.draw(time, members, stream=1).to(z)
         return apply_bounds(self.transform.inverse(displaced), self.spec)[0]
 
     @property
@@ -158,7 +162,7 @@ class Emulator:
         return Hindcast.from_dict(self.metadata["hindcast"])
 
     def fingerprint(self) -> str:
-        """A digest of weights, transforms and residuals: equal for emulators that give equal forecasts."""
+        """A digest of weights, transforms, residuals and what is drawn: equal for equal forecasts."""
         digest = hashlib.sha256(
             json.dumps([self.spec.to_dict(), self.transform.to_dict(), self.time_step], default=str).encode()
         )
@@ -171,6 +175,8 @@ class Emulator:
         ):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        if self.noise:
+            digest.update(json.dumps([self.noise, self.seed]).encode())
         return digest.hexdigest()
 
     def to(self, device: str | torch.device) -> Emulator:
@@ -262,16 +268,16 @@ def open_emulator(path: str | Path) -> Emulator:
         raise damaged(path, "this emulator", error) from None
     integrator.eval().requires_grad_(False)
     return Emulator(
-        spec,
-        grid,
-        time_step,
-        transform,
-        integrator,
-        settings,
-        conditioning,
-        climatology,
-        residuals,
-        metadata,
+        spec=spec,
+        grid=grid,
+        time_step=time_step,
+        transform=transform,
+        integrator=integrator,
+        settings=settings,
+        conditioning=conditioning,
+        climatology=climatology,
+        residuals=residuals,
+        metadata=metadata,
         limit=limit,
         path=str(path),
     )

@@ -1,23 +1,24 @@
-"""What a forecaster is: state in, state out, one time step on; and the register of those that need no training run."""
+"""What a forecaster is: state in, state out, one time step on; and the times of its states."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
+import cftime
 import numpy as np
 import pandas as pd
-import xarray as xr
 from torch import Tensor
 
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.options import checked_options
+from skyweave.observe.errors import ErrorModel
 from skyweave.state import StateSpec
 
 __all__ = [
-    "FORECASTERS", "Forecaster", "check_fits", "check_state", "fit_forecaster", "later", "register", "seconds_of",
+    "Erring", "Forecaster", "Random", "Stored", "calendar_of", "check_calendar", "check_fits", "check_state", "later",
+    "named", "seconds_from", "seconds_of",
 ]  # fmt: skip
 
 
@@ -25,7 +26,9 @@ __all__ = [
 class Forecaster(Protocol):
     """Whatever carries states forward in time.
 
-    `skyweave.nature_runs.ShallowWater`, a trained `Emulator` and the forecasters of `FORECASTERS` are such.
+    `skyweave.nature_runs.ShallowWater`, a trained `Emulator` and the forecasters of
+    `skyweave.emulate.registry.FORECASTERS` are such. One may also be `Random`, `Stored` or `Erring`, and have a
+    ``fingerprint()``, which names all that its forecasts depend on.
     """
 
     @property
@@ -57,43 +60,31 @@ class Forecaster(Protocol):
         """
 
 
-Factory = TypeVar("Factory", bound=Callable[..., Forecaster])
-FORECASTERS: dict[str, Callable[..., Forecaster]] = {}
-"""Forecasters that are fitted in a moment, by name: ``factory(dataset, spec, **options)`` of training data."""
+@runtime_checkable
+class Random(Protocol):
+    """A forecaster that draws something in a step."""
+
+    @property
+    def noise(self) -> float:
+        """How much; members of equal states stay alike where it is zero."""
 
 
-def register(name: str) -> Callable[[Factory], Factory]:
-    """Enter a factory under `name` in `FORECASTERS`."""
+@runtime_checkable
+class Stored(Protocol):
+    """A forecaster that may come from a file."""
 
-    def enter(factory: Factory) -> Factory:
-        FORECASTERS[name] = factory
-        return factory
-
-    return enter
+    @property
+    def path(self) -> str | None:
+        """That it was opened from."""
 
 
-def fit_forecaster(name: str, data: xr.Dataset, spec: StateSpec, **options: Any) -> Forecaster:
-    """A forecaster of `FORECASTERS`, fitted on training data.
+@runtime_checkable
+class Erring(Protocol):
+    """A forecaster that knows what it adds in one step."""
 
-    Args:
-        name: such as "persistence", "climatology", "linear".
-        data: training data, at equal time steps, in order.
-        spec: variables and units of the states.
-
-    Raises:
-        SkyweaveError: an unknown name or option, or data it cannot be fitted to.
-    """
-    import skyweave.emulate.linear
-    import skyweave.emulate.simple  # noqa: F401  (both enter what they have)
-
-    if name not in FORECASTERS:
-        known = ", ".join(FORECASTERS)
-        raise SkyweaveError(
-            f"no forecaster {name!r}{did_you_mean(name, list(FORECASTERS))}; there are {known}"
-        )
-    return FORECASTERS[name](
-        data, spec, **checked_options(FORECASTERS[name], options, name, ("data", "spec"))
-    )
+    @property
+    def one_step_error(self) -> Mapping[str, ErrorModel]:
+        """The error of one step, by variable."""
 
 
 def later(time: Any, seconds: float) -> Any:
@@ -107,20 +98,25 @@ def later(time: Any, seconds: float) -> Any:
         return None
     if isinstance(time, (np.datetime64, datetime.date)):  # a Timestamp is a date as well
         return pd.Timestamp(time).to_datetime64() + np.timedelta64(round(seconds * 1e9), "ns")
-    if hasattr(time, "calendar"):
+    if isinstance(time, cftime.datetime):
         return time + datetime.timedelta(seconds=seconds)
     return time + seconds
 
 
-def named(forecaster: Any) -> str:
+def named(forecaster: Forecaster) -> str:
     """Kind of a forecaster and, where it came from a file, its path."""
-    path = getattr(forecaster, "path", None)
+    path = path_of(forecaster)
     return type(forecaster).__name__ + (f" {path}" if path else "")
+
+
+def path_of(forecaster: Forecaster) -> str | None:
+    """The file that a forecaster was opened from, where there is one."""
+    return forecaster.path if isinstance(forecaster, Stored) else None
 
 
 def calendar_of(time: Any) -> str:
     """The CF calendar of a time: that of cftime, "standard" for datetime64, datetime and text, else "numbers"."""
-    if hasattr(time, "calendar"):
+    if isinstance(time, cftime.datetime):
         return (
             "standard"
             if time.calendar in ("standard", "gregorian", "proleptic_gregorian")
@@ -141,7 +137,7 @@ def _plain(time: Any) -> Any:
     """A time of the standard calendar as datetime64, be it of cftime, a datetime or text; others as they are."""
     if calendar_of(time) != "standard":
         return time
-    return pd.Timestamp(time.isoformat() if hasattr(time, "calendar") else time).to_datetime64()
+    return pd.Timestamp(time.isoformat() if isinstance(time, cftime.datetime) else time).to_datetime64()
 
 
 def check_calendar(own: str | None, time: Any, what: str) -> None:
@@ -163,9 +159,7 @@ def seconds_of(time: Any) -> int:
         return 0
     if isinstance(time, (np.datetime64, pd.Timestamp)):
         return int(pd.Timestamp(time).value // 10**9)
-    if hasattr(time, "calendar"):
-        import cftime
-
+    if isinstance(time, cftime.datetime):
         return round(cftime.date2num(time, "seconds since 1970-01-01", time.calendar))
     return round(float(time))
 
@@ -195,7 +189,7 @@ def check_fits(
     """
     own = forecaster.spec
     if own.names != spec.names:
-        where = f" ({path})" if (path := getattr(forecaster, "path", None)) else ""
+        where = f" ({path})" if (path := path_of(forecaster)) else ""
         raise SkyweaveError(
             f"the forecaster{where} steps {', '.join(own.names)}, the {what} holds {', '.join(spec.names)}; both "
             "must be the same, in the same order: take another forecaster, or train one on these"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -41,8 +41,10 @@ class HindcastHeader(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> HindcastHeader:
-        for name in ("bias", "deviation", "length_km", "shape"):
-            rows = getattr(self, name)
+        tables: dict[str, Sequence[Sequence[object]]] = {
+            "bias": self.bias, "deviation": self.deviation, "length_km": self.length_km, "shape": self.shape,
+        }  # fmt: skip
+        for name, rows in tables.items():
             if len(rows) != len(self.lead) or any(len(row) != len(self.variables) for row in rows):
                 raise ValueError(f"{name}: {len(self.lead)} lead times of {len(self.variables)} variables")
         if any(b <= a for a, b in pairwise(self.lead)):

@@ -12,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from skyweave.diffusion.noise import NoiseStream
-from skyweave.emulate.forecaster import check_state, later, register, seconds_of
+from skyweave.emulate.forecaster import check_state, later, seconds_of
 from skyweave.emulate.simple import Climatology, annual_basis, complete, fit_climatology
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
@@ -29,7 +29,7 @@ LEAST = 0.1
 """Least square amplitude of the residual in any season, in units of its mean."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LinearForecaster:
     r"""Anomalies from climatology, stepped in the space of their leading empirical orthogonal functions (EOFs).
 
@@ -81,16 +81,21 @@ class LinearForecaster:
         check_state(state, self.spec, self.grid, "the linear forecaster")
         if time is None and any(self.climatology.harmonics):
             raise SkyweaveError("the linear forecaster needs the time of the state, and none was given")
-        factor = self.weight[:, None] / self.scale[:, None, None]
+        like = state.new_zeros((), dtype=torch.float64)
+        factor = (self.weight[:, None] / self.scale[:, None, None]).to(like)
         times = [time, later(time, self.time_step)]
-        before, after = self.climatology.at(times if any(self.climatology.harmonics) else [0, 0]).unbind(0)
-        z = ((state.double() - before) * factor).nan_to_num().flatten(1) @ self.eofs
-        z = z @ self.propagator.T
+        before, after = (
+            self.climatology.at(times if any(self.climatology.harmonics) else [0, 0]).to(like).unbind(0)
+        )
+        eofs = self.eofs.to(like)
+        z = ((state.double() - before) * factor).nan_to_num().flatten(1) @ eofs
+        z = z @ self.propagator.T.to(like)
         if self.noise:
             labels = range(len(state)) if members is None else members
             draws = NoiseStream(self.seed, tuple(labels), (seconds_of(time),)).normal(0, (z.shape[1],))
-            z = z + self.amplitude([time])[0] * draws[:, 0].double() @ self.residual.T
-        anomaly = (z @ self.eofs.T).reshape(state.shape) / factor
+            drawn = self.amplitude([time])[0] * draws[:, 0].double() @ self.residual.T
+            z = z + drawn.to(like)
+        anomaly = (z @ eofs.T).reshape(state.shape) / factor
         return (after + anomaly).to(state)
 
     def amplitude(self, times: Sequence[Any] | np.ndarray) -> Tensor:
@@ -100,7 +105,6 @@ class LinearForecaster:
         return (_seasons(times) @ self.seasons).clamp_min(LEAST).sqrt()
 
 
-@register("linear")
 def fit_linear(
     data: xr.Dataset,
     spec: StateSpec,
@@ -151,9 +155,17 @@ def fit_linear(
         seasons = torch.linalg.lstsq(basis, size / size.mean()).solution
         residuals = residuals / (basis @ seasons).clamp_min(LEAST).sqrt()[:, None]
     values_, modes = torch.linalg.eigh(residuals.T @ residuals / len(residuals))
-    residual = modes * values_.clamp(min=0).sqrt()
-    propagator = _regression(x, y, best)
-    return LinearForecaster(climatology, scale, eofs, rows, propagator, residual, seasons, noise, seed)
+    return LinearForecaster(
+        climatology=climatology,
+        scale=scale,
+        eofs=eofs,
+        weight=rows,
+        propagator=_regression(x, y, best),
+        residual=modes * values_.clamp(min=0).sqrt(),
+        seasons=seasons,
+        noise=noise,
+        seed=seed,
+    )
 
 
 def _leading(flat: Tensor, count: int) -> Tensor:

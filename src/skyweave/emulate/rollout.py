@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor
 
 from skyweave.emulate.emulator import Emulator
-from skyweave.emulate.forecaster import Forecaster, later, named
+from skyweave.emulate.forecaster import Forecaster, Random, later, named
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.inputs import check_apart, source_file
@@ -192,7 +192,8 @@ def _initial(
     times = (
         list(initial[name].values) if name is not None and name in initial.coords else [None] * len(values)
     )
-    if members > 1 and "member" not in initial.dims and not perturb and not getattr(forecaster, "noise", 0):
+    alike = not perturb and not (isinstance(forecaster, Random) and forecaster.noise)
+    if members > 1 and "member" not in initial.dims and alike:
         raise SkyweaveError(
             f"{members} members would all be alike: perturb the initial states (perturb, --perturb), draw the "
             "emulator's error at every step (stochastic, --stochastic), or give initial states that are members"
@@ -263,7 +264,4 @@ def _made_with(
         "initial_states_digest": digest_of({"states": states}),
         "leads": leads.tolist(),
         "members": labels,
-        "noise": getattr(forecaster, "noise", 0),
-        "seed": getattr(forecaster, "seed", 0),
-        "config": str(getattr(forecaster, "config", "")),
     }

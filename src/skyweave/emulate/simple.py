@@ -11,14 +11,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from skyweave.emulate.forecaster import calendar_of, check_calendar, check_state, later, register
+from skyweave.emulate.forecaster import calendar_of, check_calendar, check_state, later
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.prior.conditioning import clock
 from skyweave.prior.data import time_step
 from skyweave.state import StateSpec, time_dim, to_tensor
 
-__all__ = ["Climatology", "FunctionForecaster", "Persistence"]
+__all__ = ["Climatology", "FunctionForecaster", "Persistence", "fit_climatology", "fit_persistence"]
 
 YEAR = 365.25
 BLOCK_BYTES = 2**28
@@ -45,8 +45,8 @@ class Persistence:
         return state.clone()
 
 
-@register("persistence")
-def _persistence(data: xr.Dataset, spec: StateSpec) -> Persistence:
+def fit_persistence(data: xr.Dataset, spec: StateSpec) -> Persistence:
+    """Persistence on the grid and at the step of some data."""
     return Persistence(spec, Grid.from_dataset(data), step_of(data))
 
 
@@ -99,7 +99,6 @@ class Climatology:
         return mean.to(state).expand_as(state).clone()
 
 
-@register("climatology")
 def fit_climatology(data: xr.Dataset, spec: StateSpec) -> Climatology:
     """The climatology of training data; cells that never have a value stay missing.
 
