@@ -15,7 +15,7 @@ import xarray as xr
 from prior_cases import SMALLEST
 from region_cases import in_child
 from skyweave.config import parse_config
-from skyweave.diffusion.loss import edm_loss
+from skyweave.diffusion.loss import denoising_errors, edm_loss
 from skyweave.diffusion.network import UNet
 from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
@@ -162,7 +162,7 @@ def test_missing_targets_have_no_say():
     empty = torch.zeros(2, 0, 16, 16)
     answers = []
     network.register_forward_hook(lambda module, given, answer: answers.append(answer))
-    loss = edm_loss(network, gappy, sigma, noise, empty, sigma_data=1.0)
+    loss = edm_loss(denoising_errors(network, gappy, sigma, noise, empty, sigma_data=1.0), gappy)
     slope = torch.autograd.grad(loss, answers[0], retain_graph=True)[0]
     assert torch.equal(slope != 0, ~torch.isnan(gappy))
     loss.backward()

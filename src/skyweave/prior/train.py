@@ -101,9 +101,10 @@ class _Run(TrainingRun):
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
-        loss = edm_loss(
+        fields = batch.fields.to(device)
+        errors = denoising_errors(
             self.model,  # type: ignore[arg-type]
-            batch.fields.to(device),
+            fields,
             sigma.to(device),
             noise.to(device),
             batch.conditioning.to(device),
@@ -112,6 +113,7 @@ class _Run(TrainingRun):
             periodic=self.data.sampler.whole_circle,
             autocast=self.autocast,
         )
+        loss = edm_loss(errors, fields)
         self.optimiser.zero_grad(set_to_none=True)
         self.processes.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), c.optimiser.clip)
