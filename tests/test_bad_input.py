@@ -192,5 +192,5 @@ def test_an_input_is_never_the_output(tmp_path, capsys):
         "--overwrite",
     ]
     assert main(words) == 2
-    assert "the output is one of the inputs" in capsys.readouterr().err
+    assert "is an input of this command" in capsys.readouterr().err
     assert path.read_bytes() == b"whatever"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def learn_by_expectation_maximisation(
         )
         finished = folder / "finished.json"
         made_with = settings.model_dump_json(exclude=set(FREE_KEYS))
-        if finished.exists() and finished.read_text() == made_with:
+        if finished.exists() and json.loads(finished.read_text()) == json.loads(made_with):
             prior = open_prior(folder / "prior.safetensors")
             continue
         tell(f"round {number + 1} of {rounds}: training")

@@ -28,8 +28,8 @@ from skyweave.io.tensors import (
     write_tensors,
 )
 from skyweave.learn.checkpoint import Average, restore_optimiser
+from skyweave.learn.optimiser import step_seed
 from skyweave.learn.processes import interruptible, usable_device
-from skyweave.prior.train import step_seed
 
 __all__ = ["Examples", "Progress", "train_network"]
 
