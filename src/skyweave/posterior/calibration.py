@@ -88,7 +88,7 @@ def calibrate(
             return torch.cat([one(x[n : n + 1], sigma) for n, one in enumerate(each)])
         levels = sigma.reshape(1).expand(len(x))
         return prior.network(
-            x, levels, conditioning, periodic=validation.whole_circle, autocast=bfloat16_pays()
+            x, levels, conditioning, periodic=validation.whole_circle, autocast=bfloat16_pays(device)
         )
 
     model = estimate_error_covariance(

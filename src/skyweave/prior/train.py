@@ -67,6 +67,7 @@ class _Run(TrainingRun[TrainConfig]):
         )
         if config.start_from is not None:
             _begin_with(module, config.start_from)
+        module.to(processes.device)  # before its parameters are taken
         optimiser = make_optimiser(module, config.optimiser)
         # What wraps the optimiser serves precisions that are not used here.
         self.model, _ = processes.setup(module, optimiser)

@@ -101,7 +101,7 @@ def learn_by_expectation_maximisation(
             if prior is None:
                 write(_gaussian(gappy, data, error), completed)
             else:
-                write(_drawn(prior, gappy, data, error, number, method), completed)
+                write(_drawn(prior, gappy, data, error, number, method, config.device), completed)
         before = out / f"round_{number - 1}" / "prior.safetensors"
         settings = config.model_copy(
             update={
@@ -203,6 +203,7 @@ def _drawn(
     error: float,
     number: int,
     method: Method | None,
+    device: str,
 ) -> xr.Dataset:
     names = prior.spec.names
     slope = prior.transform.derivative(torch.zeros(1, len(names), 1, 1)).flatten().tolist()
@@ -219,6 +220,7 @@ def _drawn(
         method=method or Method(),
         stride=prior.spec.window,
         quantiles=(),
+        device=device,
         progress=False,
     )
     fields = torch.stack([torch.from_numpy(made[name].values[0]) for name in names], dim=1)
