@@ -19,6 +19,7 @@ from skyweave.diffusion.loss import denoising_errors, edm_loss
 from skyweave.diffusion.network import UNet
 from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
+from skyweave.learn.processes import threads
 from skyweave.prior import train as training
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.presets import find_preset
@@ -244,3 +245,11 @@ def test_time_that_runs_out_while_validating_ends_with_what_was_learnt(fields, t
     assert 0 < steps < settings.steps
     assert open_prior(tmp_path / "out" / "prior.safetensors").metadata["steps"] == steps
     assert training.train(settings).metadata["steps"] == steps
+
+
+def test_threads_of_a_run_are_given_back():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt), threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyboardInterrupt
+    assert torch.get_num_threads() == before
