@@ -19,7 +19,6 @@ from skyweave.diffusion.loss import denoising_errors, edm_loss
 from skyweave.diffusion.network import UNet
 from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
-from skyweave.learn.processes import threads
 from skyweave.prior import train as training
 from skyweave.prior.config import TrainConfig
 from skyweave.prior.presets import find_preset
@@ -247,9 +246,14 @@ def test_time_that_runs_out_while_validating_ends_with_what_was_learnt(fields, t
     assert training.train(settings).metadata["steps"] == steps
 
 
-def test_threads_of_a_run_are_given_back():
-    before = torch.get_num_threads()
-    with pytest.raises(KeyboardInterrupt), threads(before + 1):
-        assert torch.get_num_threads() == before + 1
+def test_threads_of_a_run_are_given_back(fields, tmp_path, monkeypatch):
+    before, inside = torch.get_num_threads(), []
+
+    def dying(self):
+        inside.append(torch.get_num_threads())
         raise KeyboardInterrupt
-    assert torch.get_num_threads() == before
+
+    monkeypatch.setattr(training._Run, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config(fields, tmp_path / "run", threads=before + 1))
+    assert (inside, torch.get_num_threads()) == ([before + 1], before)
