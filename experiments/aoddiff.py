@@ -39,6 +39,7 @@ from common import (
     posterior,
     scores,
 )
+from distribution_figures import curves_figure, prior_figure
 
 import skyweave
 from skyweave.baselines import BASELINES
@@ -46,7 +47,6 @@ from skyweave.grid import Grid
 from skyweave.observe.assemble import assemble
 from skyweave.prior.corruption import moving_clouds
 from skyweave.prior.storage import LearntPrior
-from skyweave.report.distributions import curves_figure, prior_figure
 from skyweave.verify import coverage, crps, crps_field, rapsd, rmse, spread_skill_ratio
 from skyweave.verify.distributions import frechet_distance, pairwise_distance, precision_recall
 from skyweave.verify.features import field_features

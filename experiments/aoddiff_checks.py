@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 import xarray as xr
 from common import GOES, HOURLY, MADE, cases, emit, mean_of, observe, opened, posterior, scores
+from mask_average import averaged_over_masks
 
 from skyweave.grid import Grid
 from skyweave.io.swath import grid_swath
 from skyweave.io.write import write
 from skyweave.prior.corruption import moving_clouds
-from skyweave.prior.mask_average import averaged_over_masks
 
 
 def gaps(fraction: float = 0.5) -> None:

@@ -20,17 +20,13 @@ from multimodal_common import (
     posterior,
     prior,
 )
+from section_figures import Scatter, Trace, scatter_figure, section_figure, traces_figure
 
 from skyweave.grid import Grid
 from skyweave.report import (
     Panel,
-    Scatter,
-    Trace,
     map_figure,
-    scatter_figure,
-    section_figure,
     spectra_figure,
-    traces_figure,
 )
 from skyweave.verify import kinetic_energy_spectrum, rapsd
 

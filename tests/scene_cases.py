@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from prior_cases import white_network
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.prior.knowledge import PROBABILITIES, Knowledge, Values
-from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.prior.storage import LearntPrior
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 
@@ -35,7 +35,7 @@ def white_prior(card: Knowledge | None = CARD) -> LearntPrior:
     transform = StateTransform((Standardise(MEAN, STD),))
     with torch.random.fork_rng():
         torch.manual_seed(0)  # the same prior at every call
-        network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+        network = white_network(1)
     levels = default_levels()
     kernels = torch.zeros(len(levels), 1, 1, 8, 8)
     kernels[:, 0, 0, 0, 0] = 1

@@ -9,14 +9,14 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from prior_cases import white_network
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.grid import Grid
 from skyweave.observe.assemble import ObservationSet, assemble
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.observe.simulate import sample_points
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.prior.storage import LearntPrior
 from skyweave.sources.innovations import climatological_innovations, groups_of
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
@@ -85,7 +85,7 @@ def observed_by(truth: xr.DataArray, sources) -> ObservationSet:
 def white_prior() -> LearntPrior:
     """An untrained network: the exact denoiser of white noise, with the covariance of it."""
     torch.manual_seed(0)
-    network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+    network = white_network(1)
     levels = default_levels()
     kernels = torch.zeros(len(levels), 1, 1, 8, 8)
     kernels[:, 0, 0, 0, 0] = 1

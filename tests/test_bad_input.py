@@ -6,10 +6,10 @@ import pytest
 import torch
 import xarray as xr
 
+from prior_cases import white_network
 from skyweave.cli import main
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
-from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network, save_prior
+from skyweave.prior.storage import LearntPrior, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 
@@ -31,7 +31,7 @@ def field(name="t2m", units="K", start="2020-01-01", lat=None, fill=280.0):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("inputs")
-    network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval()
+    network = white_network(1)
     levels = default_levels()
     kernels = torch.zeros(len(levels), 1, 1, 8, 8)
     kernels[:, 0, 0, 0, 0] = 1
@@ -192,5 +192,5 @@ def test_an_input_is_never_the_output(tmp_path, capsys):
         "--overwrite",
     ]
     assert main(words) == 2
-    assert "the output is one of the inputs" in capsys.readouterr().err
+    assert "is an input of this command" in capsys.readouterr().err
     assert path.read_bytes() == b"whatever"

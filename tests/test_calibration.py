@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from prior_cases import white_network
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel
 from skyweave.errors import SkyweaveError
 from skyweave.posterior.calibration import calibrate, recalibrate_members, stored_factor
-from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
+from skyweave.prior.storage import LearntPrior, open_prior, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 
@@ -31,7 +31,7 @@ class WhitePatches:
 @pytest.fixture(scope="module")
 def calibrated():
     spec = StateSpec((Variable("a", "K"),), resolution=(1.0, 1.0))
-    network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+    network = white_network(1)
     prior = LearntPrior(spec, StateTransform((Standardise(0.0, 1.0),)), (16, 16), network)
     return calibrate(prior, WhitePatches(), batches=6, max_lag=4, cases=6, members=24)
 

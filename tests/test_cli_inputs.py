@@ -10,14 +10,14 @@ import pytest
 import torch
 import xarray as xr
 
+from prior_cases import white_network
 from skyweave.cli import main
 from skyweave.cli.flags import Flags
 from skyweave.cli.inputs import open_inputs
 from skyweave.cli.settings import settings_from
 from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.errors import SkyweaveError
-from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network, save_prior
+from skyweave.prior.storage import LearntPrior, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Standardise, StateTransform
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
     """A prior of t2m at one degree, a gridded file with gaps, a table of stations, a target grid."""
     path = tmp_path_factory.mktemp("inputs")
     torch.manual_seed(0)
-    network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval()
+    network = white_network(1)
     spec = StateSpec((Variable("t2m", "K", standard_name="air_temperature"),), (1.0, 1.0))
     transform = StateTransform((Standardise(280.0, 10.0),))
     states = torch.randn(8, 1, 16, 16)

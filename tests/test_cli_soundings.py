@@ -10,6 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
+from prior_cases import white_network
 from skyweave.cli import main
 from skyweave.cli.flags import Flags
 from skyweave.cli.inputs import input_paths, open_inputs
@@ -17,8 +18,7 @@ from skyweave.cli.settings import settings_from
 from skyweave.covariance.by_noise_level import estimate_error_covariance
 from skyweave.errors import SkyweaveError
 from skyweave.observe.soundings import at_levels_of, on_levels
-from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
+from skyweave.prior.storage import LearntPrior, open_prior, save_prior
 from skyweave.state import StateSpec, Variable
 from skyweave.thermodynamics import standard_height, standard_temperature
 from skyweave.transform import Standardise, StateTransform
@@ -54,7 +54,7 @@ def folder(tmp_path_factory) -> Path:
         (1.0, 1.0),
     )
     transform = StateTransform((Standardise(280.0, 10.0), Standardise(5.0, 10.0), Standardise(1010.0, 10.0)))
-    network = build_network(3, 0, find_preset("tiny").architecture, 1.0).eval()
+    network = white_network(3)
     states = torch.randn(8, 3, 16, 16)
     covariance = estimate_error_covariance(lambda x, sigma, _: x / (1 + sigma**2), [(states, states)])
     save_prior(

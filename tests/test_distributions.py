@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from distribution_figures import curves_figure, prior_figure
 from matplotlib.collections import QuadMesh
 from matplotlib.image import imread
 from scipy.linalg import sqrtm
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
-from skyweave.report import curves_figure, prior_figure
 from skyweave.verify import (
     EXTRACTORS,
     field_features,

@@ -6,10 +6,13 @@ import pytest
 import torch
 import xarray as xr
 
+from prior_cases import SMALLEST
 from skyweave.config import parse_config
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
+from skyweave.posterior import calibration
 from skyweave.posterior.kalman import KalmanSolver
+from skyweave.posterior.sample import Method
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
 from skyweave.prior.config import TrainConfig
 from skyweave.reconstruction.expectation_maximisation import (
@@ -52,8 +55,8 @@ def test_completions_keep_what_was_seen_and_have_the_law_of_what_was_not():
 
 
 def record(path):
-    _, gappy = red_fields(48, 16, 0.4)
-    time = pd.date_range("2020-01-01", periods=48, freq="6h")
+    _, gappy = red_fields(24, 16, 0.4)
+    time = pd.date_range("2020-01-01", periods=24, freq="12h")
     lat = ("lat", np.arange(16.0), {"units": "degrees_north"})
     lon = ("lon", np.arange(16.0), {"units": "degrees_east"})
     array = xr.DataArray(
@@ -67,11 +70,12 @@ def config(tmp_path, **changes):
     values = {
         "data": {"paths": str(tmp_path / "a.nc"), "variables": "a"},
         "split": {"train": ["2020-01-01", "2020-01-09"], "validate": ["2020-01-10", "2020-01-12"]},
-        "network": {"preset": "tiny", "base": 8},
+        "network": SMALLEST,
         "patch": 16,
         "batch": 8,
         "steps": 4,
         "validation_patches": 4,
+        "validation_sigmas": [0.2, 2.0],
         "autocast": False,
         "device": "cpu",
         "out": str(tmp_path / "run"),
@@ -79,10 +83,16 @@ def config(tmp_path, **changes):
     return parse_config(values | changes, TrainConfig)
 
 
-def test_rounds_complete_train_and_resume(tmp_path):
+def test_rounds_complete_train_and_resume(tmp_path, monkeypatch):
+    few, calibrate = {"batches": 1, "cases": 1, "members": 2}, calibration.calibrate
+    monkeypatch.setattr(
+        calibration, "calibrate", lambda prior, sampler, **given: calibrate(prior, sampler, **given | few)
+    )
     gappy = record(tmp_path / "a.nc")
     told = []
-    prior = learn_by_expectation_maximisation(config(tmp_path), rounds=2, report=told.append)
+    prior = learn_by_expectation_maximisation(
+        config(tmp_path), rounds=2, method=Method(steps=6), report=told.append
+    )
     assert prior.spec.names == ("a",)
     assert (tmp_path / "run" / "prior.safetensors").exists()
     second = xr.open_dataset(tmp_path / "run" / "round_1" / "completed.nc").a

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.realdata
 @pytest.fixture(autouse=True)
 def experiments(monkeypatch):
     monkeypatch.setenv("SKYWEAVE_DATA", str(DATA))
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     yield
     multimodal = ("multimodal", "multimodal_common", "multimodal_figures")
     transfer = ("transfer_merra2", "transfer_downscaling_parts")

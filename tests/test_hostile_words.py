@@ -38,7 +38,9 @@ CASES = {
     "steps without end, reconstruct": ([*RUN, "{o}/o.zarr", "--steps", "1000000000"], ["steps", "10000"]),
     "forecast steps without end": ([*FORECAST[:5], "--steps", "1000000000", *FORECAST[7:]], ["--steps", "100,000"]),
     "a result that no memory holds": (
-        ["sample", P, "--like", GOOD, "--out", "{o}/o.nc", "--members", "10000", "--frames", "10000"], ["GB", ".zarr"],
+        # A batch of all members: as many units as frames.
+        [*SAMPLE[:-1], "{o}/o.nc", *(w for n in ("members", "frames", "batch") for w in (f"--{n}", "10000"))],
+        ["GB", ".zarr"],
     ),
     "frames of zero": ([*SAMPLE, "--frames", "0"], ["frames", "at least one"]),
     "a year that nanoseconds lack": ([*SAMPLE, "--frames", "3", "--start", "9999-01-01"], ["9999", "2261"]),

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from mask_average import MaskAveraged, averaged_over_masks
 
 from skyweave.errors import SkyweaveError
-from skyweave.prior.mask_average import MaskAveraged, averaged_over_masks
 from test_storage import made
 from test_windows import network
 

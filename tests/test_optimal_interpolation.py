@@ -10,14 +10,14 @@ import scipy.sparse as sp
 import torch
 
 from baseline_cases import GRID, PLAIN, SPEC, Observations, observe, red_states, scattered
+from prior_cases import white_network
 from skyweave.baselines import BASELINES, Climatology
 from skyweave.baselines.optimal_interpolation import analyse
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.errors import SkyweaveError
 from skyweave.posterior.kalman import KalmanSolver
 from skyweave.prior.analytic import GaussianPrior, red_spectrum
-from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.prior.storage import LearntPrior
 from skyweave.regrid import bicubic, bilinear, block_mean, nearest
 from skyweave.state import StateSpec, Variable
 from skyweave.transform import Log10Standardise, Standardise, StateTransform
@@ -99,7 +99,7 @@ def test_a_prior_s_climatology_is_what_it_says_of_a_state_it_knows_nothing_about
     # The last layer of an untrained network is zero: it denoises white noise of unit variance.
     spec = StateSpec((Variable("a", "K"), Variable("b", "K")), resolution=(0.5, 1.0))
     transform = StateTransform((Standardise(280.0, 10.0),) * 2)
-    network = build_network(2, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+    network = white_network(2)
     levels = default_levels()
     lags = Climatology.fit(red_states(50, (12, 14), 2), transform, local=False).lags[0]
     attachments = ErrorCovarianceModel(levels, lags.expand(len(levels), *lags.shape)).to_tensors()
@@ -120,7 +120,7 @@ def test_a_prior_s_climatology_is_what_it_says_of_a_state_it_knows_nothing_about
 
 def test_a_window_s_covariance_becomes_one_by_time_lag():
     spec = StateSpec((Variable("a", "K"),), resolution=(0.5, 1.0), window=3)
-    network = build_network(1, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+    network = white_network(1)
     levels = default_levels()
     kernels = torch.zeros(len(levels), 3, 3, 24, 28)
     for t in range(3):

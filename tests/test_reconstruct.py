@@ -6,14 +6,14 @@ import pytest
 import torch
 import xarray as xr
 
+from prior_cases import white_network
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.errors import SkyweaveError
 from skyweave.io.regions import Regions
 from skyweave.observe.observation import GridObservation, PointObservation
 from skyweave.posterior.sample import Method
 from skyweave.posterior.samplers import SAMPLERS
-from skyweave.prior.presets import find_preset
-from skyweave.prior.storage import LearntPrior, build_network
+from skyweave.prior.storage import LearntPrior
 from skyweave.reconstruction.reconstruct import plan, reconstruct
 from skyweave.reconstruction.settings import Settings
 from skyweave.state import StateSpec, Variable
@@ -28,7 +28,7 @@ def prior():
     variables = (Variable("a", "K", "air_temperature", bounds=(4.0, None)), Variable("b", "m s-1"))
     spec = StateSpec(variables, resolution=(1.0, 1.0))
     transform = StateTransform((Standardise(MEAN, STD), Standardise(0.0, 1.0)))
-    network = build_network(2, 0, find_preset("tiny").architecture, 1.0).eval().requires_grad_(False)
+    network = white_network(2)
     levels = default_levels()
     kernels = torch.zeros(len(levels), 2, 2, 8, 8)
     kernels[:, 0, 0, 0, 0] = kernels[:, 1, 1, 0, 0] = 1

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection, QuadMesh
+from section_figures import Scatter, Trace, scatter_figure, section_figure, traces_figure
 
-from skyweave.report import Scatter, Trace, scatter_figure, section_figure, spectra_figure, traces_figure
+from skyweave.report import spectra_figure
 
 LON = np.arange(0.0, 60.0, 2.0)
 RNG = np.random.default_rng(0)

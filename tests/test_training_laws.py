@@ -3,8 +3,8 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ import pytest
 import torch
 import xarray as xr
 
+from prior_cases import SMALLEST
+from region_cases import in_child
 from skyweave.config import parse_config
-from skyweave.diffusion.loss import edm_loss
+from skyweave.diffusion.loss import denoising_errors, edm_loss
 from skyweave.diffusion.network import UNet
 from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
@@ -41,7 +43,7 @@ def config(fields, out, **changes):
     values = {
         "data": {"paths": str(fields), "variables": "a", "conditioning": ["latitude", "hour"]},
         "split": {"train": ["2020-01-01", "2020-01-07"], "validate": ["2020-01-08", "2020-01-10"]},
-        "network": {"preset": "tiny", "base": 8},
+        "network": SMALLEST,
         "patch": 16,
         "batch": 4,
         "steps": 7,
@@ -49,6 +51,7 @@ def config(fields, out, **changes):
         "checkpoint_every": 3,
         "validate_every": 3,
         "validation_patches": 4,
+        "validation_sigmas": [0.2, 2.0],
         "autocast": False,
         "device": "cpu",
         "out": str(out),
@@ -81,19 +84,22 @@ def test_killed_and_resumed_equals_uninterrupted(fields, tmp_path, monkeypatch):
 
 
 def test_two_processes_share_a_run(fields, tmp_path):
-    out = tmp_path / "two"
-    settings = config(fields, out).model_dump(mode="json", by_alias=True)
-    (tmp_path / "c.json").write_text(json.dumps(settings))
-    script = (
-        "import json, sys; from skyweave.config import parse_config; from skyweave.prior.config import TrainConfig; "
-        "from skyweave.prior.train import train; train(parse_config(json.load(open(sys.argv[1])), TrainConfig))"
-    )
-    (tmp_path / "run.py").write_text(script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, "run.py", "c.json"], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    """As `torchrun` starts them: what it tells each process are these variables."""
+    out, store = tmp_path / "two", socket.create_server(("localhost", 0))
+    port = store.getsockname()[1]
+    store.close()
+    shared = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "one"}
+    shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+
+    def process(rank):
+        own = shared | {"RANK": rank, "LOCAL_RANK": rank}
+        os.environ.update({name: str(value) for name, value in own.items()})
+        training.train(config(fields, out))
+        torch.distributed.destroy_process_group()
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda rank: in_child(lambda: process(rank)), range(2)))
+    assert ended == [(0, "")] * 2
     # One process speaks for both, and the loss is the mean of theirs: not that of either alone.
     assert [step for step, loss, _ in losses(out) if loss is not None] == list(range(1, 8))
     training.train(config(fields, tmp_path / "one"))
@@ -125,6 +131,8 @@ def test_the_loss_falls_and_the_stored_prior_is_the_trained_one(fields, tmp_path
             tmp_path / "run",
             steps=80,
             batch=8,
+            network={"preset": "tiny", "base": 8, "multipliers": [1, 1]},
+            validation_sigmas=(0.05, 0.2, 1.0, 5.0),
             validate_every=40,
             checkpoint_every=80,
             ema_half_life=5,
@@ -154,7 +162,7 @@ def test_missing_targets_have_no_say():
     empty = torch.zeros(2, 0, 16, 16)
     answers = []
     network.register_forward_hook(lambda module, given, answer: answers.append(answer))
-    loss = edm_loss(network, gappy, sigma, noise, empty, sigma_data=1.0)
+    loss = edm_loss(denoising_errors(network, gappy, sigma, noise, empty, sigma_data=1.0), gappy)
     slope = torch.autograd.grad(loss, answers[0], retain_graph=True)[0]
     assert torch.equal(slope != 0, ~torch.isnan(gappy))
     loss.backward()
@@ -236,3 +244,16 @@ def test_time_that_runs_out_while_validating_ends_with_what_was_learnt(fields, t
     assert 0 < steps < settings.steps
     assert open_prior(tmp_path / "out" / "prior.safetensors").metadata["steps"] == steps
     assert training.train(settings).metadata["steps"] == steps
+
+
+def test_threads_of_a_run_are_given_back(fields, tmp_path, monkeypatch):
+    before, inside = torch.get_num_threads(), []
+
+    def dying(self):
+        inside.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Run, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config(fields, tmp_path / "run", threads=before + 1))
+    assert (inside, torch.get_num_threads()) == ([before + 1], before)

@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 
 import skyweave
+from prior_cases import SMALLEST
 from skyweave.config import parse_config
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
@@ -90,7 +91,7 @@ def config(path, out, **changes):
     values = {
         "data": {"paths": str(path), "variables": "a"},
         "split": {"train": ["2020-01-01", "2020-01-03"], "validate": ["2020-01-04", "2020-01-04"]},
-        "network": {"preset": "tiny", "base": 8},
+        "network": SMALLEST,
         "patch": 16,
         "window": 3,
         "corruption": {},
@@ -99,6 +100,7 @@ def config(path, out, **changes):
         "checkpoint_every": 3,
         "validate_every": 3,
         "validation_patches": 4,
+        "validation_sigmas": [0.2, 2.0],
         "autocast": False,
         "device": "cpu",
         "out": str(out),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # flags are made of settings, and help is to be quick
 
 __all__ = [
     "FREE", "STRICT", "WHOLE", "Checked", "Declared", "Flag", "Help", "check", "declared", "made_with", "part",
-    "settings_of", "takes",
+    "settings_of", "takes", "values_of",
 ]  # fmt: skip
 
 STRICT: ConfigDict = {
@@ -154,6 +154,11 @@ def _marks(annotation: Any) -> list[Any]:
     return [mark for inner in get_args(annotation) for mark in _marks(inner)]
 
 
+def values_of(settings: Dataclass) -> dict[str, Any]:
+    """What a dataclass was made of, by name; `dataclasses.asdict` would take apart what the fields hold."""
+    return {own.name: getattr(settings, own.name) for own in fields(settings) if own.init}
+
+
 def check(settings: Dataclass, kind: type | None = None, label: str = "") -> None:
     """Check every field of a new, frozen dataclass against its annotation; values take the type that it names.
 
@@ -168,9 +173,10 @@ def check(settings: Dataclass, kind: type | None = None, label: str = "") -> Non
     from pydantic import ValidationError
 
     kind, wrong = kind or type(settings), []
+    values = values_of(settings)
     for name, own in _adapters(kind).items():
         try:
-            object.__setattr__(settings, name, own.validate_python(getattr(settings, name)))
+            object.__setattr__(settings, name, own.validate_python(values[name]))
         except ValidationError as error:
             items = [{**item, "loc": (name, *item["loc"])} for item in error.errors()]
             wrong += [_told(item, kind, "is" if label else "=") for item in items]
@@ -257,11 +263,8 @@ def takes(kind: Any) -> Callable[[Function], Function]:
 
 def made_with(settings: Dataclass) -> dict[str, Any]:
     """Every field on which results depend, as JSON values; of arrays their digest."""
-    return {
-        name: _plain(getattr(settings, name))
-        for name, own in declared(type(settings)).items()
-        if not own.free
-    }
+    values, known = values_of(settings), declared(type(settings))
+    return {name: _plain(values[name]) for name, own in known.items() if not own.free}
 
 
 def _plain(value: Any) -> Any:
@@ -271,7 +274,7 @@ def _plain(value: Any) -> Any:
         found = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]
         return f"{' x '.join(map(str, value.shape))} {found}"
     if is_dataclass(value) and not isinstance(value, type):
-        return {own.name: _plain(getattr(value, own.name)) for own in fields(value)}
+        return {name: _plain(item) for name, item in values_of(value).items()}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -91,10 +91,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show(others: Any) -> Any:
     """Our own warnings as notes, without the place in the code; the rest as Python shows them."""
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, SkyweaveWarning):
             print(f"note: {message}", file=sys.stderr)
         else:
-            others(message, category, *place, **more)
+            others(message, category, filename, lineno, file, line)
 
     return show

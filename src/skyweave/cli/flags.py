@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from cyclopts import Parameter
 
-from skyweave.keywords import declared
+from skyweave.keywords import declared, values_of
 from skyweave.reconstruction.settings import PriorSettings, Settings
 
 __all__ = ["Flags", "SampleFlags", "flags_of", "given"]
@@ -46,7 +46,7 @@ def flags_of(settings: Any, *, defaults: bool = True) -> Callable[[Kind], Kind]:
 
 def given(flags: Any) -> dict[str, Any]:
     """The flags that were given, by name."""
-    values = {} if flags is None else {own.name: getattr(flags, own.name) for own in fields(flags)}
+    values = {} if flags is None else values_of(flags)
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -30,6 +30,7 @@ from skyweave.io.members import ensemble_mean, find_members
 from skyweave.io.read import check_not_empty, open_fields
 from skyweave.io.reports import read_reports
 from skyweave.io.undeclared import with_known_fills, without_fills
+from skyweave.keywords import values_of
 from skyweave.observe.observation import (
     GridObservation,
     Observation,
@@ -120,8 +121,8 @@ def paths_of(source: Source) -> list[str]:
 
 def _rules(source: Any, kind: type, name: str) -> dict[str, Any]:
     """How a source is used, under its name or the one that is given."""
-    found = {own.name: getattr(source, own.name) for own in fields(kind)}
-    return found | {"name": source.name or name}
+    values = values_of(source)
+    return {own.name: values[own.name] for own in fields(kind)} | {"name": source.name or name}
 
 
 def _soundings(source: SoundingSource, place: Place) -> SoundingObservation:

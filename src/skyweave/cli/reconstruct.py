@@ -28,13 +28,12 @@ def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) ->
     from skyweave import plan
     from skyweave import reconstruct as run
     from skyweave.cli.inputs import input_paths, open_inputs
+    from skyweave.io.inputs import check_apart
     from skyweave.io.store import check_output
     from skyweave.keywords import part
     from skyweave.reconstruction.settings import Settings
 
-    for path in input_paths(whole):
-        if Path(path).resolve() == whole.out.resolve():
-            raise SkyweaveError(f"{whole.out}: the output is one of the inputs; give another name")
+    check_apart(whole.out, input_paths(whole))
     check_output(whole.out, whole.overwrite)
     inputs, settings = open_inputs(whole), part(whole, Settings)
     given = whole.prior, inputs.observations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -76,7 +77,6 @@ def regrid(
     from skyweave.io.read import open_fields
     from skyweave.io.regridded import write_in_blocks
     from skyweave.io.store import check_output
-    from skyweave.io.undeclared import without_fills
     from skyweave.limits import check_counts
 
     if (resolution is None) == (like is None):
@@ -91,15 +91,11 @@ def regrid(
     size = None if resolution is None else (resolution[0], resolution[-1])
     grid = None if like is None else Grid.from_dataset(open_fields(like, forecasts=True))
     region = {axis: bounds for axis, bounds in (("lat", lat), ("lon", lon)) if bounds is not None}
-    chosen = _selection(select or [])
+    asked = _Asked(paths, variables, region, period, _selection(select or []), every, missing)
     try:
-        fields = open_fields(
-            paths, variables, region=region or None, time=period, select=chosen, forecasts=True
-        )
-        fields = without_fills(fields, missing, REMEDY)
-        moved, told = _of_grid(_thinned(fields, every), grid, size, method)
+        moved, told = _of_grid(asked, grid, size, method)
     except NotRectilinearError:
-        moved, told = _of_pixels(paths, variables, grid, size, method, region, period, chosen, every, missing)
+        moved, told = _of_pixels(asked, grid, size, method)
     print(f"{', '.join(map(str, moved))}: {told[0]}")
     print(f"  {method} to {told[1]}", flush=True)
     # What is resumed must be the same work.
@@ -108,15 +104,52 @@ def regrid(
     print(f"wrote {out}")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be regridded, as the command was given it."""
+
+    paths: list[str]
+    variables: list[str] | None
+    region: dict[str, tuple[float, float]]
+    period: tuple[str, str] | None
+    select: dict[str, Any]
+    every: int
+    missing: list[float] | None
+
+    def cleaned(self, fields: xr.Dataset) -> xr.Dataset:
+        """Every N-th time of fields, the first included, without the values that are none."""
+        from skyweave.io.axes import find_time
+        from skyweave.io.undeclared import without_fills
+
+        fields = without_fills(fields, self.missing, REMEDY)
+        time = find_time(fields)
+        if self.every == 1 or time is None or time not in fields.dims:
+            return fields
+        kept = fields.isel({time: slice(None, None, self.every)})
+        kept.encoding["source"] = fields.encoding.get("source", "dataset")
+        return kept
+
+
 def _of_grid(
-    fields: xr.Dataset, target: Grid | None, size: tuple[float, float] | None, method: str
+    asked: _Asked, target: Grid | None, size: tuple[float, float] | None, method: str
 ) -> tuple[xr.Dataset, tuple[str, str]]:
     """Fields of a latitude-longitude grid on the target, and both grids in words."""
     from skyweave.grid import Grid
+    from skyweave.io.read import open_fields
     from skyweave.io.regridded import regrid_fields, regular_grid
     from skyweave.observe.quantities import WIND_COMPONENTS, quantity_of
     from skyweave.state import Variable
 
+    fields = asked.cleaned(
+        open_fields(
+            asked.paths,
+            asked.variables,
+            region=asked.region or None,
+            time=asked.period,
+            select=asked.select,
+            forecasts=True,
+        )
+    )
     source = Grid.from_dataset(fields)
     if target is None:
         assert size is not None
@@ -132,44 +165,22 @@ def _of_grid(
 
 
 def _of_pixels(
-    paths: list[str],
-    variables: list[str] | None,
-    target: Grid | None,
-    size: tuple[float, float] | None,
-    method: str,
-    region: dict[str, tuple[float, float]],
-    period: tuple[str, str] | None,
-    chosen: dict[str, Any],
-    every: int,
-    missing: list[float] | None,
+    asked: _Asked, target: Grid | None, size: tuple[float, float] | None, method: str
 ) -> tuple[xr.Dataset, tuple[str, str]]:
     """Fields whose cells have a latitude and a longitude each on the target, and both in words."""
     from skyweave.io.pixels import open_pixels, pixel_grid, regrid_pixels
-    from skyweave.io.undeclared import without_fills
 
-    fields, lat, lon = open_pixels(paths, variables, time=period, select=chosen)
-    fields = without_fills(fields, missing, REMEDY)
+    fields, lat, lon = open_pixels(asked.paths, asked.variables, time=asked.period, select=asked.select)
+    fields = asked.cleaned(fields)
     if target is None:
         assert size is not None
         target = pixel_grid(size, lat.values, lon.values)
-    if region:
-        target = target.isel(*target.region(**region))
-    moved = regrid_pixels(_thinned(fields, every), lat, lon, target, method)
+    if asked.region:
+        target = target.isel(*target.region(**asked.region))
+    moved = regrid_pixels(fields, lat, lon, target, method)
     extent = f"{float(lat.min()):g} to {float(lat.max()):g} N, {float(lon.min()):g} to {float(lon.max()):g} E"
     shape = " x ".join(str(n) for n in lat.shape)
     return moved, (f"{shape} cells with positions of their own, {extent}", target.describe())
-
-
-def _thinned(fields: xr.Dataset, every: int) -> xr.Dataset:
-    """Every N-th time, the first included."""
-    from skyweave.io.axes import find_time
-
-    time = find_time(fields)
-    if every == 1 or time is None or time not in fields.dims:
-        return fields
-    kept = fields.isel({time: slice(None, None, every)})
-    kept.encoding["source"] = fields.encoding.get("source", "dataset")
-    return kept
 
 
 def _selection(words: list[str]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from skyweave.keywords import STRICT
+from skyweave.keywords import STRICT, values_of
 from skyweave.observe.error_model import ErrorModel
 from skyweave.observe.rules import GridRules, PointRules, ReportRules, SoundingRules
 
@@ -189,7 +189,9 @@ KINDS = {
 
 
 def _kind(value: Any) -> str:
-    keys = value if isinstance(value, dict) else getattr(value, "__dict__", ())
+    keys = values_of(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if not isinstance(keys, dict):
+        return "a grid"
     return next((tag for key, tag in KINDS.items() if key in keys), "a grid")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,8 +12,19 @@ from torch import Tensor
 __all__ = ["DenseCovariance", "ScaledIdentity"]
 
 
+class _Plain:
+    """The same for all members, and coloured from noise of the shape of the states."""
+
+    shape: tuple[int, int, int, int]
+    member_dependent: ClassVar[bool] = False
+
+    @property
+    def noise_shape(self) -> tuple[int, int, int, int]:
+        return self.shape
+
+
 @dataclass(frozen=True, eq=False)
-class ScaledIdentity:
+class ScaledIdentity(_Plain):
     """``V = variance I``.
 
     Args:
@@ -22,11 +34,6 @@ class ScaledIdentity:
 
     size: float
     shape: tuple[int, int, int, int]
-    member_dependent: bool = False
-
-    @property
-    def noise_shape(self) -> tuple[int, int, int, int]:
-        return self.shape
 
     def __matmul__(self, v: Tensor) -> Tensor:
         return self.size * v
@@ -45,16 +52,11 @@ class ScaledIdentity:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseCovariance:
+class DenseCovariance(_Plain):
     """A full covariance matrix acting on states of shape ``(M, T, C, H, W)``."""
 
     matrix: Tensor
     shape: tuple[int, int, int, int]
-    member_dependent: bool = False
-
-    @property
-    def noise_shape(self) -> tuple[int, int, int, int]:
-        return self.shape
 
     def __matmul__(self, v: Tensor) -> Tensor:
         return (v.reshape(v.shape[0], -1) @ self.matrix.to(v.dtype)).reshape(v.shape)

@@ -68,32 +68,14 @@ def denoising_errors(
     return squared.flatten(1).sum(1) / observed.flatten(1).sum(1).clamp(min=1)
 
 
-def edm_loss(
-    model: PreconditionedNetwork,
-    target: Tensor,
-    sigma: Tensor,
-    noise: Tensor,
-    conditioning: Tensor | None = None,
-    *,
-    given: Tensor | None = None,
-    sigma_data: float = 1.0,
-    periodic: bool = False,
-    autocast: bool = False,
-) -> Tensor:
-    """Mean over the batch of `denoising_errors`, each sample counting by its share of observed cells.
+def edm_loss(errors: Tensor, target: Tensor) -> Tensor:
+    """Mean over a batch of its `denoising_errors`, each sample counting by its share of observed cells.
+
+    Args:
+        errors: (B,).
+        target: of the same call.
 
     Reference: Karras et al. (2022), https://arxiv.org/abs/2206.00364, Eq. 2 and Table 1.
     """
-    errors = denoising_errors(
-        model,
-        target,
-        sigma,
-        noise,
-        conditioning,
-        given=given,
-        sigma_data=sigma_data,
-        periodic=periodic,
-        autocast=autocast,
-    )
     share = torch.isfinite(target).float().flatten(1).mean(1)
     return (errors * share).sum() / share.sum().clamp(min=1e-12)

@@ -67,10 +67,15 @@ class Architecture:
     masked: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("base", "blocks", "embedding", "window"):
-            _check_count(name, getattr(self, name), *LIMITS[name])
-        for name in ("multipliers", "attention"):
-            values = getattr(self, name)
+        counts = {
+            "base": self.base,
+            "blocks": self.blocks,
+            "embedding": self.embedding,
+            "window": self.window,
+        }
+        for name, count in counts.items():
+            _check_count(name, count, *LIMITS[name])
+        for name, values in (("multipliers", self.multipliers), ("attention", self.attention)):
             if not isinstance(values, tuple) or len(values) > MOST_LEVELS:
                 raise ValueError(f"{name} {values!r:.80}: at most {MOST_LEVELS} levels")
             for value in values:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.errors import SkyweaveError
+from skyweave.learn.config import Batch, HalfLife, OptimiserConfig, Steps
 from skyweave.limits import MOST
 from skyweave.prior.config import (
     LEAST_PATCH,
-    DataConfig,
+    FieldsConfig,
     Multipliers,
-    OptimiserConfig,
     Section,
-    SplitConfig,
     TrainConfig,
-    check_transforms,
 )
 
 __all__ = ["EmulatorConfig", "HindcastConfig", "LossConfig", "NetworkConfig"]
@@ -65,7 +62,7 @@ class HindcastConfig(Section):
     starts: int = Field(default=40, ge=2, le=MOST["starts"])
 
 
-class EmulatorConfig(Section):
+class EmulatorConfig(FieldsConfig):
     """All that training an emulator depends on; `out` receives checkpoints, `metrics.jsonl`, `emulator.safetensors`.
 
     `data`, `split`, `transform` and `bounds` are those of a prior's training; `data.conditioning` names the
@@ -73,40 +70,19 @@ class EmulatorConfig(Section):
     step no wave is left stronger than the share `limit` of the training states have it; null leaves this out.
     """
 
-    data: DataConfig
-    split: SplitConfig
-    out: Path
-    transform: dict[str, str] = Field(default_factory=dict)
-    bounds: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
     hindcast: HindcastConfig = HindcastConfig()
     residuals: int = Field(default=32, ge=0, le=MOST["members"])
     limit: float | None = Field(default=0.99, gt=0, le=1)
     optimiser: OptimiserConfig = OptimiserConfig(name="adamw", lr=3e-3, betas=(0.9, 0.95), weight_decay=1e-4)
-    ema_half_life: float = Field(default=100.0, gt=0, description="steps")
-    batch: int = Field(default=4, ge=1, le=MOST["batch"])
-    steps: int = Field(default=20000, ge=1, le=MOST["training_steps"])
-    max_minutes: float | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0, le=MOST["seed"])
-    log_every: int = Field(default=50, ge=1, le=MOST["training_steps"])
-    checkpoint_every: int = Field(default=500, ge=1, le=MOST["training_steps"])
-    validate_every: int = Field(default=250, ge=1, le=MOST["training_steps"])
+    ema_half_life: HalfLife = 100.0
+    batch: Batch = 4
+    steps: Steps = 20000
+    log_every: Steps = 50
+    validate_every: Steps = 250
     validation_starts: int = Field(default=32, ge=1, le=MOST["starts"])
     keep: Literal["last", "best"] = "best"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(default=None, ge=1, le=MOST["threads"])
-
-    @model_validator(mode="after")
-    def _consistent(self) -> EmulatorConfig:
-        for section, given in (("transform", self.transform), ("bounds", self.bounds)):
-            for name in given:
-                if name not in self.data.variables:
-                    raise ValueError(
-                        f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"
-                    )
-        check_transforms(self.transform)
-        return self
 
     @property
     def window(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skyweave.emulate.config import EmulatorConfig
 from skyweave.emulate.emulator import Emulator, save_emulator
@@ -16,10 +16,10 @@ from skyweave.emulate.networks import Integrator, build_integrator
 from skyweave.emulate.reading import increments, longest_stretch, read_periods, residuals
 from skyweave.emulate.simple import fit_climatology
 from skyweave.errors import SkyweaveError
-from skyweave.learn.processes import Alone, launch, own_randomness
+from skyweave.learn.optimiser import make_optimiser, step_seed
+from skyweave.learn.processes import Alone, launch, own_randomness, threads
 from skyweave.learn.run import FREE_KEYS, TrainingRun
 from skyweave.prior.data import time_step
-from skyweave.prior.train import learning_rate, step_seed
 
 __all__ = ["train_emulator"]
 
@@ -41,18 +41,16 @@ def train_emulator(config: EmulatorConfig, *, overwrite: bool = False) -> Emulat
     Raises:
         SkyweaveError: unusable data, or `out` holds another run and `overwrite` is false.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     processes = launch(config.device)
     if not isinstance(processes, Alone):
         raise SkyweaveError("an emulator is trained by one process; start it without torchrun")
-    with own_randomness(processes):
+    with threads(config.threads), own_randomness(processes):
         run = _Run(config, processes, overwrite)
         run.loop()
         return run.finish()
 
 
-class _Run(TrainingRun):
+class _Run(TrainingRun[EmulatorConfig]):
     """One training run of an emulator; what is measured of it at the end may change and not what is learnt."""
 
     result = "emulator.safetensors"
@@ -73,10 +71,7 @@ class _Run(TrainingRun):
             increments(self.record),
         ).to(device)
         self.loss = ForecastLoss(self.grid, config.loss).to(device)
-        o = config.optimiser
-        kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
-        optimiser = kind(module.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
-        self.begin(module, optimiser, self.data.digest())
+        self.begin(module, make_optimiser(module, config.optimiser), self.data.digest())
 
     def _step(self) -> tuple[float, float, float]:
         c, step = self.config, self.progress.step
@@ -87,18 +82,9 @@ class _Run(TrainingRun):
         if c.loss.input_noise:
             size = c.loss.input_noise * self.module.deviation[:, None, None]
             fields[:, 0] += size * torch.randn(fields[:, 0].shape).to(fields)
-        rate = learning_rate(c.optimiser, step, self.done)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         self.module.train()
-        loss = self.loss(self.module, fields, batch.conditioning.to(self.processes.device), rollout)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), c.optimiser.clip)
-        self.optimiser.step()
-        self.progress.step = step + 1
-        self.average.update(self.module, step + 1)
-        return float(loss.detach()), float(norm), rate
+        forcing = batch.conditioning.to(self.processes.device)
+        return self._descend(self.loss(self.module, fields, forcing, rollout))
 
     @torch.no_grad()
     def _scores(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.keywords import values_of
 
 __all__ = ["expand", "with_values"]
 
@@ -65,16 +66,17 @@ def _put(node: Any, path: Sequence[str], value: Any, key: str) -> Any:
         ]
     if is_dataclass(node) and not isinstance(node, type):
         known = [f.name for f in fields(node) if f.init]
+        held = values_of(node)
         if first not in known:
             raise SkyweaveError(
                 f"grid: {key}: no field {first!r}{did_you_mean(first, known)}; there are {', '.join(known)}"
             )
-        return replace(node, **{first: _put(getattr(node, first), rest, value, key)})
+        return replace(node, **{first: _put(held[first], rest, value, key)})
     raise SkyweaveError(f"grid: {key}: {first!r} leads into {node!r}, which has no parts")
 
 
 def _chosen(items: Sequence[Any], part: str, key: str) -> list[int]:
-    names = [str(_name(item)) for item in items]
+    names = [str(item.get("name") if isinstance(item, Mapping) else item.label) for item in items]
     own = [k for k, name in enumerate(names) if name == part]
     if own:
         return own
@@ -85,7 +87,3 @@ def _chosen(items: Sequence[Any], part: str, key: str) -> list[int]:
         f"grid: {key}: nothing is called {part!r}{did_you_mean(part, named)}; there are the names "
         f"{', '.join(named) or '(none)'} and the numbers 0 to {len(items) - 1}"
     )
-
-
-def _name(item: Any) -> Any:
-    return item.get("name") if isinstance(item, Mapping) else getattr(item, "label", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.evaluate.grid_of_settings import expand, with_values
 from skyweave.evaluate.score import truth_like
 from skyweave.evaluate.search import Result, search
-from skyweave.keywords import settings_of, takes
+from skyweave.keywords import settings_of, takes, values_of
 from skyweave.observe.observation import Observation
 from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.reconstruction.opening import open_reconstruction
@@ -65,8 +64,7 @@ def tune(
     opened = prior if isinstance(prior, LearntPrior) else open_prior(prior)
     given = list(observations) if isinstance(observations, Sequence) else [observations]
     chosen = settings_of(Settings, settings, changes, "tune")
-    own = {f.name: getattr(chosen, f.name) for f in fields(Settings)}
-    base = {"observations": given, "like": like, "times": times, **own}
+    base = {"observations": given, "like": like, "times": times, **values_of(chosen)}
     combinations = expand(grid)
     for combination in combinations:
         with_values(base, combination)  # every key is tried before anything is computed

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from skyweave.errors import SkyweaveError, did_you_mean
 
-__all__ = ["Processes", "interruptible", "launch", "own_randomness", "usable_device"]
+__all__ = ["Processes", "interruptible", "launch", "own_randomness", "threads", "usable_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -90,6 +90,18 @@ def launch(device: str) -> Processes:
     fabric = Fabric(accelerator=kind, devices=local, num_nodes=max(1, world // local), strategy="ddp")
     fabric.launch()
     return fabric  # type: ignore[return-value]
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """So many threads of torch inside, those of before afterwards; None changes nothing."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,14 @@ from skyweave.io.disk import replacing
 from skyweave.io.folder import make_folder
 from skyweave.io.lock import Lock
 from skyweave.learn.checkpoint import Average, Checkpoint, Progress, load_checkpoint, save_checkpoint
+from skyweave.learn.config import RunConfig
+from skyweave.learn.optimiser import learning_rate
 from skyweave.learn.processes import Processes, interruptible
 from skyweave.learn.reporter import Reporter, Reports
 
 __all__ = ["FREE_KEYS", "TrainingRun"]
+
+Config = TypeVar("Config", bound=RunConfig)
 
 CHECKPOINT_SECONDS = 300.0
 """A checkpoint is written at least this often."""
@@ -30,7 +34,7 @@ FREE_KEYS = ("out", "max_minutes", "threads", "device", "checkpoint_every", "log
 """Settings that may differ between a run and its continuation without changing what is learnt."""
 
 
-class TrainingRun(ABC):
+class TrainingRun(ABC, Generic[Config]):
     """What a run holds between steps; what a step, a score and the result are is for its kind to say.
 
     A kind calls `begin` once its module stands. A run whose directory has a checkpoint of the same configuration
@@ -51,10 +55,10 @@ class TrainingRun(ABC):
     free: ClassVar[tuple[str, ...]] = FREE_KEYS
 
     module: nn.Module
-    optimiser: Any
+    optimiser: torch.optim.Optimizer
     average: Average
 
-    def __init__(self, config: Any, processes: Processes, overwrite: bool) -> None:
+    def __init__(self, config: Config, processes: Processes, overwrite: bool) -> None:
         self.config, self.processes, self.out = config, processes, Path(config.out)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
@@ -69,7 +73,7 @@ class TrainingRun(ABC):
     def _scores(self) -> dict[str, float]:
         """Validation scores of the averaged weights; the smaller their mean the better."""
 
-    def begin(self, module: nn.Module, optimiser: Any, data: str) -> None:
+    def begin(self, module: nn.Module, optimiser: torch.optim.Optimizer, data: str) -> None:
         """Train this module, from where the checkpoint left it where there is one.
 
         Args:
@@ -90,7 +94,7 @@ class TrainingRun(ABC):
                     "since; choose another `out`, restore them, or allow overwriting"
                 )
             self.progress = self._saved.progress
-            self._saved.restore(module, _inner(optimiser))
+            self._saved.restore(module, optimiser)
             averaged = self._saved.part("averaged")
             self.average.weights = {k: v.to(self.processes.device) for k, v in averaged.items()}
             self.best = self._saved.part("best") or None
@@ -114,6 +118,21 @@ class TrainingRun(ABC):
     def ended(self) -> bool:
         """Whether a validation has ended the run before its steps and its time."""
         return False
+
+    def _descend(self, loss: Tensor) -> tuple[float, float, float]:
+        """Go down the gradient of a loss at the learning rate of this step; what `_step` returns."""
+        c, step = self.config, self.progress.step
+        rate = learning_rate(c.optimiser, step, self.done)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        self.processes.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), c.optimiser.clip)
+        self.optimiser.step()
+        self.progress.step = step + 1
+        self.average.update(self.module, step + 1)
+        mean = self.processes.all_reduce(loss.detach(), reduce_op="mean")
+        return float(mean), float(norm), rate
 
     @property
     def done(self) -> float:
@@ -205,7 +224,7 @@ class TrainingRun(ABC):
                 self.module.state_dict(),
                 self.average.weights,
                 self.best,
-                _inner(self.optimiser),
+                self.optimiser,
                 self.data_digest,
             )
 
@@ -248,8 +267,3 @@ class TrainingRun(ABC):
                     continue
         with replacing(path) as written:
             written.write_text("".join(line + "\n" for line in kept))
-
-
-def _inner(optimiser: Any) -> torch.optim.Optimizer:
-    """The optimiser itself, where the processes have wrapped it."""
-    return getattr(optimiser, "optimizer", optimiser)

@@ -121,9 +121,16 @@ def calibrate_run(config: TrainConfig, *, report: Report | None = None) -> Learn
     sampler = _sampler(prior, config, data)
     # A few sequences hold as many fields as a good many batches of single ones.
     device = usable_device(config.device)
-    fewer: dict[str, Any] = {"batches": 1, "cases": 3, "members": 12} if config.window > 1 else {}
+    batches, cases, members = (4, 8, 24) if config.window == 1 else (1, 3, 12)
     done = calibrate(
-        prior, sampler, max_lag=max(config.patch) * 3 // 4, report=report, device=device, **fewer
+        prior,
+        sampler,
+        batches=batches,
+        max_lag=max(config.patch) * 3 // 4,
+        cases=cases,
+        members=members,
+        report=report,
+        device=device,
     )
     save_prior(done, path, overwrite=True)
     return done

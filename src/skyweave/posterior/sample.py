@@ -65,9 +65,9 @@ class Method:
         if self.steps < 4:
             raise SkyweaveError(f"steps = {self.steps}: a sampler needs at least 4 network evaluations")
         check_counts(4, steps=self.steps)
-        for name in ("sigma_max", "sigma_min"):
-            if not 0 < getattr(self, name) <= LARGEST_SIGMA:
-                raise SkyweaveError(f"{name} = {getattr(self, name)}: above zero, at most {LARGEST_SIGMA:g}")
+        for name, level in (("sigma_max", self.sigma_max), ("sigma_min", self.sigma_min)):
+            if not 0 < level <= LARGEST_SIGMA:
+                raise SkyweaveError(f"{name} = {level}: above zero, at most {LARGEST_SIGMA:g}")
         if not self.sigma_min < self.sigma_max or not self.rho > 0:
             raise SkyweaveError(
                 f"sigma_min = {self.sigma_min}, sigma_max = {self.sigma_max}, rho = {self.rho}: the first must be "

@@ -11,8 +11,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 
 from skyweave.config import RegionSection, Section
 from skyweave.dates import Period
-from skyweave.diffusion.network import LIMITS, MOST_LEVELS, Architecture, attention_levels
+from skyweave.diffusion.network import LIMITS, MOST_LEVELS, attention_levels
 from skyweave.errors import did_you_mean, one_of
+from skyweave.learn.config import RunConfig
 from skyweave.limits import MOST
 from skyweave.prior.conditioning import CONDITIONING, STATIC
 from skyweave.prior.corruption import CorruptionConfig
@@ -132,30 +133,33 @@ class NoiseConfig(Section):
     sigma_data: float | None = Field(default=None, gt=0)
 
 
-class OptimiserConfig(Section):
-    """Adam or AdamW; the rate rises linearly over `warmup` steps and falls as a cosine to `final_lr`."""
+class FieldsConfig(RunConfig):
+    """A run that learns from fields: `transform` and `bounds` are those of variables of `data`."""
 
-    name: Literal["adam", "adamw"] = "adam"
-    lr: float = Field(default=1e-3, gt=0)
-    final_lr: float = Field(default=1e-5, ge=0)
-    warmup: int = Field(default=100, ge=0, le=MOST["training_steps"])
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=1.0, gt=0)
+    data: DataConfig
+    split: SplitConfig
+    transform: dict[str, str] = Field(default={})
+    bounds: dict[str, tuple[float | None, float | None]] = Field(default={})
+
+    @model_validator(mode="after")
+    def _of_variables(self) -> FieldsConfig:
+        for section, given in (("transform", self.transform), ("bounds", self.bounds)):
+            for name in given:
+                if name not in self.data.variables:
+                    raise ValueError(
+                        f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"
+                    )
+        check_transforms(self.transform)
+        return self
 
 
-class TrainConfig(Section):
+class TrainConfig(FieldsConfig):
     """All a training run depends on; `out` receives checkpoints, `metrics.jsonl` and `prior.safetensors`.
 
     With a `window` of several frames the prior describes sequences; with `corruption` it learns from data with gaps.
     `start_from` is a prior of the same shape whose weights the run begins with.
     """
 
-    data: DataConfig
-    split: SplitConfig
-    out: Path
-    transform: dict[str, str] = Field(default={})
-    bounds: dict[str, tuple[float | None, float | None]] = Field(default={})
     patch: Pair = (32, 32)
     window: int = Field(default=1, ge=1, le=LIMITS["window"][1], description="frames, odd")
     corruption: CorruptionConfig | None = None
@@ -163,31 +167,12 @@ class TrainConfig(Section):
     start_from: Path | None = None
     network: NetworkConfig = NetworkConfig()
     noise: NoiseConfig = NoiseConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
-    ema_half_life: float = Field(default=500.0, gt=0, description="steps")
-    batch: int = Field(default=48, ge=1, le=MOST["batch"])
-    steps: int = Field(default=5000, ge=1, le=MOST["training_steps"])
-    max_minutes: float | None = Field(default=None, gt=0)
     autocast: bool = Field(default=True, description="bfloat16 in the network, on devices that compute in it")
-    seed: int = Field(default=0, ge=0, le=MOST["seed"])
-    log_every: int = Field(default=20, ge=1, le=MOST["training_steps"])
-    checkpoint_every: int = Field(default=500, ge=1, le=MOST["training_steps"])
-    validate_every: int = Field(default=500, ge=1, le=MOST["training_steps"])
     validation_sigmas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)
     validation_patches: int = Field(default=64, ge=1, le=MOST["starts"])
-    keep: Literal["last", "best"] = "last"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(default=None, ge=1, le=MOST["threads"])
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
-        for section in ("transform", "bounds"):
-            for name in getattr(self, section):
-                if name not in self.data.variables:
-                    raise ValueError(
-                        f"{section}.{name}: not among data.variables{did_you_mean(name, self.data.variables)}"
-                    )
-        check_transforms(self.transform)
         if min(self.patch) < LEAST_PATCH:
             raise ValueError(f"patch {self.patch}: at least {LEAST_PATCH} x {LEAST_PATCH} cells")
         if self.window % 2 == 0:
@@ -198,21 +183,16 @@ class TrainConfig(Section):
     def preset(self) -> Preset:
         """The architecture and noise distribution asked for."""
         n = self.network
+        own = PRESETS[n.preset].architecture.multipliers if n.multipliers is None else n.multipliers
         preset = find_preset(
-            n.preset, base=n.base, multipliers=n.multipliers, blocks=n.blocks, dropout=n.dropout, norm=n.norm
+            n.preset,
+            base=n.base,
+            multipliers=n.multipliers,
+            blocks=n.blocks,
+            attention=None if n.attention is None else attention_levels(n.attention, self.patch, len(own)),
+            dropout=n.dropout,
+            norm=n.norm,
         )
-        architecture: Architecture = preset.architecture
-        if n.attention is not None:
-            levels = attention_levels(n.attention, self.patch, architecture.levels)
-            preset = find_preset(
-                n.preset,
-                base=n.base,
-                multipliers=n.multipliers,
-                blocks=n.blocks,
-                dropout=n.dropout,
-                norm=n.norm,
-                attention=levels,
-            )
         noise = self.noise
         return Preset(
             replace(preset.architecture, window=self.window, masked=self.corruption is not None),

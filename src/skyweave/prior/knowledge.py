@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import cftime
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -182,7 +183,7 @@ def months_and_hours(times: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.i
     if times.dtype.kind == "M":
         index = pd.DatetimeIndex(times)
         return np.asarray(index.month, np.int64), np.asarray(index.hour, np.int64)
-    if times.dtype == object and len(times) and hasattr(times[0], "month"):
+    if times.dtype == object and len(times) and isinstance(times[0], cftime.datetime):
         return np.array([t.month for t in times]), np.array([t.hour for t in times])
     return None
 

@@ -31,8 +31,17 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def find_preset(name: str, **overrides: object) -> Preset:
-    """The preset called `name`, with fields of its architecture replaced by those of `overrides` not None.
+def find_preset(
+    name: str,
+    *,
+    base: int | None = None,
+    multipliers: tuple[int, ...] | None = None,
+    blocks: int | None = None,
+    attention: tuple[int, ...] | None = None,
+    dropout: float | None = None,
+    norm: str | None = None,
+) -> Preset:
+    """The preset called `name`, with fields of its architecture replaced by those that are given; see `Architecture`.
 
     Raises:
         SkyweaveError: no preset has that name.
@@ -41,6 +50,14 @@ def find_preset(name: str, **overrides: object) -> Preset:
         raise SkyweaveError(
             f"no preset {name!r}{did_you_mean(name, list(PRESETS))}; there are {list(PRESETS)}"
         )
-    preset = PRESETS[name]
-    given = {key: value for key, value in overrides.items() if value is not None}
-    return replace(preset, architecture=replace(preset.architecture, **given)) if given else preset  # type: ignore[arg-type]
+    own = PRESETS[name].architecture
+    architecture = replace(
+        own,
+        base=own.base if base is None else base,
+        multipliers=own.multipliers if multipliers is None else multipliers,
+        blocks=own.blocks if blocks is None else blocks,
+        attention=own.attention if attention is None else attention,
+        dropout=own.dropout if dropout is None else dropout,
+        norm=own.norm if norm is None else norm,
+    )
+    return replace(PRESETS[name], architecture=architecture)

@@ -191,9 +191,9 @@ class LearntPrior:
         A residual block holds about six maps of its width at once, the skips of a level one more for each block;
         coarser levels together add a third of the finest.
         """
-        architecture = getattr(self.network.network, "architecture", None)
-        if architecture is None:
+        if not isinstance(self.network.network, UNet):
             return 0
+        architecture = self.network.network.architecture
         finest = architecture.base * architecture.multipliers[0]
         cells = max(grid.size, CHUNK_CELLS)
         return int(4 * cells * finest * (6 + 2 * architecture.blocks) * 4 / 3)

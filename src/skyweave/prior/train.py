@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skyweave.diffusion.loss import denoising_errors, draw_sigma, edm_loss
 from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.errors import SkyweaveError
-from skyweave.learn.processes import Processes, launch, own_randomness
+from skyweave.learn.optimiser import make_optimiser, step_seed
+from skyweave.learn.processes import Processes, launch, own_randomness, threads
 from skyweave.learn.run import TrainingRun
-from skyweave.prior.config import OptimiserConfig, TrainConfig
+from skyweave.prior.config import TrainConfig
 from skyweave.prior.corruption import extra_mask
 from skyweave.prior.prepare import TrainingData, prepare
 from skyweave.prior.storage import LearntPrior, build_network, open_prior, save_prior
@@ -37,27 +36,14 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> LearntPrior:
     Raises:
         SkyweaveError: unusable data, or `out` holds another run and `overwrite` is false.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     processes = launch(config.device)
-    with own_randomness(processes):
+    with threads(config.threads), own_randomness(processes):
         run = _Run(config, processes, overwrite)
         run.loop()
         return run.prior()
 
 
-def learning_rate(config: OptimiserConfig, step: int, done: float) -> float:
-    """Linear warm-up times a cosine from `lr` to `final_lr` as `done` goes from 0 to 1."""
-    rate = config.final_lr + (config.lr - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    return rate * min(1.0, (step + 1) / config.warmup) if config.warmup else rate
-
-
-def step_seed(seed: int, stream: int, step: int) -> int:
-    """Seed of everything random in one step of one process."""
-    return int(np.random.SeedSequence((seed, stream, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-class _Run(TrainingRun):
+class _Run(TrainingRun[TrainConfig]):
     """One training run of a prior."""
 
     result = "prior.safetensors"
@@ -81,10 +67,10 @@ class _Run(TrainingRun):
         )
         if config.start_from is not None:
             _begin_with(module, config.start_from)
-        o = config.optimiser
-        kind = torch.optim.Adam if o.name == "adam" else torch.optim.AdamW
-        optimiser = kind(module.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
-        self.model, optimiser = processes.setup(module, optimiser)
+        module.to(processes.device)  # before its parameters are taken
+        optimiser = make_optimiser(module, config.optimiser)
+        # What wraps the optimiser serves precisions that are not used here.
+        self.model, _ = processes.setup(module, optimiser)
         self.autocast = config.autocast
         self.begin(module, optimiser, self.data.digest())
 
@@ -97,13 +83,11 @@ class _Run(TrainingRun):
         sigma = draw_sigma(len(batch.fields), self.preset.p_mean, self.preset.p_std, generator)
         noise = torch.randn(batch.fields.shape, generator=generator)
         given = None if c.corruption is None else extra_mask(batch.fields, c.corruption, generator).to(device)
-        rate = learning_rate(c.optimiser, step, self.done)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         self.model.train()
-        loss = edm_loss(
+        fields = batch.fields.to(device)
+        errors = denoising_errors(
             self.model,  # type: ignore[arg-type]
-            batch.fields.to(device),
+            fields,
             sigma.to(device),
             noise.to(device),
             batch.conditioning.to(device),
@@ -112,14 +96,7 @@ class _Run(TrainingRun):
             periodic=self.data.sampler.whole_circle,
             autocast=self.autocast,
         )
-        self.optimiser.zero_grad(set_to_none=True)
-        self.processes.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), c.optimiser.clip)
-        self.optimiser.step()
-        self.progress.step = step + 1
-        self.average.update(self.module, step + 1)
-        mean = self.processes.all_reduce(loss.detach(), reduce_op="mean")
-        return float(mean), float(norm), rate  # type: ignore[arg-type]
+        return self._descend(edm_loss(errors, fields))
 
     def _scores(self) -> dict[str, float]:
         return self._score(self._averaged(self.average.weights))

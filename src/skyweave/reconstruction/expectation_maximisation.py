@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def learn_by_expectation_maximisation(
             if prior is None:
                 write(_gaussian(gappy, data, error), completed)
             else:
-                write(_drawn(prior, gappy, data, error, number, method), completed)
+                write(_drawn(prior, gappy, data, error, number, method, config.device), completed)
         before = out / f"round_{number - 1}" / "prior.safetensors"
         settings = config.model_copy(
             update={
@@ -112,7 +113,7 @@ def learn_by_expectation_maximisation(
         )
         finished = folder / "finished.json"
         made_with = settings.model_dump_json(exclude=set(FREE_KEYS))
-        if finished.exists() and finished.read_text() == made_with:
+        if finished.exists() and json.loads(finished.read_text()) == json.loads(made_with):
             prior = open_prior(folder / "prior.safetensors")
             continue
         tell(f"round {number + 1} of {rounds}: training")
@@ -202,6 +203,7 @@ def _drawn(
     error: float,
     number: int,
     method: Method | None,
+    device: str,
 ) -> xr.Dataset:
     names = prior.spec.names
     slope = prior.transform.derivative(torch.zeros(1, len(names), 1, 1)).flatten().tolist()
@@ -218,6 +220,7 @@ def _drawn(
         method=method or Method(),
         stride=prior.spec.window,
         quantiles=(),
+        device=device,
         progress=False,
     )
     fields = torch.stack([torch.from_numpy(made[name].values[0]) for name in names], dim=1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from skyweave.errors import SkyweaveError, did_you_mean
+from skyweave.keywords import values_of
 from skyweave.observe.assemble import ObservationSet, is_called
 from skyweave.observe.observation import Observation
 from skyweave.observe.report import Report
@@ -75,9 +76,10 @@ class Estimation:
                     f"innovations: no {what} {name!r}{did_you_mean(str(name), known)}; there are {', '.join(known)}"
                 )
         least = {"times": 1, "enough": 1, "folds": 2, "members": 4, "steps": 4, "iterations": 1}
+        given = values_of(self)
         for key, low in least.items():
-            if not getattr(self, key) >= low:
-                raise SkyweaveError(f"innovations: {key} = {getattr(self, key)}, at least {low} is needed")
+            if not given[key] >= low:
+                raise SkyweaveError(f"innovations: {key} = {given[key]}, at least {low} is needed")
         if not self.trust > 1:
             raise SkyweaveError(f"innovations: trust = {self.trust}, a factor above 1 is needed")
 
@@ -329,19 +331,37 @@ def adjusted(
     background_of: BackgroundOf,
     *,
     weights: bool,
+    anchor: Sequence[str] | None,
     how: Estimation,
-    **options: Any,
+    window: int,
+    seed: int,
+    identities: Sequence[int],
+    batch: int,
+    device: str,
 ) -> tuple[ObservationSet, SourceEstimates | None]:
     """Observations with what their sources ask for (``bias="estimate"``), and with weights where these are wanted.
 
     Args:
         given: sources, in the order in which they were assembled.
-        options: of `estimate_sources`.
+        weights: whether errors are wanted.
+        anchor, how, window, seed, identities, batch, device: as in `estimate_sources`.
     """
     asked = {k: o.bias_predictors for k, o in enumerate(given) if o.bias == "estimate"}
     if not weights and not asked:
         return observed, None
-    found = estimate_sources(observed, background_of, errors=weights, biases=asked, how=how, **options)
+    found = estimate_sources(
+        observed,
+        background_of,
+        window=window,
+        errors=weights,
+        biases=asked,
+        anchor=anchor,
+        how=how,
+        seed=seed,
+        identities=identities,
+        batch=batch,
+        device=device,
+    )
     return adjust(observed, found, weights=weights)
 
 

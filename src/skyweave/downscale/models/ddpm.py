@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from skyweave.diffusion.cosine_schedule import CosineSchedule
 from skyweave.diffusion.denoiser import Denoiser
-from skyweave.diffusion.loss import draw_sigma, edm_loss
+from skyweave.diffusion.loss import denoising_errors, draw_sigma, edm_loss
 from skyweave.diffusion.network import UNet
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.diffusion.precondition import PreconditionedNetwork, coefficients
@@ -94,7 +94,7 @@ class DiffusionDownscaler(Downscaler):
         batch = len(clean)
         if isinstance(self.denoiser, PreconditionedNetwork):
             sigma = draw_sigma(batch, self.config.p_mean, self.config.p_std, generator).to(clean)
-            return edm_loss(self.denoiser, clean, sigma, noise, known)
+            return edm_loss(denoising_errors(self.denoiser, clean, sigma, noise, known), clean)
         t = torch.randint(self.config.timesteps, (batch,), generator=generator)
         sigma = self.schedule.sigmas()[t].to(clean)
         noisy = clean.nan_to_num(0.0) + sigma[:, None, None, None] * noise

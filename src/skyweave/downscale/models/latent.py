@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from skyweave.diffusion.loss import draw_sigma, edm_loss
+from skyweave.diffusion.loss import denoising_errors, draw_sigma, edm_loss
 from skyweave.diffusion.network import UNet
 from skyweave.diffusion.precondition import PreconditionedNetwork
 from skyweave.downscale.models.ddpm import sample_from
@@ -93,7 +93,9 @@ class LatentDownscaler(Downscaler):
         jitter, noise = (torch.randn(z.shape, generator=generator).to(z) for _ in range(2))
         rebuilt = misfit(self._decode(z + JITTER * jitter, known), clean, self.config.loss)
         sigma = draw_sigma(len(z), self.config.p_mean, self.config.p_std, generator).to(z)
-        return rebuilt + edm_loss(self.denoiser, z.detach(), sigma, noise, self.reduce(known))
+        clean = z.detach()
+        errors = denoising_errors(self.denoiser, clean, sigma, noise, self.reduce(known))
+        return rebuilt + edm_loss(errors, clean)
 
     def draw(self, domain: Domain, noise: Noise, sampling: Sampling) -> Tensor:
         """Sample latent variables from pure noise on the domain, then decode them there."""

@@ -20,9 +20,9 @@ from skyweave.errors import SkyweaveError
 from skyweave.io.folder import make_folder
 from skyweave.io.made_with import digest_of, essential
 from skyweave.learn.checkpoint import Checkpoint
+from skyweave.learn.optimiser import step_seed
 from skyweave.learn.processes import Alone, own_randomness, usable_device
 from skyweave.learn.run import TrainingRun
-from skyweave.prior.train import step_seed
 
 __all__ = ["Examples", "train_network"]
 
@@ -37,7 +37,7 @@ class Examples(Protocol):
         ...
 
 
-class _Run(TrainingRun):
+class _Run(TrainingRun[Any]):
     """By epochs: a score, a line and a checkpoint when one ends."""
 
     progress: EpochProgress
