@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from skyweave.grid import Grid
 from skyweave.io.made_with import digest_of
-from skyweave.observe.assemble import ObservationSet
 from skyweave.prior.storage import LearntPrior
+from skyweave.reconstruction.record import Observed
 
 __all__ = ["Layout", "Plan", "Unit", "layout_of", "make_units", "member_bytes", "segments_of"]
 
@@ -33,6 +33,12 @@ class Unit:
     t1: int
     m0: int
     m1: int
+    needs: ClassVar[tuple[str, ...]] = ()
+    weight: ClassVar[float] = 1.0
+
+    @property
+    def stretch(self) -> int:
+        return self.t0
 
     @property
     def name(self) -> str:
@@ -98,11 +104,10 @@ def make_units(segments: Sequence[tuple[int, int]], members: int, batch: int) ->
     )
 
 
-def segments_of(observed: ObservationSet, window: int) -> list[tuple[int, int]]:
+def segments_of(observed: Observed, frames: int, window: int) -> list[tuple[int, int]]:
     """Stretches of time computed one after the other; those of windows overlap when they are computed."""
     if window == 1:
         return observed.segments()
-    frames = observed.operator.shape[0]
     count = max(1, round(frames / SEGMENT))
     edges = np.linspace(0, frames, count + 1).astype(int).tolist()
     return list(pairwise(edges))

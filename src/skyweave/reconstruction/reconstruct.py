@@ -114,11 +114,7 @@ def run_reconstruction(
     progress: bool = True,
 ) -> xr.Dataset:
     """The fields of a reconstruction that is ready, with their provenance, in memory or in the file that is named."""
-    empty = _template(made)
-    for c, variable in enumerate(made.prior.spec.variables):
-        name = f"{variable.name}_provenance"
-        empty[name] = (empty[name].dims, made.flags(c), empty[name].attrs)
-    return _run(made, empty, out, overwrite, progress, made.verb)
+    return _run(made, _template(made), out, overwrite, progress, made.verb)
 
 
 @takes(Settings)

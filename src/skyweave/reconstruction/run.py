@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from skyweave.diffusion.noise import NoiseStream
-from skyweave.observe.assemble import ObservationSet
 from skyweave.posterior.background import Background, bind, error_covariance
 from skyweave.posterior.calibration import recalibrate_members
 from skyweave.posterior.problem import Problem
@@ -23,6 +22,7 @@ from skyweave.reconstruction.execute import Note
 from skyweave.reconstruction.output import provenance, to_physical
 from skyweave.reconstruction.output_grid import Target
 from skyweave.reconstruction.plan import Plan, Unit
+from skyweave.reconstruction.record import Observed, Record, looked_at
 from skyweave.reconstruction.residuals import LIMIT, Residuals, findings
 from skyweave.reconstruction.scene import Scene, compare_scene
 from skyweave.reconstruction.settings import Settings
@@ -52,7 +52,7 @@ class Reconstruction:
 
     prior: LearntPrior
     target: Target
-    observed: ObservationSet
+    observed: Observed
     settings: Settings
     plan: Plan
     mask: np.ndarray | None
@@ -69,6 +69,8 @@ class Reconstruction:
         self._widened: tuple[tuple[int, int], Widening] | None = None
         self.identities = self.target.identities()
         self._bound: tuple[tuple[int, int], Background] | None = None
+        self._touched: tuple[tuple[int, int], tuple[np.ndarray, np.ndarray]] | None = None
+        self._lengths: dict[int, float] = {}
 
     @property
     def method(self) -> Method:
@@ -127,7 +129,8 @@ class Reconstruction:
     def look(self) -> Scene:
         """What the prior knows of the scene; computed once, with a few evaluations of the network."""
         if self.scene is None:
-            self.scene = compare_scene(self.prior, self.target, self.observed, self.background)
+            seen = looked_at(self.observed, self.prior.spec.window)
+            self.scene = compare_scene(self.prior, self.target, seen, self.background)
         return self.scene
 
     def widening(self, t0: int, t1: int) -> Widening | None:
@@ -135,7 +138,7 @@ class Reconstruction:
         if (
             self.settings.on_conflict != "widen"
             or not self.look().conflicts
-            or not self.observed.rows(t0, t1).size
+            or not self.observed.segment(t0, t1).n
         ):
             return None
         if self._widened is None or self._widened[0] != (t0, t1):
@@ -163,17 +166,28 @@ class Reconstruction:
         """Attributes of the output that are known when it is complete: residuals, clipped values, widening."""
         return findings(notes.values(), self.prior.spec.names)
 
-    def flags(self, channel: int) -> np.ndarray:
-        """Provenance of one variable, ``(T, H, W)``."""
-        name = self.prior.spec.names[channel]
-        shape = (self.target.count, *self.target.grid.shape)
-        seen = self.observed.observed_mask(name)
-        frame = (1, len(self.prior.spec.variables), *self.target.grid.shape)
-        V = error_covariance(self.prior).on(frame, periodic=self.target.grid.periodic)(1e9)
-        reach = correlation_length(V, channel)
-        touched = self.observed.support_mask(name)
-        near = np.stack([within(frame, reach, self.target.grid.periodic) for frame in touched])
-        return provenance(shape, seen, near, self.mask)
+    def flags(self, channel: int, t0: int, t1: int) -> np.ndarray:
+        """Provenance of one variable in frames ``t0:t1``, ``(t, H, W)``."""
+        if self._touched is None or self._touched[0] != (t0, t1):
+            self._touched = (t0, t1), self._touching(t0, t1)
+        seen, touched = (hit[:, channel] for hit in self._touched[1])
+        near = np.stack([within(frame, self._reach(channel), self.target.grid.periodic) for frame in touched])
+        return provenance((t1 - t0, *self.target.grid.shape), seen, near, self.mask)
+
+    def _touching(self, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cells of frames ``t0:t1`` that are observed directly, and those that any observation weighs."""
+        observed, start = self.observed, 0
+        if isinstance(observed, Record):
+            observed, start = observed.around(*self.plan.reached(Unit(t0, t1, 0, 1)))
+        return observed.cells(t0 - start, t1 - start)
+
+    def _reach(self, channel: int) -> float:
+        """Cells at which the prior's correlation falls to 1/e."""
+        if channel not in self._lengths:
+            frame = (1, len(self.prior.spec.variables), *self.target.grid.shape)
+            V = error_covariance(self.prior).on(frame, periodic=self.target.grid.periodic)(1e9)
+            self._lengths[channel] = correlation_length(V, channel)
+        return self._lengths[channel]
 
     def attrs(self) -> dict[str, Any]:
         """What the result depends on, for the output's global attributes."""
