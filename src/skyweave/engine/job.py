@@ -41,11 +41,6 @@ class Named(Protocol):
         ...
 
     @property
-    def stretch(self) -> int:
-        """Units of one stretch share what is costly to open."""
-        ...
-
-    @property
     def weight(self) -> float:
         """By which it counts in the progress."""
         ...
@@ -144,21 +139,28 @@ class Queue(Generic[U]):
         """Whether so many failed in a row that the others would as well."""
         return self._row >= FAILURES
 
-    def take(self, most: int = 1) -> list[U]:
-        """The next unit that can be begun, with up to so many that follow it in the same stretch of time."""
-        if self.stopped:
-            return []
+    def take(self, most: int = 1, together: bool = True) -> list[U]:
+        """The next unit that can be begun, with up to so many others that follow it.
+
+        Args:
+            most: units.
+            together: also units that need others of these.
+        """
         taken: dict[str, U] = {}
         places = []
-        for place, unit in enumerate(self.left):
-            if taken and (len(taken) >= most or unit.stretch != next(iter(taken.values())).stretch):
+        for place, unit in enumerate(self.left if not self.stopped else ()):
+            if len(taken) >= most:
                 break
-            if all(name in self.done or name in taken for name in unit.needs):
+            if all(name in self.done or (together and name in taken) for name in unit.needs):
                 taken[unit.name] = unit
                 places.append(place)
         for place in reversed(places):
             del self.left[place]
         return list(taken.values())
+
+    def back(self, unit: U) -> None:
+        """It was not tried, and waits for what it needs."""
+        self.left.insert(0, unit)
 
     def finished(self, unit: U) -> None:
         """It is written and marked."""

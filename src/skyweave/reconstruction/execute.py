@@ -70,10 +70,6 @@ class Summary:
     def name(self) -> str:
         return f"t{self.t0}-{self.t1} summary"
 
-    @property
-    def stretch(self) -> int:
-        return self.t0
-
 
 @dataclass(frozen=True, eq=False)
 class Fields:

@@ -37,10 +37,6 @@ class Unit:
     weight: ClassVar[float] = 1.0
 
     @property
-    def stretch(self) -> int:
-        return self.t0
-
-    @property
     def name(self) -> str:
         return f"t{self.t0}-{self.t1} m{self.m0}-{self.m1}"
 

@@ -25,7 +25,7 @@ from skyweave.transform import StateTransform
 
 __all__ = ["Observed", "Record", "looked_at", "observe"]
 
-SAMPLE_ROWS, SAMPLE_PARTS = 2**18, 64
+SAMPLE_ROWS, SAMPLE_PARTS = 2**17, 64
 """Observations of a long record, and parts of it, by which the whole is judged."""
 
 
@@ -61,7 +61,8 @@ class Record:
         report: what became of them.
         sources: their names, weights and kinds.
         digest: of all operators, values and errors.
-        ties: frames at which the record can be cut.
+        edges: stretches of frames that no observation ties to one another.
+        counts: observations by first frame, source and variable; only where the record was looked through.
     """
 
     place: Place
@@ -76,10 +77,11 @@ class Record:
 
     def __post_init__(self) -> None:
         self._held: tuple[tuple[int, int], ObservationSet] | None = None
+        self._sample: ObservationSet | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What is in memory is assembled anew wherever this goes.
-        return self.__dict__ | {"_held": None, "counts": None}
+        return self.__dict__ | {"_held": None, "_sample": None, "counts": None}
 
     @classmethod
     def of(cls, place: Place, parts: tuple[Timed, ...], stretches: list[tuple[int, int]]) -> Record:
@@ -133,15 +135,13 @@ class Record:
 
     def sample(self, window: int) -> ObservationSet:
         """Parts of the record, spread over it, in which every source and variable is seen; in frames of the whole."""
-        frames, chosen, rows = len(self.place.times), [], 0
-        for t0, t1 in _spread(self.counts, self.edges if window == 1 else _windows(frames, window)):
-            around, start = self.around(t0, t1)
-            own = around.rows(t0 - start, t1 - start)
-            chosen.append((t0, shifted(around, own, start, frames)))
-            rows += len(own)
-            if rows > SAMPLE_ROWS:
-                break
-        return joined([part for _, part in sorted(chosen, key=lambda pair: pair[0])], self.report)
+        if self._sample is None:
+            frames, chosen = len(self.place.times), []
+            for t0, t1 in _spread(self.counts, self.edges if window == 1 else _windows(frames, window)):
+                around, start = self.around(t0, t1)
+                chosen.append(shifted(around, around.rows(t0 - start, t1 - start), start, frames))
+            self._sample = joined(chosen, self.report)
+        return self._sample
 
 
 Observed = ObservationSet | Record
@@ -181,20 +181,22 @@ def _windows(frames: int, window: int) -> list[tuple[int, int]]:
 
 
 def _spread(counts: np.ndarray | None, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Some of the parts: a few for each source and variable, then more from all over the record."""
+    """Some of the parts, in order: a few for each source and variable, and more from all over the record."""
     assert counts is not None, "a record that was sent elsewhere is judged where it came from"
     flat = counts.reshape(len(counts), -1)
-    total = np.concatenate([np.zeros((1, flat.shape[1]), np.int64), np.cumsum(flat, 0)])
+    total = np.concatenate([np.zeros((1, flat.shape[1]), np.int64), np.cumsum(flat, 0, dtype=np.int64)])
     each = np.stack([total[t1] - total[t0] for t0, t1 in parts])
     chosen: dict[int, None] = {}
-    for group in [*np.argsort((each > 0).sum(0), kind="stable"), None]:
+    # The rarest first: the others are mostly there as well.
+    for group in [*np.argsort((each > 0).sum(0), kind="stable").tolist(), None]:
         there = np.flatnonzero(each.any(1) if group is None else each[:, group])
         most = SAMPLE_PARTS if group is None else max(2, SAMPLE_PARTS // max(1, flat.shape[1]))
         if len(there):
-            chosen |= dict.fromkeys(
-                there[np.linspace(0, len(there) - 1, min(most, len(there))).astype(int)].tolist()
-            )
-    return [parts[k] for k in list(chosen)[:SAMPLE_PARTS]]
+            spread = np.linspace(0, len(there) - 1, min(most, len(there))).astype(int)
+            chosen |= dict.fromkeys(there[spread].tolist())
+    order = np.array(list(chosen)[:SAMPLE_PARTS])
+    before = np.concatenate([[0], np.cumsum(each[order].sum(1))[:-1]])
+    return [parts[k] for k in sorted(order[before <= SAMPLE_ROWS].tolist())]
 
 
 def shifted(part: ObservationSet, rows: np.ndarray, start: int, frames: int) -> ObservationSet:

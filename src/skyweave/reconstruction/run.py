@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from skyweave.diffusion.noise import NoiseStream
+from skyweave.errors import SkyweaveError
 from skyweave.posterior.background import Background, bind, error_covariance
 from skyweave.posterior.calibration import recalibrate_members
 from skyweave.posterior.problem import Problem
 from skyweave.posterior.reach import correlation_length, within
 from skyweave.posterior.sample import Method, sample_posterior
-from skyweave.prior.storage import LearntPrior
+from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.reconstruction.execute import Note
 from skyweave.reconstruction.output import provenance, to_physical
 from skyweave.reconstruction.output_grid import Target
@@ -71,6 +74,17 @@ class Reconstruction:
         self._bound: tuple[tuple[int, int], Background] | None = None
         self._touched: tuple[tuple[int, int], tuple[np.ndarray, np.ndarray]] | None = None
         self._lengths: dict[int, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs to make it anew: files by their paths, and neither the units nor what was computed."""
+        state = {own.name: getattr(self, own.name) for own in fields(self) if own.init}
+        plan = replace(self.plan, units=(), settings={})
+        return state | {"prior": SentPrior.of(self.prior), "plan": plan}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value.opened() if isinstance(value, SentPrior) else value)
+        self.__post_init__()
 
     @property
     def method(self) -> Method:
@@ -212,6 +226,40 @@ class Reconstruction:
             "(1/e) of the prior's background error covariance",
             "conflict_means": f"observed, and the ensemble mean is more than {LIMIT:g} stated errors from that",
         }
+
+
+@dataclass(frozen=True)
+class SentPrior:
+    """A prior on its way to a worker: its file where it has one, which the worker opens itself, and whole otherwise."""
+
+    path: str | None
+    fingerprint: str
+    whole: LearntPrior | None
+
+    @classmethod
+    def of(cls, prior: LearntPrior) -> SentPrior:
+        """The prior as it is sent."""
+        if prior.path is None or type(prior) is not LearntPrior:
+            return cls(None, "", prior)
+        path = Path(prior.path)
+        return cls(str(path.absolute()) if path.exists() else prior.path, prior.fingerprint(), None)
+
+    def opened(self) -> LearntPrior:
+        """The prior.
+
+        Raises:
+            SkyweaveError: the file is not there, or another one is.
+        """
+        if self.whole is not None:
+            return self.whole
+        assert self.path is not None
+        prior = open_prior(self.path)
+        if prior.fingerprint() != self.fingerprint:
+            raise SkyweaveError(
+                f"{self.path}: is another prior on {socket.gethostname()} than where the run was begun; workers open "
+                "the prior themselves, so that the same file must be there"
+            )
+        return prior
 
 
 def binder(prior: LearntPrior, target: Target, settings: Settings) -> Callable[[int, int], Background]:
