@@ -3,9 +3,10 @@
     python benchmarks/scale.py [--hours 24 168 720] [--members 4] [--cluster local:2] [--markdown docs/results/scale.md]
 
 Hourly fields of 64 x 128 cells from masked fields on the grid itself (60 % gaps) and from means of 4 x 4 cells, with a
-prior of white noise whose denoiser is known, so that what is measured is everything but the network. Each length runs
-in a process of its own; memory is the largest resident set of that process, and what is left of it without that of a
-process that only imports. The data lie in a Zarr store, a day to a chunk.
+prior of white noise whose denoiser is known. Members are noise alone unless --sampler is given, so that what is
+measured is everything but the network and the sampler, whose memory is that of a batch. Each length runs in a process
+of its own; memory is the largest resident set of that process, and what is left of it without that of a process that
+only imports. The data lie in a Zarr store, a day to a chunk.
 """
 
 from __future__ import annotations
@@ -80,10 +81,17 @@ def write_data(folder: Path, hours: int) -> None:
                 own.to_zarr(path, encoding={**encoding, "a": {"chunks": sizes}}, consolidated=False)
 
 
-def reconstruct_record(folder: Path, members: int, cluster: str | None) -> None:
+def noise_alone(problem: Any, noise: Any, method: Any, *, progress: Any = None) -> Any:
+    """In place of the sampler."""
+    return noise.normal(0, problem.shape[1:])
+
+
+def reconstruct_record(folder: Path, members: int, cluster: str | None, sampler: bool = False) -> None:
     """The run that is measured."""
     from skyweave import GridObservation, reconstruct
 
+    if not sampler:
+        import_module("skyweave.reconstruction.run").sample_posterior = noise_alone  # type: ignore[attr-defined]
     fine, coarse = (
         xr.open_zarr(folder / f"{name}.zarr", consolidated=False)["a"] for name in ("fine", "coarse")
     )
@@ -96,29 +104,36 @@ def reconstruct_record(folder: Path, members: int, cluster: str | None) -> None:
     reconstruct(white_prior(), sources, out=out, members=members, steps=4, progress=False, **where)
 
 
-def child(folder: Path, members: int, cluster: str | None, only_import: bool) -> dict[str, float]:
+def child(given: argparse.Namespace) -> dict[str, float]:
     """Run in this process; its largest resident set in MiB, and its seconds."""
     import torch
 
     torch.set_num_threads(1)
     import_module("skyweave.reconstruction.reconstruct")
     began = time.perf_counter()
-    if not only_import:
-        reconstruct_record(folder, members, cluster)
+    if given.hours != [0]:
+        reconstruct_record(given.child, given.members, given.cluster, given.sampler)
     spent = time.perf_counter() - began
-    own, below = (
-        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return {"seconds": spent, "peak": own, "worker": below}
+    return {"seconds": spent, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def measured(hours: int, members: int, cluster: str | None) -> dict[str, float]:
+def measured(hours: int, given: argparse.Namespace) -> dict[str, float]:
     """The same in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         if hours:
             write_data(Path(name), hours)
-        words = [sys.executable, __file__, "--child", name, "--members", str(members), "--hours", str(hours)]
-        words += [] if cluster is None else ["--cluster", cluster]
+        words = [
+            sys.executable,
+            __file__,
+            "--child",
+            name,
+            "--members",
+            str(given.members),
+            "--hours",
+            str(hours),
+        ]
+        words += [] if given.cluster is None else ["--cluster", given.cluster]
+        words += ["--sampler"] if given.sampler else []
         told = subprocess.run(
             words, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
@@ -131,21 +146,22 @@ def main() -> None:
     parser.add_argument("--hours", type=int, nargs="+", default=[24, 168, 720])
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--cluster")
+    parser.add_argument("--sampler", action="store_true")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child is not None:
         with contextlib.redirect_stderr(sys.stdout):
-            found = child(given.child, given.members, given.cluster, given.hours == [0])
+            found = child(given)
         print(json.dumps(found))
         return
-    base = measured(0, given.members, None)["peak"]
+    base = measured(0, given)["peak"]
     lines = [
         "| hours | peak MiB | beyond imports MiB | seconds | seconds per member-hour |",
         "|---|---|---|---|---|",
     ]
     for hours in given.hours:
-        found = measured(hours, given.members, given.cluster)
+        found = measured(hours, given)
         each = found["seconds"] / hours / given.members
         lines.append(
             f"| {hours} | {found['peak']:.0f} | {found['peak'] - base:.0f} | {found['seconds']:.1f} | {each:.4f} |"

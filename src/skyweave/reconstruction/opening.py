@@ -28,7 +28,15 @@ from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.windows import check_times
 from skyweave.reconstruction.execute import available_memory
 from skyweave.reconstruction.output_grid import Target, domain_cells, resolve_target
-from skyweave.reconstruction.plan import REACH, Layout, Plan, layout_of, make_units, segments_of
+from skyweave.reconstruction.plan import (
+    DIFFERENTIATING,
+    REACH,
+    Layout,
+    Plan,
+    layout_of,
+    make_units,
+    segments_of,
+)
 from skyweave.reconstruction.plausible import check_plausible
 from skyweave.reconstruction.record import Observed, Place, looked_at, observe
 from skyweave.reconstruction.run import Reconstruction, binder
@@ -82,6 +90,7 @@ def open_reconstruction(
         tile=settings.tile,
         # The spread is scaled about the mean of all members.
         together=factor is not None,
+        graph=observed.n > 0 and not settings.drawn.decoupled and settings.drawn.guidance in DIFFERENTIATING,
         begun=begun,
     )
     settled = settings.settled(domain_mask=mask, tile=layout.tile)

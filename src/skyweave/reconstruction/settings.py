@@ -293,6 +293,14 @@ class Settings(Guided):
     cluster: Cluster = None
 
     @property
+    def workers(self) -> int | None:
+        """Processes that compute units; ``None`` for as many as a scheduler has."""
+        if self.cluster is None:
+            return 1
+        kind, _, count = self.cluster.partition(":")
+        return int(count) if kind == "local" else None
+
+    @property
     def estimation(self) -> Estimation:
         """How errors and biases are estimated."""
         from skyweave.sources.estimates import Estimation
