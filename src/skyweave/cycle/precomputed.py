@@ -26,6 +26,7 @@ from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.store import check_output
 from skyweave.keywords import settings_of, takes
+from skyweave.observe.assemble import ObservationSet
 from skyweave.observe.observation import Observation
 from skyweave.posterior.background import Background
 from skyweave.posterior.problem import Problem
@@ -192,7 +193,8 @@ class FusedReconstruction(Reconstruction):
             raise SkyweaveError(
                 "observations interpolated in time cannot be fused with a forecast; use time: nearest"
             )
-        target, prior, settings = alone.target, alone.prior, alone.settings
+        target, prior, settings, observed = alone.target, alone.prior, alone.settings, alone.observed
+        assert isinstance(observed, ObservationSet)  # it was opened whole
         same = file.grid.same_as(target.grid)
         periodic = (False, target.grid.periodic)
 
@@ -206,7 +208,7 @@ class FusedReconstruction(Reconstruction):
 
         def made(times: np.ndarray, values: Tensor) -> Fusion:
             return fuse_forecasts(
-                by_number(times), prior.spec, prior.transform, values, alone.observed, list(range(len(times))),
+                by_number(times), prior.spec, prior.transform, values, observed, list(range(len(times))),
                 settings=CycleSettings(members=settings.members, method=alone.method),
                 down=None if same else conservative(target.grid, file.grid),
                 coarse=None if same else file.grid.shape, periodic=periodic,

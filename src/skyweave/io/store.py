@@ -100,8 +100,8 @@ def lay_down(template: xr.Dataset, path: Path, chunks: Mapping[Hashable, int] | 
     ds = prepared(template, message)
     encoding = encodings(ds, "zarr", chunks)
     for name, var in [(n, v) for n, v in ds.data_vars.items() if v.ndim]:
-        blocks = encoding[name].get("chunks", -1)
-        ds[name] = var.copy(data=dask.array.zeros(var.shape, dtype=var.dtype, chunks=blocks))
+        # One block, never computed: a task for each chunk of a long record would fill the memory.
+        ds[name] = var.copy(data=dask.array.zeros(var.shape, dtype=var.dtype, chunks=-1))
     target = partial_store(path)
     building = partial_folder(path) / f"building-{os.getpid()}.zarr"
     try:

@@ -224,13 +224,18 @@ def shifted(part: ObservationSet, rows: np.ndarray, start: int, frames: int) -> 
 def joined(parts: Sequence[ObservationSet], report: Report) -> ObservationSet:
     """Rows of one record after the other, in order of time."""
     first = parts[0]
-    names = ("value", "source", "channel", "cell", "first", "last", "weight")
     matrix = sp.csr_array(sp.vstack([part.operator.matrix for part in parts], format="csr"))
     return replace(
         first,
         operator=StateOperator(matrix, first.operator.shape, first.operator.transform),
+        value=np.concatenate([part.value for part in parts]),
         R=ErrorCovariance.stack([part.R for part in parts]),
+        source=np.concatenate([part.source for part in parts]),
+        channel=np.concatenate([part.channel for part in parts]),
+        cell=np.concatenate([part.cell for part in parts]),
+        first=np.concatenate([part.first for part in parts]),
+        last=np.concatenate([part.last for part in parts]),
+        weight=np.concatenate([part.weight for part in parts]),
         report=report,
         predictors={},
-        **{name: np.concatenate([vars(part)[name] for part in parts]) for name in names},
     )

@@ -111,6 +111,6 @@ def merged_reports(first: Sequence[SourceReport], second: Sequence[SourceReport]
         for name, (low, high) in b.error.items():
             own = error.get(name, (low, high))
             error[name] = min(own[0], low), max(own[1], high)
-        sums = {"given": a.given + b.given, "used": a.used + b.used, "rows": a.rows + b.rows}
-        out.append(replace(a, dropped=dropped, error=error, **sums))
+        both = replace(a, given=a.given + b.given, used=a.used + b.used, rows=a.rows + b.rows)
+        out.append(replace(both, dropped=dropped, error=error))
     return out
