@@ -40,6 +40,7 @@ CHANGES = {
     "batch": 3,
     "autocast": True,
     "device": "auto",
+    "cluster": "local:2",
     "method": "mmps",
     "tile": (8, 8),
     "stride": 2,
@@ -61,7 +62,7 @@ CHANGES = {
     "refine_from": 0.5,
     "refine_steps": 8,
 }
-FREE = {"batch", "device"}
+FREE = {"batch", "device", "cluster"}
 ROADS = (Settings, FusionSettings, PriorSettings, CycleSettings)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 
 class SkyweaveError(ValueError):
     """Input that cannot be used; the message names the file, the variable, what was found and what would work.
 
-    The command line prints the message without a traceback and exits with status 2.
+    The command line prints the message without a traceback and exits with its status: 2 where nothing was begun, 3
+    where a run was begun, and what it finished is kept.
     """
+
+    status: ClassVar[int] = 2
 
 
 class NotRectilinearError(SkyweaveError):

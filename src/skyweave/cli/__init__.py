@@ -47,7 +47,8 @@ def build_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
-    0 on success, 2 where the user's input cannot be used (the reason is on standard error), 130 after Ctrl-C.
+    0 on success, 2 where the user's input cannot be used (the reason is on standard error), 3 where units of a run that
+    was begun failed, 130 after Ctrl-C.
     Any other exception is a defect and keeps its traceback.
     """
     # Threads that spin while they wait stall a machine shared with other work; this must precede torch.
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except SkyweaveError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except OSError as error:
         # A name too long, a folder without permission, a full disk: the file and the reason say it all.
         if isinstance(error, BrokenPipeError):

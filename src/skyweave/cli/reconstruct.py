@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skyweave.cli.flags import Flags
 from skyweave.errors import SkyweaveError
 
+if TYPE_CHECKING:
+    from skyweave.cli.settings import ReconstructConfig
 
-def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) -> None:
+
+def reconstruct(config: Path | None = None, /, *, dry_run: bool = False, flags: Flags | None = None) -> None:
     """Draw an ensemble of complete fields from a prior and observations.
 
     Settings come from a YAML file, from flags, or from both; a flag wins. The ERROR of a source is a standard
@@ -18,10 +22,15 @@ def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) ->
     ----------
     config
         YAML file with the settings.
+    dry_run
+        Print units, evaluations, time, memory and disk that it would take, from a few evaluations; write nothing.
     """
     from skyweave.cli.settings import settings_from
 
     whole = settings_from(config, flags)
+    if dry_run:
+        _tell_costs(whole)
+        return
     if whole.out is None:
         raise SkyweaveError("no output: give --out PATH (.zarr or .nc), or 'out' in the YAML")
 
@@ -47,3 +56,19 @@ def reconstruct(config: Path | None = None, /, *, flags: Flags | None = None) ->
         settings=settings,
     )
     print(f"wrote {whole.out}")
+
+
+def _tell_costs(whole: ReconstructConfig) -> None:
+    from skyweave.cli.inputs import open_inputs
+    from skyweave.keywords import part
+    from skyweave.reconstruction.costs import calibrated
+    from skyweave.reconstruction.opening import check_used, open_reconstruction
+    from skyweave.reconstruction.settings import Settings
+
+    inputs, settings = open_inputs(whole), part(whole, Settings)
+    check_used(settings, inputs.observations)
+    made = open_reconstruction(
+        whole.prior, inputs.observations, settings, like=inputs.like, times=inputs.times
+    )
+    print(made.plan)
+    print(calibrated(made))

@@ -16,6 +16,7 @@ def sample(
     start: str = "2000-01-01",
     figure: Path | None = None,
     overwrite: bool = False,
+    dry_run: bool = False,
     flags: SampleFlags | None = None,
 ) -> None:
     """Draw fields, or sequences of any length, from a prior alone.
@@ -36,6 +37,8 @@ def sample(
         Picture (.png) of the first members at some of their times.
     overwrite
         Replace an output that exists.
+    dry_run
+        Print units, evaluations, time, memory and disk that it would take, from a few evaluations; write nothing.
     """
     from skyweave import open_prior
     from skyweave import sample as run
@@ -56,6 +59,13 @@ def sample(
     times = None
     if frames is not None:
         times = equal_steps(start, frames, opened.spec.time_step or 86400.0)
+    if dry_run:
+        from skyweave.reconstruction.costs import calibrated
+        from skyweave.reconstruction.opening import open_reconstruction
+
+        ready = open_reconstruction(opened, [], settings.whole(), like=target, times=times)
+        print(f"{ready.plan}\n{calibrated(ready)}")
+        return
     made = run(opened, target, times=times, out=out, overwrite=overwrite, settings=settings)
     print(f"wrote {out}")
     if figure is not None:

@@ -161,7 +161,9 @@ def fuse(
     _check_finer(grid, file.grid)
     whole = settings_of(FusionSettings, settings, changes, "fuse").whole()
     begun = begun_layout(out, overwrite)
-    made = open_reconstruction(opened, observations, whole, like=grid, times=frames.times, begun=begun)
+    made = open_reconstruction(
+        opened, observations, whole, like=grid, times=frames.times, whole=True, begun=begun
+    )
     fused = FusedReconstruction.of(made, frames, file, past)
     if progress:
         print(f"{fused.past_told}\n{frames}\n{fused.skill_told()}\n{fused.plan.report}", flush=True)
@@ -250,9 +252,9 @@ class FusedReconstruction(Reconstruction):
         step(self.plan.evaluations)
         return self.fields(torch.cat(parts))
 
-    def flags(self, channel: int) -> np.ndarray:
+    def flags(self, channel: int, t0: int, t1: int) -> np.ndarray:
         """As in a reconstruction; no cell is beyond the reach of the forecast."""
-        found = super().flags(channel)
+        found = super().flags(channel, t0, t1)
         return np.where(found == EXTRAPOLATED, FILLED, found).astype(found.dtype)
 
     def attrs(self) -> dict[str, Any]:

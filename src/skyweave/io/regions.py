@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +29,9 @@ from skyweave.io.store import (
     discard_partial,
     done_units,
     lay_down,
+    made_with_of,
     mark_done,
+    marked,
     move_into_place,
     partial_store,
     settings_of,
@@ -36,7 +40,7 @@ from skyweave.io.store import (
     write_region,
 )
 
-__all__ = ["InRegions", "Note", "Regions", "block_length"]
+__all__ = ["InRegions", "Note", "RegionWriter", "Regions", "block_length"]
 
 Note = dict[str, Any]
 """What is found on the way, JSON values."""
@@ -59,6 +63,57 @@ def block_length(count: int, bytes_each: int, most: int = 2**31, limit: int = UN
     """
     fine = -(-count // LEAST_UNITS)
     return max(1, min(count, most, fine, limit // max(bytes_each, 1)))
+
+
+@dataclass(frozen=True)
+class RegionWriter:
+    """Writes units of a store that `Regions` holds open, in that process or, sent there, in another one.
+
+    Args:
+        path: of the output.
+        dims: of every variable, in the order of the template.
+        digest: of the settings.
+        before: states of the files that are read.
+    """
+
+    path: Path
+    dims: Mapping[str, tuple[str, ...]]
+    digest: str
+    before: dict[str, list[int] | None]
+
+    def put(self, fields: Mapping[str, NDArray[Any]], region: Mapping[str, slice]) -> None:
+        """As `Regions.put`."""
+        part = xr.Dataset({name: (self.dims[name], values) for name, values in fields.items()})
+        check_unchanged(self.before)
+        write_region(part, self.path, region, whole_chunks=False)
+
+    def mark(self, unit: str, note: Mapping[str, Any] | None = None) -> None:
+        """As `Regions.mark`."""
+        mark_done(self.path, unit, self.digest, note)
+
+    def read(self, name: str, region: Mapping[str, slice]) -> NDArray[Any]:
+        """As `Regions.read`."""
+        array = zarr.open_array(str(partial_store(self.path)), path=name, mode="r")
+        return np.asarray(array[tuple(region.get(dim, slice(None)) for dim in self.dims[name])])
+
+    def note_of(self, unit: str) -> Note | None:
+        """What a finished unit left; ``None`` where it is not finished."""
+        return marked(self.path, unit, self.digest)
+
+    def check_wanted(self) -> None:
+        """Refuse to go on with a run that has ended, or whose store another run has taken.
+
+        Raises:
+            SkyweaveError: the store is not there, is not of these settings, or nobody holds it.
+        """
+        found = made_with_of(self.path)
+        if found is None:
+            raise SkyweaveError(
+                f"{self.path}: {socket.gethostname()} finds no unfinished store at {partial_store(self.path)}; workers "
+                "write their units themselves, so that the output must lie on a disk that all of them share"
+            )
+        if digest_of(found) != self.digest or not lock_of(self.path).file.exists():
+            raise SkyweaveError(f"{self.path}: the run that asked for this unit has ended")
 
 
 class Regions:
@@ -97,6 +152,8 @@ class Regions:
     """Names of the units that are marked."""
     notes: dict[str, Note]
     """Their notes."""
+    writer: RegionWriter | None
+    """Writes units in other processes; ``None`` where the dataset is held in memory."""
 
     def __init__(
         self,
@@ -120,11 +177,13 @@ class Regions:
         if self.path is None:
             self._before: dict[str, list[int] | None] = {}
             self._held = self.template.map(_own, keep_attrs=True)
+            self.writer = None
             return
         check_output(self.path, overwrite)
         check_apart(self.path, inputs)
         self._before = file_states(inputs)
         self._lock = lock_of(self.path)
+        self.writer = RegionWriter(self.path.absolute(), self._dims, self.digest, self._before)
 
     def __enter__(self) -> Self:
         if self.path is not None:
@@ -172,32 +231,38 @@ class Regions:
             fields: by the name of the variable.
             region: slices along the dimensions that are cut.
         """
-        if self.path is None:
-            for name, values in fields.items():
-                self._held[name].values[self._place(name, region)] = values
+        if self.writer is not None:
+            self.writer.put(fields, region)
             return
-        part = xr.Dataset({name: (self._dims[name], values) for name, values in fields.items()})
-        check_unchanged(self._before)
-        write_region(part, self.path, region, whole_chunks=False)
+        for name, values in fields.items():
+            self._held[name].values[self._place(name, region)] = values
 
     def mark(self, unit: str, note: Mapping[str, Any] | None = None) -> None:
         """A unit is done, with what was found on the way."""
-        if self.path is not None:
-            mark_done(self.path, unit, self.digest, note)
+        if self.writer is not None:
+            self.writer.mark(unit, note)
+        self.marked_elsewhere(unit, note)
+
+    def marked_elsewhere(self, unit: str, note: Mapping[str, Any] | None = None) -> None:
+        """A unit was written and marked by the `writer` in another process."""
         self.done.add(unit)
         self.notes[unit] = dict(note or {})
 
     def read(self, name: str, region: Mapping[str, slice]) -> NDArray[Any]:
         """Values that were put, bit for bit."""
         place = self._place(name, region)
-        if self.path is None:
+        if self.path is None or self.writer is None:
             found: NDArray[Any] = self._held[name].values[place]
             return found
         if self._moved:
             with xr.open_dataset(self.path, engine=_engine(self.path), mask_and_scale=False) as ds:
                 return np.asarray(ds[name].values[place])
-        array = zarr.open_array(str(partial_store(self.path)), path=name, mode="r")
-        return np.asarray(array[place])
+        return self.writer.read(name, region)
+
+    @property
+    def kept_in(self) -> str:
+        """Where an unfinished run has what is finished; empty where it is in memory."""
+        return "" if self.path is None else str(partial_store(self.path).parent)
 
     def finish(self, attrs: Callable[[Mapping[str, Note]], Note] = lambda notes: {}) -> xr.Dataset:
         """The whole dataset; on disk it gets its name, is opened, and the traces of the run are removed.

@@ -38,8 +38,8 @@ from skyweave.io.outputs import (
 
 __all__ = [
     "NETCDF_ENDINGS", "OUTPUTS", "PICTURES", "check_output", "consolidate", "create_store", "discard_partial",
-    "done_units", "finish_store", "lay_down", "mark_done", "move_into_place", "partial_store", "settings_of", "sweep",
-    "unit_notes", "write_region",
+    "done_units", "finish_store", "lay_down", "made_with_of", "mark_done", "marked", "move_into_place", "partial_store",
+    "settings_of", "sweep", "unit_notes", "write_region",
 ]  # fmt: skip
 
 OWN = ("store.zarr", "whole.nc", "units", "lock", "complete.json")
@@ -100,8 +100,8 @@ def lay_down(template: xr.Dataset, path: Path, chunks: Mapping[Hashable, int] | 
     ds = prepared(template, message)
     encoding = encodings(ds, "zarr", chunks)
     for name, var in [(n, v) for n, v in ds.data_vars.items() if v.ndim]:
-        blocks = encoding[name].get("chunks", -1)
-        ds[name] = var.copy(data=dask.array.zeros(var.shape, dtype=var.dtype, chunks=blocks))
+        # One block, never computed: a task for each chunk of a long record would fill the memory.
+        ds[name] = var.copy(data=dask.array.zeros(var.shape, dtype=var.dtype, chunks=-1))
     target = partial_store(path)
     building = partial_folder(path) / f"building-{os.getpid()}.zarr"
     try:
@@ -213,10 +213,24 @@ def mark_done(
     """
     if not partial_store(path).is_dir():
         raise SkyweaveError(f"{path}: no unfinished store at {partial_store(path)}; create_store comes first")
-    folder = partial_folder(path) / "units"
-    folder.mkdir(exist_ok=True)
-    content = {"unit": unit, "settings": settings_hash, "note": dict(note or {})}
-    _write_json(folder / f"{hashlib.sha256(unit.encode()).hexdigest()[:24]}.json", content)
+    marker = _marker(path, unit)
+    marker.parent.mkdir(exist_ok=True)
+    _write_json(marker, {"unit": unit, "settings": settings_hash, "note": dict(note or {})})
+
+
+def marked(path: str | os.PathLike[str], unit: str, settings_hash: str) -> dict[str, Any] | None:
+    """The note that a finished unit left; ``None`` where it is not marked with these settings."""
+    try:
+        marker = json.loads(_marker(path, unit).read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return None
+    if not isinstance(marker, dict) or marker.get("settings") != settings_hash:
+        return None
+    return dict(marker.get("note") or {})
+
+
+def _marker(path: str | os.PathLike[str], unit: str) -> Path:
+    return partial_folder(path) / "units" / f"{hashlib.sha256(unit.encode()).hexdigest()[:24]}.json"
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -243,7 +257,7 @@ def done_units(
     if any(marker["settings"] != settings_hash for marker in found):
         raise SkyweaveError(
             f"{path}: the unfinished run in {partial_folder(path)} was made with other settings or data"
-            f"{told_apart(_made_with(path), made_with)}; resume it with those, write to another path, or drop it "
+            f"{told_apart(made_with_of(path), made_with)}; resume it with those, write to another path, or drop it "
             "(overwrite=True, --overwrite)"
         )
     return {str(marker["unit"]) for marker in found}
@@ -259,7 +273,7 @@ def unit_notes(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     return {str(marker["unit"]): dict(marker.get("note") or {}) for marker in _markers(path)}
 
 
-def _made_with(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
+def made_with_of(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
     """What an unfinished store says it is made with."""
     try:
         found = json.loads(str(zarr.open_group(str(partial_store(path)), mode="r").attrs["made_with"]))

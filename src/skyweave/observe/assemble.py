@@ -29,7 +29,10 @@ from skyweave.observe.soundings import on_levels
 from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
-__all__ = ["ObservationSet", "SegmentObservations", "Source", "assemble", "is_called", "no_observations"]
+__all__ = [
+    "ObservationSet", "SegmentObservations", "Source", "assemble", "distinct", "is_called", "no_observations",
+    "nothing_left",
+]  # fmt: skip
 
 PLACE_OR_TIME = {"outside time window", "outside domain", "footprint partly outside", "masked cells"}
 """Reasons for which observations are dropped that domain and times explain."""
@@ -141,6 +144,22 @@ class ObservationSet:
         hit.reshape(-1)[columns] = True
         return hit[:, self.spec.channel(variable)]
 
+    def cells(self, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray]:
+        """`observed_mask` and `support_mask` of all variables in frames ``t0 <= t < t1``, each ``(t, C, H, W)``."""
+        _, *area = self.operator.shape
+        size = int(np.prod(area))
+        # Rows ascend in their first frame, and weigh few.
+        longest = int((self.last - self.first).max(initial=0))
+        begin, end = np.searchsorted(self.first, [t0 - longest, t1])
+        direct = self.cell[begin:end]
+        out = []
+        for columns in (direct, self.operator.matrix[begin:end].indices.astype(np.int64)):
+            hit = np.zeros((t1 - t0) * size, bool)
+            inside = (columns >= t0 * size) & (columns < t1 * size)
+            hit[columns[inside] - t0 * size] = True
+            out.append(hit.reshape(t1 - t0, *area))
+        return out[0], out[1]
+
     def fingerprint(self) -> str:
         """A digest of operator, values and errors: equal for equal observations, whatever files they came in."""
         digest = hashlib.sha256(repr(self.operator.shape).encode())
@@ -162,6 +181,8 @@ def assemble(
     times: Any = None,
     transform: StateTransform | None = None,
     domain_mask: xr.DataArray | np.ndarray | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> ObservationSet:
     r"""Check, match and stack observations.
 
@@ -177,6 +198,7 @@ def assemble(
         transform: of the prior; ``None`` for a state in physical units.
         domain_mask: true where fields are wanted, ``(H, W)`` or any shape that fits ``(T, C, H, W)``; cells where
             it is false are never filled, and observations whose footprint touches them are dropped.
+        may_be_empty: some of the times of a record may have no observation.
 
     Raises:
         SkyweaveError: for sources that cannot be used, or when no observation is left (with the counts).
@@ -194,7 +216,7 @@ def assemble(
     axis = TimeAxis.of(times)
     shape = (len(axis), len(spec.variables), *grid.shape)
     state = Frame(spec, grid, axis, _wanted(domain_mask, grid, shape))
-    names = _distinct([o.label for o in given])
+    names = distinct([o.label for o in given])
     parts = [
         grid_rows(o, name, state) if isinstance(o, GridObservation) else point_rows(o, name, state)
         for o, name in zip(given, names, strict=True)
@@ -203,8 +225,8 @@ def assemble(
         Source(name, o.weight, p.report.kind) for name, o, p in zip(names, given, parts, strict=True)
     )
     report = Report(tuple(part.report for part in parts))
-    if not any(len(part.value) for part in parts):
-        raise SkyweaveError(_nothing_left(report, grid, times))
+    if not may_be_empty and not any(len(part.value) for part in parts):
+        raise SkyweaveError(nothing_left(report, grid, times))
     return _stacked(parts, used, report, shape, spec, transform)
 
 
@@ -293,7 +315,7 @@ def is_called(key: str, name: str) -> bool:
     return name == key or (name.startswith(f"{key} (") and name.endswith(")"))
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def distinct(names: Sequence[str]) -> list[str]:
     """The names, numbered where they repeat."""
     out: list[str] = []
     for name in names:
@@ -304,7 +326,8 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return out
 
 
-def _nothing_left(report: Report, grid: Grid, times: Any) -> str:
+def nothing_left(report: Report, grid: Grid, times: Any) -> str:
+    """Why no observation is left, and what would leave some."""
     lines = [f"no observation is left of {sum(s.given for s in report.sources)}:"]
     for source in report.sources:
         lines += [f"  {source.name}: {_counts(source)}", *(f"    {note}" for note in source.notes)]

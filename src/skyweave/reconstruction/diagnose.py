@@ -11,7 +11,7 @@ import xarray as xr
 
 from skyweave.grid import Grid
 from skyweave.keywords import settings_of, takes
-from skyweave.observe.assemble import is_called
+from skyweave.observe.assemble import ObservationSet, is_called
 from skyweave.observe.observation import Observation
 from skyweave.prior.storage import LearntPrior
 from skyweave.reconstruction.opening import open_reconstruction
@@ -48,7 +48,8 @@ def diagnose_sources(
         SkyweaveError: inputs that do not fit one another, no usable observation.
     """
     chosen = settings_of(Settings, settings, changes, "diagnose_sources")
-    made = open_reconstruction(prior, observations, chosen, like=like, times=times)
+    made = open_reconstruction(prior, observations, chosen, like=like, times=times, whole=True)
+    assert isinstance(made.observed, ObservationSet)
     given = list(observations) if isinstance(observations, Sequence) else [observations]
     names = [s.name for s in made.observed.sources]
     asking = {k for k, o in enumerate(given) if o.bias == "estimate"}

@@ -18,7 +18,7 @@ from skyweave.grid import Grid
 from skyweave.io.read import open_fields
 from skyweave.io.store import partial_store
 from skyweave.keywords import made_with
-from skyweave.observe.assemble import ObservationSet, assemble, no_observations
+from skyweave.observe.assemble import ObservationSet, no_observations
 from skyweave.observe.observation import GridObservation, Observation, StateObservation
 from skyweave.observe.soundings import on_levels
 from skyweave.posterior.background import error_covariance
@@ -28,8 +28,17 @@ from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.prior.windows import check_times
 from skyweave.reconstruction.execute import available_memory
 from skyweave.reconstruction.output_grid import Target, domain_cells, resolve_target
-from skyweave.reconstruction.plan import REACH, Layout, Plan, layout_of, make_units, segments_of
+from skyweave.reconstruction.plan import (
+    DIFFERENTIATING,
+    REACH,
+    Layout,
+    Plan,
+    layout_of,
+    make_units,
+    segments_of,
+)
 from skyweave.reconstruction.plausible import check_plausible
+from skyweave.reconstruction.record import Observed, Place, looked_at, observe
 from skyweave.reconstruction.run import Reconstruction, binder
 from skyweave.reconstruction.settings import FieldOfFile, Settings
 from skyweave.sources.estimates import SourceEstimates, adjusted
@@ -45,6 +54,7 @@ def open_reconstruction(
     like: xr.Dataset | xr.DataArray | Grid | None = None,
     times: Sequence[object] | np.ndarray | None = None,
     estimate: bool = False,
+    whole: bool = False,
     begun: Layout | None = None,
 ) -> Reconstruction:
     """Open and check everything; without observations the fields are draws of the prior itself.
@@ -52,6 +62,7 @@ def open_reconstruction(
     Args:
         prior, observations, settings, like, times: as in `skyweave.reconstruct`.
         estimate: biases and errors that are asked for from innovations, which takes network evaluations.
+        whole: keep all observations in memory, as estimates from innovations need them.
         begun: how an unfinished run cut its work.
 
     Raises:
@@ -63,8 +74,9 @@ def open_reconstruction(
     target = resolve_target(opened.spec, sources, like, times)
     _check_prior(opened, target, settings)
     mask = domain_cells(_mask_of(settings), target)
-    observed = _observed(opened, target, sources, mask)
-    segments = segments_of(observed, opened.spec.window)
+    whole = whole or settings.weights == "innovations" or any(s.bias == "estimate" for s in sources)
+    observed = _observed(opened, target, sources, mask, whole)
+    segments = segments_of(observed, target.count, opened.spec.window)
     reach = REACH * opened.spec.window if opened.spec.window > 1 else 0
     frames = min(target.count, max(t1 - t0 for t0, t1 in segments) + 2 * reach)
     factor = stored_factor(opened) if settings.recalibrate else None
@@ -78,6 +90,7 @@ def open_reconstruction(
         tile=settings.tile,
         # The spread is scaled about the mean of all members.
         together=factor is not None,
+        graph=observed.n > 0 and not settings.drawn.decoupled and settings.drawn.guidance in DIFFERENTIATING,
         begun=begun,
     )
     settled = settings.settled(domain_mask=mask, tile=layout.tile)
@@ -86,7 +99,7 @@ def open_reconstruction(
         bound = binder(opened, target, settled)
         settled.drawn.guided(Problem(bound(*segments[0]), observed.segment(*segments[0])))
     estimates = None
-    if estimate:
+    if estimate and isinstance(observed, ObservationSet):
         observed, estimates = _adjusted(opened, target, observed, sources, settled, layout.at_once)
     shape = (settings.members, target.count, len(opened.spec.variables), *target.grid.shape)
     plan = Plan(
@@ -175,12 +188,13 @@ def _mask_of(settings: Settings) -> xr.DataArray | np.ndarray | None:
 
 
 def _observed(
-    prior: LearntPrior, target: Target, sources: list[StateObservation], mask: np.ndarray | None
-) -> ObservationSet:
+    prior: LearntPrior, target: Target, sources: list[StateObservation], mask: np.ndarray | None, whole: bool
+) -> Observed:
     if not sources:
         return no_observations(prior.spec, target.grid, target.count, prior.transform)
-    observed = assemble(sources, prior.spec, target.grid, target.times, prior.transform, mask)
-    check_plausible(observed, sources, prior)
+    place = Place(prior.spec, target.grid, target.times, prior.transform, mask)
+    observed = observe(place, sources, whole)
+    check_plausible(looked_at(observed, prior.spec.window), sources, prior)
     return observed
 
 
@@ -208,7 +222,7 @@ def _adjusted(
 
 
 def _depends_on(
-    prior: LearntPrior, target: Target, observed: ObservationSet, settings: Settings, factor: float | None
+    prior: LearntPrior, target: Target, observed: Observed, settings: Settings, factor: float | None
 ) -> dict[str, Any]:
     """Everything that the values depend on; of the settings all that are not marked as free."""
     return made_with(settings) | {

@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from skyweave.diffusion.network import UNet
 from skyweave.grid import Grid
 from skyweave.io.made_with import digest_of
-from skyweave.observe.assemble import ObservationSet
 from skyweave.prior.storage import LearntPrior
+from skyweave.reconstruction.record import Observed
 
-__all__ = ["Layout", "Plan", "Unit", "layout_of", "make_units", "member_bytes", "segments_of"]
+__all__ = [
+    "DIFFERENTIATING", "Layout", "Plan", "Unit", "graph_bytes", "layout_of", "make_units", "member_bytes",
+    "segments_of",
+]  # fmt: skip
 
 LARGEST_BATCH = 64
 
 SEGMENT = 48
 """Frames computed together with a prior of windows, besides those on either side of them."""
+
+DIFFERENTIATING = ("mmps", "sda", "pigdm", "dps")
+"""Guidance methods that differentiate the network, so that all its maps are kept."""
+GRAPH_MAPS = 50
+"""Maps of the finest width that an evaluation keeps for that, for each block of a level (47 to 51 were counted)."""
 
 REACH = 2
 """Windows on either side of a segment that are computed along and then left to the neighbouring segments."""
@@ -33,6 +42,8 @@ class Unit:
     t1: int
     m0: int
     m1: int
+    needs: ClassVar[tuple[str, ...]] = ()
+    weight: ClassVar[float] = 1.0
 
     @property
     def name(self) -> str:
@@ -98,11 +109,10 @@ def make_units(segments: Sequence[tuple[int, int]], members: int, batch: int) ->
     )
 
 
-def segments_of(observed: ObservationSet, window: int) -> list[tuple[int, int]]:
+def segments_of(observed: Observed, frames: int, window: int) -> list[tuple[int, int]]:
     """Stretches of time computed one after the other; those of windows overlap when they are computed."""
     if window == 1:
         return observed.segments()
-    frames = observed.operator.shape[0]
     count = max(1, round(frames / SEGMENT))
     edges = np.linspace(0, frames, count + 1).astype(int).tolist()
     return list(pairwise(edges))
@@ -135,6 +145,7 @@ def layout_of(
     batch: int | None = None,
     tile: tuple[int, int] | None = None,
     together: bool = False,
+    graph: bool = False,
     begun: Layout | None = None,
 ) -> Layout:
     """What fits the memory.
@@ -148,10 +159,13 @@ def layout_of(
         batch: members at once, if asked for.
         tile: if asked for.
         together: one unit has to hold all members.
+        graph: whether the network is differentiated.
         begun: by an earlier call, whose units and tile are kept.
     """
     channels = len(prior.spec.variables)
     each = member_bytes(frames, channels, *grid.shape)
+    if graph:
+        each += graph_bytes(prior, frames, grid)
     network = prior.working_bytes(grid)
     if tile is None and begun is not None:
         tile = begun.tile
@@ -165,6 +179,16 @@ def layout_of(
     size = min(size, unit)
     peak = size * each + network + 4 * channels * grid.size * (members + 8) * frames
     return Layout(unit, size, tile, peak)
+
+
+def graph_bytes(prior: LearntPrior, frames: int, grid: Grid) -> int:
+    """What one member's evaluation keeps where it is differentiated: the maps of every block, single precision."""
+    network = prior.network.network
+    if not isinstance(network, UNet):
+        return 0
+    of = network.architecture
+    # A prior of windows sees every frame in several of them; those beside one another are most that are kept.
+    return 4 * frames * grid.size * of.base * of.multipliers[0] * GRAPH_MAPS * of.blocks
 
 
 def member_bytes(frames: int, channels: int, height: int, width: int) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from skyweave.engine.cluster import engine_of
+from skyweave.engine.job import Engine
 from skyweave.errors import SkyweaveError, SkyweaveWarning
 from skyweave.grid import Grid
 from skyweave.io.inputs import check_apart, source_file
@@ -76,13 +78,14 @@ def reconstruct(
     chosen = settings_of(Settings, settings, changes, "reconstruct")
     check_used(chosen, observations)
     begun = begun_layout(out, overwrite)
-    made = open_reconstruction(
-        prior, observations, chosen, like=like, times=times, estimate=True, begun=begun
-    )
-    if made.estimates is not None and progress:
-        print(made.estimates, flush=True)
-    face_scene(made, progress)
-    return run_reconstruction(made, out, overwrite, progress)
+    with engine_of(chosen.cluster) as engine:
+        made = open_reconstruction(
+            prior, observations, chosen, like=like, times=times, estimate=True, begun=begun
+        )
+        if made.estimates is not None and progress:
+            print(made.estimates, flush=True)
+        face_scene(made, progress)
+        return run_reconstruction(made, out, overwrite, progress, engine)
 
 
 def face_scene(made: Reconstruction, progress: bool = True) -> None:
@@ -112,13 +115,10 @@ def run_reconstruction(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    engine: Engine | None = None,
 ) -> xr.Dataset:
     """The fields of a reconstruction that is ready, with their provenance, in memory or in the file that is named."""
-    empty = _template(made)
-    for c, variable in enumerate(made.prior.spec.variables):
-        name = f"{variable.name}_provenance"
-        empty[name] = (empty[name].dims, made.flags(c), empty[name].attrs)
-    return _run(made, empty, out, overwrite, progress, made.verb)
+    return _run(made, _template(made), out, overwrite, progress, made.verb, engine)
 
 
 @takes(Settings)
@@ -193,11 +193,12 @@ def sample(
         check_apart(out, [source_file(like)])
     chosen = settings_of(PriorSettings, settings, changes, "sample").whole()
     begun = begun_layout(out, overwrite)
-    made = open_reconstruction(prior, [], chosen, like=like, times=times, begun=begun)
-    empty = _template(made)
-    empty = empty.drop_vars([n for n in empty.data_vars if str(n).endswith("_provenance")])
-    empty.attrs |= {"title": "Samples of a prior of skyweave", "observations": "none"}
-    return _run(made, empty, out, overwrite, progress, "sample")
+    with engine_of(chosen.cluster) as engine:
+        made = open_reconstruction(prior, [], chosen, like=like, times=times, begun=begun)
+        empty = _template(made)
+        empty = empty.drop_vars([n for n in empty.data_vars if str(n).endswith("_provenance")])
+        empty.attrs |= {"title": "Samples of a prior of skyweave", "observations": "none"}
+        return _run(made, empty, out, overwrite, progress, "sample", engine)
 
 
 def _template(made: Reconstruction) -> xr.Dataset:
@@ -232,13 +233,14 @@ def _run(
     overwrite: bool,
     progress: bool,
     verb: str,
+    engine: Engine | None = None,
 ) -> xr.Dataset:
     """Carry out the plan and write what it gives; `verb` is what the history says was done."""
     if not str(out).rstrip("/").endswith(".zarr"):
         _check_memory(empty)
     result = run_plan(
         made.plan, made, empty, made.target.dims, made.prior.spec.names, made.settings.quantiles,
-        out=out, overwrite=overwrite, message=verb, progress=progress,
+        out=out, overwrite=overwrite, message=verb, progress=progress, engine=engine,
     )  # fmt: skip
     if progress:
         _tell(result.attrs)

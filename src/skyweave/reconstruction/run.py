@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from skyweave.diffusion.noise import NoiseStream
-from skyweave.observe.assemble import ObservationSet
+from skyweave.errors import SkyweaveError
 from skyweave.posterior.background import Background, bind, error_covariance
 from skyweave.posterior.calibration import recalibrate_members
 from skyweave.posterior.problem import Problem
 from skyweave.posterior.reach import correlation_length, within
 from skyweave.posterior.sample import Method, sample_posterior
-from skyweave.prior.storage import LearntPrior
+from skyweave.prior.storage import LearntPrior, open_prior
 from skyweave.reconstruction.execute import Note
 from skyweave.reconstruction.output import provenance, to_physical
 from skyweave.reconstruction.output_grid import Target
 from skyweave.reconstruction.plan import Plan, Unit
+from skyweave.reconstruction.record import Observed, Record, looked_at
 from skyweave.reconstruction.residuals import LIMIT, Residuals, findings
 from skyweave.reconstruction.scene import Scene, compare_scene
 from skyweave.reconstruction.settings import Settings
@@ -52,7 +55,7 @@ class Reconstruction:
 
     prior: LearntPrior
     target: Target
-    observed: ObservationSet
+    observed: Observed
     settings: Settings
     plan: Plan
     mask: np.ndarray | None
@@ -69,6 +72,19 @@ class Reconstruction:
         self._widened: tuple[tuple[int, int], Widening] | None = None
         self.identities = self.target.identities()
         self._bound: tuple[tuple[int, int], Background] | None = None
+        self._touched: tuple[tuple[int, int], tuple[np.ndarray, np.ndarray]] | None = None
+        self._lengths: dict[int, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs to make it anew: files by their paths, and neither the units nor what was computed."""
+        state = {own.name: getattr(self, own.name) for own in fields(self) if own.init}
+        plan = replace(self.plan, units=(), settings={})
+        return state | {"prior": SentPrior.of(self.prior), "plan": plan}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value.opened() if isinstance(value, SentPrior) else value)
+        self.__post_init__()
 
     @property
     def method(self) -> Method:
@@ -127,7 +143,8 @@ class Reconstruction:
     def look(self) -> Scene:
         """What the prior knows of the scene; computed once, with a few evaluations of the network."""
         if self.scene is None:
-            self.scene = compare_scene(self.prior, self.target, self.observed, self.background)
+            seen = looked_at(self.observed, self.prior.spec.window)
+            self.scene = compare_scene(self.prior, self.target, seen, self.background)
         return self.scene
 
     def widening(self, t0: int, t1: int) -> Widening | None:
@@ -135,7 +152,7 @@ class Reconstruction:
         if (
             self.settings.on_conflict != "widen"
             or not self.look().conflicts
-            or not self.observed.rows(t0, t1).size
+            or not self.observed.segment(t0, t1).n
         ):
             return None
         if self._widened is None or self._widened[0] != (t0, t1):
@@ -163,17 +180,28 @@ class Reconstruction:
         """Attributes of the output that are known when it is complete: residuals, clipped values, widening."""
         return findings(notes.values(), self.prior.spec.names)
 
-    def flags(self, channel: int) -> np.ndarray:
-        """Provenance of one variable, ``(T, H, W)``."""
-        name = self.prior.spec.names[channel]
-        shape = (self.target.count, *self.target.grid.shape)
-        seen = self.observed.observed_mask(name)
-        frame = (1, len(self.prior.spec.variables), *self.target.grid.shape)
-        V = error_covariance(self.prior).on(frame, periodic=self.target.grid.periodic)(1e9)
-        reach = correlation_length(V, channel)
-        touched = self.observed.support_mask(name)
-        near = np.stack([within(frame, reach, self.target.grid.periodic) for frame in touched])
-        return provenance(shape, seen, near, self.mask)
+    def flags(self, channel: int, t0: int, t1: int) -> np.ndarray:
+        """Provenance of one variable in frames ``t0:t1``, ``(t, H, W)``."""
+        if self._touched is None or self._touched[0] != (t0, t1):
+            self._touched = (t0, t1), self._touching(t0, t1)
+        seen, touched = (hit[:, channel] for hit in self._touched[1])
+        near = np.stack([within(frame, self._reach(channel), self.target.grid.periodic) for frame in touched])
+        return provenance((t1 - t0, *self.target.grid.shape), seen, near, self.mask)
+
+    def _touching(self, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cells of frames ``t0:t1`` that are observed directly, and those that any observation weighs."""
+        observed, start = self.observed, 0
+        if isinstance(observed, Record):
+            observed, start = observed.around(*self.plan.reached(Unit(t0, t1, 0, 1)))
+        return observed.cells(t0 - start, t1 - start)
+
+    def _reach(self, channel: int) -> float:
+        """Cells at which the prior's correlation falls to 1/e."""
+        if channel not in self._lengths:
+            frame = (1, len(self.prior.spec.variables), *self.target.grid.shape)
+            V = error_covariance(self.prior).on(frame, periodic=self.target.grid.periodic)(1e9)
+            self._lengths[channel] = correlation_length(V, channel)
+        return self._lengths[channel]
 
     def attrs(self) -> dict[str, Any]:
         """What the result depends on, for the output's global attributes."""
@@ -198,6 +226,40 @@ class Reconstruction:
             "(1/e) of the prior's background error covariance",
             "conflict_means": f"observed, and the ensemble mean is more than {LIMIT:g} stated errors from that",
         }
+
+
+@dataclass(frozen=True)
+class SentPrior:
+    """A prior on its way to a worker: its file where it has one, which the worker opens itself, and whole otherwise."""
+
+    path: str | None
+    fingerprint: str
+    whole: LearntPrior | None
+
+    @classmethod
+    def of(cls, prior: LearntPrior) -> SentPrior:
+        """The prior as it is sent."""
+        if prior.path is None or type(prior) is not LearntPrior:
+            return cls(None, "", prior)
+        path = Path(prior.path)
+        return cls(str(path.absolute()) if path.exists() else prior.path, prior.fingerprint(), None)
+
+    def opened(self) -> LearntPrior:
+        """The prior.
+
+        Raises:
+            SkyweaveError: the file is not there, or another one is.
+        """
+        if self.whole is not None:
+            return self.whole
+        assert self.path is not None
+        prior = open_prior(self.path)
+        if prior.fingerprint() != self.fingerprint:
+            raise SkyweaveError(
+                f"{self.path}: is another prior on {socket.gethostname()} than where the run was begun; workers open "
+                "the prior themselves, so that the same file must be there"
+            )
+        return prior
 
 
 def binder(prior: LearntPrior, target: Target, settings: Settings) -> Callable[[int, int], Background]:

@@ -65,6 +65,14 @@ def _device(value: str) -> str:
     return str(usable_device(value))
 
 
+def _cluster(value: str | None) -> str | None:
+    if value is None:
+        return None
+    from skyweave.engine.cluster import cluster_text
+
+    return cluster_text(value)
+
+
 def _innovations(value: Any) -> Any:
     if not value:
         return None
@@ -151,6 +159,15 @@ Stride = Annotated[
 ]
 Autocast = Annotated[bool, Help("run the network in bfloat16, on devices that compute in it")]
 Device = Annotated[str, Checked(_device), Help("where the network runs: cpu, cuda or auto"), FREE]
+Cluster = Annotated[
+    str | None,
+    Checked(_cluster),
+    Help(
+        "where units are computed: local:N for N workers on this machine, or the address of a running scheduler of "
+        "dask, tcp://host:8786; in this process by default"
+    ),
+    FREE,
+]
 Mask = Annotated[
     Array,
     Checked(_mask),
@@ -273,6 +290,15 @@ class Settings(Guided):
         Literal["warn", "refuse", "widen"],
         Help(f"{ON_CONFLICT}, widen gives it more variance where the observations ask for it"),
     ] = "warn"
+    cluster: Cluster = None
+
+    @property
+    def workers(self) -> int | None:
+        """Processes that compute units; ``None`` for as many as a scheduler has."""
+        if self.cluster is None:
+            return 1
+        kind, _, count = self.cluster.partition(":")
+        return int(count) if kind == "local" else None
 
     @property
     def estimation(self) -> Estimation:
@@ -305,6 +331,7 @@ class PriorSettings(Drawing):
     stride: Stride = 1
     domain_mask: Mask = None
     quantiles: Quantiles = (0.05, 0.5, 0.95)
+    cluster: Cluster = None
 
     def whole(self) -> Settings:
         """As settings of a reconstruction, from noise on.
