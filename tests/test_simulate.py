@@ -12,11 +12,9 @@ from skyweave.observe.errors import ErrorModel
 from skyweave.observe.simulate import (
     add_noise,
     cloud_mask,
-    random_mask,
     sample_points,
     station_network,
     station_table,
-    swath_mask,
 )
 
 WORLD = Grid(np.arange(-89, 90, 2.0), np.arange(0, 360, 2.0))
@@ -40,13 +38,13 @@ def test_the_missing_fraction_is_exact_in_every_map(fraction, h, w, scale):
     assert np.all((~mask).sum((1, 2)) == round(fraction * h * w))
 
 
-def test_clouds_cluster_and_random_gaps_do_not():
+def test_clouds_cluster_and_independent_gaps_do_not():
     def agreement(mask):
         return np.mean(mask[:, 1:] == mask[:, :-1])
 
     rng = np.random.default_rng(1)
     # Independent cells of one half agree with their neighbour half of the time (standard error 0.004).
-    assert abs(agreement(random_mask(WORLD, 0.5, rng)) - 0.5) < 0.02
+    assert abs(agreement(cloud_mask(WORLD, 0.5, rng, 0.0)) - 0.5) < 0.02
     assert agreement(cloud_mask(WORLD, 0.5, rng, 4.0)) > 0.85
 
 
@@ -57,28 +55,7 @@ def test_clouds_are_continuous_across_the_seam_of_a_global_grid():
 
 def test_fraction_is_checked():
     with pytest.raises(SkyweaveError, match="fraction"):
-        random_mask((4, 4), 1.2, np.random.default_rng(0))
-
-
-def test_swath_at_the_equator_has_its_width():
-    grid = Grid(np.arange(-2, 3.0), np.arange(0, 360, 0.25))
-    mask = swath_mask(grid, 1000.0, node=100.0, hours=2.4)
-    # The second ascending crossing lies 360 * 98.8 / 1436.07 = 24.77 degrees west of the first.
-    near = (grid.lon > 62) & (grid.lon < 88)
-    seen = grid.lon[near][mask[2, near]]
-    assert abs(seen.mean() - (100 - 24.77)) < 0.25
-    # 6.75 km/s along the track, 8.2 degrees west of north, over ground that moves east with 0.46 km/s: the ground
-    # track runs atan((0.96 + 0.46) / 6.68) = 12 degrees off the meridian. A cell is 28 km wide.
-    width = len(seen) * 0.25 * np.pi / 180 * 6371
-    assert abs(width - 1000 / np.cos(np.radians(12))) < 30
-
-
-def test_a_day_of_modis_leaves_gaps_in_the_tropics_only():
-    mask = swath_mask(WORLD, 2330.0, ascending_only=True)
-    share = mask.mean(axis=1)
-    assert share[np.abs(WORLD.lat) < 10].max() < 1
-    assert np.all(share[(WORLD.lat > 40) & (WORLD.lat < 75)] == 1)
-    assert mask.sum() < swath_mask(WORLD, 2330.0).sum()
+        cloud_mask((4, 4), 1.2, np.random.default_rng(0))
 
 
 def test_stations_are_uniform_in_area():

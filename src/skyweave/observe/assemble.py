@@ -238,17 +238,17 @@ def no_observations(
     none, empty = np.zeros(0), np.zeros(0, np.int64)
     matrix = sp.csr_array((0, int(np.prod(shape))))
     return ObservationSet(
-        StateOperator(matrix, shape, transform),
-        none,
-        ErrorCovariance(none),
-        empty,
-        empty,
-        empty,
-        empty,
-        empty,
-        spec,
-        (),
-        Report(()),
+        operator=StateOperator(matrix, shape, transform),
+        value=none,
+        R=ErrorCovariance(none),
+        source=empty,
+        channel=empty,
+        cell=empty,
+        first=empty,
+        last=empty,
+        spec=spec,
+        sources=(),
+        report=Report(()),
     )
 
 
@@ -263,8 +263,8 @@ def _stacked(
     first = np.concatenate([part.first for part in parts])
     order = np.argsort(first, kind="stable")
 
-    def together(field: str) -> np.ndarray:
-        return np.concatenate([getattr(part, field) for part in parts])[order]
+    def together(columns: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(columns)[order]
 
     R = ErrorCovariance.stack([p.R.scaled(1 / s.weight) for p, s in zip(parts, sources, strict=True)])
     number = np.repeat(np.arange(len(parts)), [len(p.value) for p in parts])
@@ -275,19 +275,19 @@ def _stacked(
     }
     matrix = sp.csr_array(sp.vstack([part.matrix for part in parts], format="csr"))[order]
     return ObservationSet(
-        StateOperator(sp.csr_array(matrix), shape, transform),
-        together("value"),
-        R.take(order),
-        number[order],
-        together("channel"),
-        together("cell"),
-        first[order],
-        together("last"),
-        spec,
-        sources,
-        report,
-        np.array([s.weight for s in sources])[number[order]],
-        predictors,
+        operator=StateOperator(sp.csr_array(matrix), shape, transform),
+        value=together([part.value for part in parts]),
+        R=R.take(order),
+        source=number[order],
+        channel=together([part.channel for part in parts]),
+        cell=together([part.cell for part in parts]),
+        first=first[order],
+        last=together([part.last for part in parts]),
+        spec=spec,
+        sources=sources,
+        report=report,
+        weight=np.array([s.weight for s in sources])[number[order]],
+        predictors=predictors,
     )
 
 

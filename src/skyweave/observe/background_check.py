@@ -68,9 +68,8 @@ def background_departure(
     place = table[["lat", "lon"]].to_numpy(float).T
     channel = np.array([own.channel(name) for name in table["variable"]], np.int64)
     used = np.flatnonzero(match.inside & state.grid.contains(*place))
-    part = TimeMatch(match.first[used], match.last[used], match.weight[used], match.inside[used])
     weights = point_weights("bilinear", own, state.grid, place[0][used], place[1][used], channel[used])
-    matrix = expand(weights, channel[used], part, state)
+    matrix = expand(weights, channel[used], match.take(used), state)
 
     def seen(ds: xr.Dataset) -> NDArray[np.float64]:
         return matrix @ to_tensor(ds, own, state.grid).numpy().astype(np.float64).ravel()

@@ -126,10 +126,6 @@ class ErrorCovariance:
         return len(self.variance)
 
     @property
-    def is_diagonal(self) -> bool:
-        return not self.blocks
-
-    @property
     def diagonal(self) -> Tensor:
         """Variances, shape ``(n,)``, float32, physical units squared."""
         return torch.from_numpy(self.variance).float()

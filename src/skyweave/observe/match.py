@@ -45,6 +45,10 @@ class TimeMatch:
     weight: np.ndarray
     inside: np.ndarray
 
+    def take(self, rows: np.ndarray) -> TimeMatch:
+        """The match of some observations."""
+        return TimeMatch(self.first[rows], self.last[rows], self.weight[rows], self.inside[rows])
+
 
 @dataclass(frozen=True)
 class TimeAxis:

@@ -68,9 +68,9 @@ class SourceReport:
     kind: str
     operator: str
     weight: float
-    given: int
-    used: int
-    rows: int
+    given: int = 0
+    used: int = 0
+    rows: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     error: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

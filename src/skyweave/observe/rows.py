@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io.missing import SINGLE
-from skyweave.observe.errors import CorrelatedBlock, ErrorCovariance, ErrorModel
+from skyweave.observe.errors import ErrorCovariance
 from skyweave.observe.match import (
     TimeAxis,
     TimeMatch,
@@ -26,14 +26,9 @@ from skyweave.units import conversion
 __all__ = [
     "Frame",
     "Rows",
-    "bad_errors",
     "beyond_limits",
-    "covariance_of",
-    "error_span",
     "expand",
-    "only_representativeness",
     "point_weights",
-    "taken",
     "weights_at",
 ]
 
@@ -61,6 +56,20 @@ class Frame:
     def column(self, frame: np.ndarray, channel: np.ndarray | int) -> np.ndarray:
         """First column of a map."""
         return (frame.astype(np.int64) * self.shape[1] + channel) * self.grid.size
+
+    def cell(self, at: np.ndarray, channel: np.ndarray, match: TimeMatch) -> np.ndarray:
+        """Cells of the state by their place on a map, at the nearer frame; -1 stays."""
+        frame = np.where(match.weight > 0.5, match.last, match.first)
+        return np.where(at >= 0, self.column(frame, channel) + at, -1)
+
+    def free(self, frames: Iterable[int], channel: int) -> np.ndarray:
+        """Cells of a map that may be filled in all of some frames, flat."""
+        out = np.ones(self.grid.size, bool)
+        if self.wanted is not None:
+            for frame in frames:
+                start = int(self.column(np.array(frame), channel))
+                out &= self.wanted[start : start + self.grid.size]
+        return out
 
     def masked(self, matrix: sp.csr_array) -> np.ndarray:
         """Whether each row weighs a cell that must stay missing."""
@@ -93,17 +102,6 @@ class Rows:
     cell: np.ndarray
     report: SourceReport
     predictors: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-
-def bad_errors(errors: np.ndarray) -> tuple[str, ...]:
-    """A note on the stated errors of observations that were dropped for theirs; none where nothing was stated."""
-    bad = errors[errors <= 0]
-    if not len(bad):
-        return ()
-    return (
-        f"stated errors that are zero or negative: {len(bad)}, the smallest is {bad.min():g}; an error is a standard "
-        "deviation, above zero",
-    )
 
 
 def weights_at(
@@ -144,11 +142,6 @@ def expand(weights: sp.csr_array, channel: np.ndarray, match: TimeMatch, state: 
     return sp.coo_array((data[seen], (rows[seen], column[seen])), shape=(weights.shape[0], size)).tocsr()
 
 
-def taken(match: TimeMatch, rows: np.ndarray) -> TimeMatch:
-    """The match of some observations."""
-    return TimeMatch(match.first[rows], match.last[rows], match.weight[rows], match.inside[rows])
-
-
 def unit_law(found: str, wanted: str, what: str, *, stated: bool) -> tuple[float, float]:
     """Scale and offset from the units of observations to the state's.
 
@@ -178,37 +171,3 @@ def beyond_limits(value: np.ndarray, limits: tuple[float | None, float | None]) 
     low, high = (-np.inf if limits[0] is None else limits[0], np.inf if limits[1] is None else limits[1])
     slack = [SINGLE * abs(end) if np.isfinite(end) else 0.0 for end in (low, high)]
     return (value < low - slack[0]) | (value > high + slack[1])
-
-
-def only_representativeness(model: ErrorModel, sigma: float) -> ErrorModel:
-    """The model with another representativeness (in the state's units) and no instrument error."""
-    return ErrorModel(0.0, 0.0, sigma, model.correlation_length_km, model.correlation)
-
-
-def covariance_of(
-    variance: np.ndarray,
-    channel: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-    position: np.ndarray,
-    models: Sequence[ErrorModel],
-) -> ErrorCovariance:
-    """``R`` of one source: errors of one variable and time correlated where its model says so."""
-    blocks = []
-    for key in np.unique(np.stack([channel, first, last], 1), axis=0) if len(channel) else []:
-        model = models[key[0]]
-        rows = np.flatnonzero((channel == key[0]) & (first == key[1]) & (last == key[2]))
-        if model.correlation_length_km is not None and len(rows) > 1:
-            blocks.append(
-                CorrelatedBlock(rows, position[rows], model.correlation_length_km, model.correlation)
-            )
-    return ErrorCovariance(variance, tuple(blocks))
-
-
-def error_span(R: ErrorCovariance, channel: np.ndarray, state: Frame) -> dict[str, tuple[float, float]]:
-    """Least and greatest standard deviation by variable."""
-    sigma = np.sqrt(R.variance)
-    return {
-        state.spec.names[c]: (float(sigma[channel == c].min()), float(sigma[channel == c].max()))
-        for c in np.unique(channel)
-    }

@@ -1,4 +1,4 @@
-"""Simulated observations of a known field: cloud gaps, swaths, station networks, noise.
+"""Simulated observations of a known field: cloud gaps, station networks, noise.
 
 Masks are true where there is an observation, so that ``field.where(mask)`` is what was seen.
 """
@@ -11,27 +11,23 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
 
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.observe.error_model import error_model
-from skyweave.observe.errors import EARTH_RADIUS_KM, ErrorModel, unit_vectors
+from skyweave.observe.errors import ErrorModel
 from skyweave.regrid import bicubic, bilinear, nearest
 from skyweave.state import time_dim
 
 __all__ = [
     "add_noise",
     "cloud_mask",
-    "random_mask",
     "sample_points",
     "station_network",
     "station_table",
-    "swath_mask",
 ]
 
 INTERPOLATION = {"nearest": nearest, "bilinear": bilinear, "bicubic": bicubic}
-SIDEREAL_DAY_MIN = 1436.07
 
 
 def cloud_mask(
@@ -65,54 +61,6 @@ def cloud_mask(
     modes = [elsewhere] * (len(shape) - 1) + [around]
     field = gaussian_filter(noise, scales, mode=modes)
     return _keep_lowest(field, fraction)
-
-
-def random_mask(where: Grid | tuple[int, ...], fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaps in cells chosen independently; arguments and result as in `cloud_mask`."""
-    return cloud_mask(where, fraction, rng, length_scale=0.0)
-
-
-def swath_mask(
-    grid: Grid,
-    width_km: float = 2330.0,
-    *,
-    node: float = 0.0,
-    hours: float = 24.0,
-    period_min: float = 98.8,
-    inclination: float = 98.2,
-    ascending_only: bool = False,
-) -> np.ndarray:
-    r"""Cells seen by a polar orbiter: those within half a swath of its ground track.
-
-    .. math:: \sin\phi = \sin i \sin u, \qquad
-              \lambda = \lambda_0 + \mathrm{atan2}(\cos i \sin u, \cos u) - \omega t, \quad u = 2 \pi t / P
-
-    Args:
-        grid: where.
-        width_km: of the swath (2330 km as MODIS, 1650 km as AIRS).
-        node: longitude of the first ascending crossing of the equator, degrees east.
-        hours: length of the observation.
-        period_min: of the orbit, minutes.
-        inclination: of the orbit, degrees.
-        ascending_only: leave out the southward half of every orbit.
-
-    Returns:
-        True where there is an observation, shape ``(H, W)``.
-    """
-    # A point of the track every 25 km or less, so that the gaps between them do not show.
-    steps = int(np.ceil(hours * 60 / period_min * 2 * np.pi * EARTH_RADIUS_KM / 25))
-    minutes = np.linspace(0, hours * 60, steps + 1)
-    u, tilt = 2 * np.pi * minutes / period_min, np.radians(inclination)
-    lat = np.degrees(np.arcsin(np.sin(tilt) * np.sin(u)))
-    lon = (
-        node + np.degrees(np.arctan2(np.cos(tilt) * np.sin(u), np.cos(u))) - 360 * minutes / SIDEREAL_DAY_MIN
-    )
-    if ascending_only:
-        lat, lon = lat[np.cos(u) > 0], lon[np.cos(u) > 0]
-    reach = 2 * np.sin(min(width_km / 2 / EARTH_RADIUS_KM, np.pi) / 2)
-    cells = unit_vectors(*(part.ravel() for part in grid.mesh()))
-    distance, _ = cKDTree(unit_vectors(lat, lon)).query(cells, distance_upper_bound=reach)
-    return np.isfinite(distance).reshape(grid.shape)
 
 
 def station_network(
