@@ -94,16 +94,16 @@ def _emulator(parent: Path) -> list[Path]:
         }  # fmt: skip
         metadata = {"training_range": ["2001-01-01", "2001-12-31"], "hindcast": hindcast}
         emulator = Emulator(
-            spec,
-            grid,
-            21600.0,
-            transform,
-            made,
-            settings,
-            conditioning,
-            climate,
-            torch.zeros(2, 2, *grid.shape),
-            metadata,
+            spec=spec,
+            grid=grid,
+            time_step=21600.0,
+            transform=transform,
+            integrator=made,
+            settings=settings,
+            conditioning=conditioning,
+            climatology=climate,
+            residuals=torch.zeros(2, 2, *grid.shape),
+            metadata=metadata,
         )
         save_emulator(emulator, folder_in(parent, f"{k}") / "e.safetensors")
     return [parent / "0", parent / "1"]

@@ -10,8 +10,8 @@ import skyweave
 PACKAGE = Path(skyweave.__file__).parent
 FLOORS = (
     "errors", "dates", "config", "units", "thermodynamics", "grid", "regrid", "transform", "state", "stitch", "native",
-    "io", "covariance", "diffusion", "learn", "nature_runs", "observe", "verify", "report", "prior", "posterior",
-    "sources", "reconstruction", "downscale", "emulate", "cycle", "baselines", "evaluate", "cli",
+    "io", "engine", "covariance", "diffusion", "learn", "nature_runs", "observe", "verify", "report", "prior",
+    "posterior", "sources", "reconstruction", "downscale", "emulate", "cycle", "baselines", "evaluate", "cli",
 )  # fmt: skip
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.stem in FLOORS)
 
