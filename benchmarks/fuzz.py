@@ -349,7 +349,7 @@ def main() -> int:
         )
         for line in [] if isinstance(found, str) else kinds_of(found.crashes)[:12]:
             print(f"  {line}", flush=True)
-    from common import emit
+    from bench import emit
 
     emit(f"Odd inputs, seed {options.seed}", table(results), options.markdown)
     return int(any(not isinstance(r, str) and r.crashes for r in results.values()))

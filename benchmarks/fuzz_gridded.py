@@ -201,7 +201,7 @@ def _samples(folder: str, endings: tuple[str, ...], name: str) -> Callable[[Path
 
     def seeds(parent: Path) -> list[Path]:
 
-        from common import data_folder
+        from bench import data_folder
 
         found = [
             p

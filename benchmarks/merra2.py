@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from common import data_folder, emit
+from bench import data_folder, emit
 
 from skyweave.baselines import BASELINES
 from skyweave.baselines.climatology import Climatology

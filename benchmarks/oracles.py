@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import torch
-from common import emit
+from bench import emit
 
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.diffusion.schedule import NoiseSchedule

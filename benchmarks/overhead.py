@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from common import emit
+from bench import emit
 from torch import Tensor
 
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels

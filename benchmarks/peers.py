@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import ROOT, data_folder, emit
+from bench import ROOT, data_folder, emit
 from matplotlib.ticker import LogLocator, NullFormatter
 from merra2 import FILE, KINDS, make_case
 from peer_libraries import ERROR, HIGH, LOW, Problem, Run, azula_run, deepinv_run, skyweave_run

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from common import emit
+from bench import emit
 
 LAT, LON = 64, 128
 

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from common import data_folder, emit
+from bench import data_folder, emit
 
 import skyweave
 from skyweave.evaluate import DIVERGED, score_fields, tune

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import emit
+from bench import emit
 from overhead import observe, synthetic_prior
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

@@ -38,6 +38,15 @@ def test_no_public_name_is_that_of_a_module_beside_it(package):
     assert modules.isdisjoint(home.__all__)
 
 
+def test_no_script_bears_the_name_of_another():
+    """All folders of scripts are on the path of the tests: the first that is found would be taken for its namesake."""
+    root = Path(__file__).resolve().parent.parent
+    names = [
+        p.stem for folder in ("tests", "benchmarks", "experiments") for p in (root / folder).glob("*.py")
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_the_sample_is_small_complete_and_credited(sample):
     assert (DATA / "era5_sample.nc").stat().st_size < 4e6
     assert dict(sample.sizes) == {"time": 4, "latitude": 181, "longitude": 360}
