@@ -54,7 +54,7 @@ def test_killed_anywhere_and_given_again_it_ends_as_if_it_had_not_been(
 
     count = len(changes_of(fresh(), overwrite, monkeypatch))
     # Here and there, and at each step of the end.
-    for number in sorted({*range(1, count, 31), *range(max(1, count - 9), count + 1)}):
+    for number in sorted({*range(1, count, 61), *range(max(1, count - 9), count + 1)}):
         path = fresh()
         status, told = in_child(killed_at(number, lambda p=path: make(p, overwrite)))
         assert status in (0, -signal.SIGKILL), (number, told)
