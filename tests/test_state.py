@@ -90,6 +90,19 @@ def test_levels(units, values):
     torch.testing.assert_close(x[:, 1] - x[:, 0], torch.full((2, 3, 4), 5.0))
     with pytest.raises(SkyweaveError, match="no level 300"):
         to_tensor(ds, StateSpec((Variable("z300", "m2 s-2", level=300),)))
+    twice = ds.assign_coords(level=("level", values[:1] * 2, {"units": units}))
+    with pytest.raises(SkyweaveError, match="holds the level 850 2 times"):
+        to_tensor(twice, StateSpec((Variable("z850", "m2 s-2", level=850),)))
+
+
+def test_a_level_is_the_nearest_and_its_axis_is_found_by_its_meaning():
+    field = dataset().tp.expand_dims(deep=3).copy() + xr.DataArray([0.0, 1.0, 2.0], dims="deep")
+    axis = ("deep", [0.494, 0.49402, 1.54], {"units": "m", "positive": "down"})
+    ds = field.assign_coords(deep=axis).rename("thetao").to_dataset()
+    ds["thetao"].attrs["units"] = "K"
+    x = to_tensor(ds, StateSpec((Variable("thetao", "K", level=0.494025),)))
+    nearest = ds.thetao.isel(deep=1).transpose("time", "latitude", "longitude")
+    torch.testing.assert_close(x[:, 0], torch.from_numpy(nearest.values).float())
 
 
 def test_refusals_say_what_was_found():

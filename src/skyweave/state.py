@@ -14,6 +14,7 @@ from torch import Tensor
 from skyweave.damage import reading
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.grid import Grid
+from skyweave.levels import find_level, place_of_level
 from skyweave.time_axes import find_time, has_dates
 from skyweave.units import conversion, pascals
 
@@ -221,28 +222,21 @@ def _channel(ds: xr.Dataset, variable: Variable, grid: Grid) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan).astype(np.float32)
 
 
-_VERTICAL = ("level", "lev", "plev", "levels", "pressure", "pressure_level", "isobaricinhpa", "height")
-
-
 def _at_level(data: xr.DataArray, level: float, what: str) -> xr.DataArray:
-    axes = [
-        str(d)
-        for d in data.dims
-        if d in data.coords and (str(d).lower() in _VERTICAL or data[d].attrs.get("axis") == "Z")
-    ]
-    if not axes:
+    """One level of a variable; a variable without levels is taken to be of the one wanted."""
+    dim = find_level(data)
+    if dim is None or dim not in data.coords:
         return data
-    axis = data[axes[0]]
-    values = np.asarray(axis.values, np.float64)
-    own = pascals(str(axis.attrs.get("units", "")))
+    values = np.asarray(data[dim].values, np.float64)
+    own = pascals(str(data[dim].attrs.get("units", "")))
     if own is not None:
         values = values * own / 100
-    nearest = int(np.argmin(np.abs(values - level)))
-    if abs(values[nearest] - level) > 1e-3 * max(abs(level), 1.0):
+    place = place_of_level(values, level, f"{what}: {dim}", tolerance=1e-3)
+    if place is None:
         raise SkyweaveError(
-            f"{what}: no level {level:g} on {axes[0]}; there are {', '.join(f'{v:g}' for v in values)}."
+            f"{what}: no level {level:g} on {dim}; there are {', '.join(f'{v:g}' for v in values)}."
         )
-    return data.isel({axes[0]: nearest}, drop=True)
+    return data.isel({dim: place}, drop=True)
 
 
 def time_dim(data: xr.Dataset | xr.DataArray) -> str | None:

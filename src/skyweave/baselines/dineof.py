@@ -8,13 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skyweave.baselines.climatology import Climatology, physical_members
 from skyweave.baselines.gappy import fill_space, fill_time, gappy_maps
-from skyweave.baselines.located import Floats, Observed
+from skyweave.baselines.given import Given
+from skyweave.baselines.located import Floats
 from skyweave.errors import SkyweaveError
-from skyweave.grid import Grid
-from skyweave.state import StateSpec
-from skyweave.transform import StateTransform
 
 __all__ = ["Filled", "dineof", "fill_matrix", "laplacian_filter", "withhold"]
 
@@ -51,14 +48,8 @@ class Filled:
 
 
 def dineof(
-    observed: Observed,
-    spec: StateSpec,
-    grid: Grid,
+    given: Given,
     *,
-    transform: StateTransform | None = None,
-    climatology: Climatology | None = None,
-    members: int = 1,
-    seed: int = 0,
     history: NDArray[np.floating] | None = None,
     max_modes: int = 20,
     tolerance: float = TOLERANCE,
@@ -72,7 +63,7 @@ def dineof(
     With a single frame and no history there are no functions to find, and every gap is filled in space.
 
     Args:
-        observed: as all that follow in `skyweave.baselines`.
+        given: observations, state and climatology.
         history: frames right before the segment, ``(N, C, H, W)``, physical units, NaN in their gaps.
         max_modes: most modes tried.
         tolerance: as in `fill_matrix`, with `smoothing` and `passes`.
@@ -80,7 +71,7 @@ def dineof(
     Raises:
         SkyweaveError: history of another shape; numbers out of range.
     """
-    maps = gappy_maps(observed, grid)
+    maps = gappy_maps(given.observed, given.grid)
     T, C, H, W = maps.shape
     if history is not None:
         history = np.asarray(history, np.float64)
@@ -89,7 +80,7 @@ def dineof(
                 f"dineof: history has shape {history.shape}, the state needs (N, C, H, W) = (N, {C}, {H}, {W})"
             )
         maps = np.concatenate([history, maps])
-    z = maps if transform is None else transform.forward(torch.from_numpy(maps)).numpy()
+    z = maps if given.transform is None else given.transform.forward(torch.from_numpy(maps)).numpy()
     for c in range(C):
         matrix = z[:, c].reshape(len(z), H * W).T
         cells, frames = (np.flatnonzero(np.isfinite(matrix).any(k)) for k in (1, 0))
@@ -101,16 +92,16 @@ def dineof(
                 smoothing=smoothing,
                 passes=passes,
                 times=frames.astype(np.float64),
-                seed=seed,
+                seed=given.seed,
             )
             matrix[np.ix_(cells, frames)] = filled.values
         field = fill_time(matrix.T.reshape(len(z), H, W))
         for t in range(T):
-            z[len(z) - T + t, c] = fill_space(field[len(z) - T + t], grid)
+            z[len(z) - T + t, c] = fill_space(field[len(z) - T + t], given.grid)
     x = z[-T:]
-    if climatology is not None:
-        x = np.where(np.isnan(x), climatology.mean.double().numpy(), x)
-    return physical_members(torch.from_numpy(x[None].copy()), transform, spec)
+    if given.climatology is not None:
+        x = np.where(np.isnan(x), given.climatology.mean.double().numpy(), x)
+    return given.physical(torch.from_numpy(x[None].copy()))
 
 
 def fill_matrix(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from skyweave.errors import SkyweaveError, UnknownNameError, did_you_mean
+from skyweave.levels import LEVEL_NAMES as LEVEL_NAMES
+from skyweave.levels import find_level as find_level
+from skyweave.levels import place_of_level
 from skyweave.time_axes import LEAD_NAMES as LEAD_NAMES
 from skyweave.time_axes import LEAD_UNITS as LEAD_UNITS
 from skyweave.time_axes import REFERENCE_NAMES as REFERENCE_NAMES
@@ -19,12 +21,6 @@ from skyweave.time_axes import lead_unit as lead_unit
 from skyweave.time_axes import moments as moments
 from skyweave.time_axes import time_role as time_role
 from skyweave.units import conversion
-
-LEVEL_NAMES = (
-    "level", "lev", "plev", "pressure_level", "isobaricInhPa", "pressure", "pres", "height", "altitude",
-    "depth", "z",
-)  # fmt: skip
-PASCAL_PER = {"Pa": 1.0, "hPa": 100.0, "mb": 100.0, "mbar": 100.0, "millibar": 100.0, "millibars": 100.0}
 
 
 @dataclass(frozen=True)
@@ -56,23 +52,6 @@ def parse_request(asked: str, known: list[str] | None = None) -> VariableRequest
         ) from exc
 
 
-def find_level(var: xr.DataArray) -> str | None:
-    """Name of the vertical dimension of one variable, found by CF meaning and then by name, or None."""
-    for dim in var.dims:
-        if dim in var.coords:
-            attrs: dict[str, Any] = var[dim].attrs
-            if (
-                attrs.get("axis") == "Z"
-                or "positive" in attrs
-                or attrs.get("standard_name") == "air_pressure"
-            ):
-                return str(dim)
-            if str(attrs.get("units", "")) in (*PASCAL_PER, "kPa") and attrs.get("axis") is None:
-                return str(dim)
-    lower = [n.lower() for n in LEVEL_NAMES]
-    return next((str(d) for d in var.dims if str(d).lower() in lower), None)
-
-
 def at_level(var: xr.DataArray, request: VariableRequest, where: str) -> xr.DataArray:
     """One level of a variable, named as it was asked for, with the level kept as attributes.
 
@@ -100,19 +79,17 @@ def at_level(var: xr.DataArray, request: VariableRequest, where: str) -> xr.Data
         )
     levels = np.asarray(var[dim].values, dtype=float)
     units = str(var[dim].attrs.get("units", "")).strip()
-    hits = {scale: _places(levels, request, scale) for scale in _scales(request, units, where)}
-    hits = {scale: found for scale, found in hits.items() if found.size}
-    if len(hits) > 1:
+    assert request.level is not None
+    wanted = [request.level * scale for scale in _scales(request, units, where)]
+    places = [place_of_level(levels, level, f"{where}: {dim}") for level in wanted]
+    found = [place for place in places if place is not None]
+    if len(found) > 1:
         raise SkyweaveError(
             f"{where}: {request.asked!r} can mean two levels of {dim}, which is in {units!r}; ask for "
             f"'{request.name}@{request.level:g}{units}' or '{request.name}@{request.level:g}hPa'"
         )
-    for found in hits.values():
-        if found.size > 1:
-            raise SkyweaveError(
-                f"{where}: {dim} holds the level {levels[found[0]]:g} {found.size} times; drop all but one of them"
-            )
-        picked = var.isel({dim: int(found[0])}, drop=True)
+    if found:
+        picked = var.isel({dim: found[0]}, drop=True)
         picked.attrs |= {"level": float(levels[found[0]]), "level_units": units, "level_name": dim}
         return picked.rename(request.asked)
     raise SkyweaveError(
@@ -145,11 +122,6 @@ def _scales(request: VariableRequest, units: str, where: str) -> list[float]:
     except SkyweaveError:
         return [1.0]
     return [1.0] if np.isclose(scale, 1.0) else [1.0, scale]
-
-
-def _places(levels: np.ndarray, request: VariableRequest, scale: float) -> np.ndarray:
-    assert request.level is not None
-    return np.flatnonzero(np.isclose(levels, request.level * scale, rtol=1e-6, atol=0))
 
 
 def require_names(asked: list[str], known: list[str], where: str, kind: str = "variable") -> None:
