@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skyweave.engine.job import Job, Queue, U, cause_of
+from skyweave.errors import SkyweaveError
 from skyweave.io.progress import Progress
 from skyweave.io.regions import Regions
 
@@ -13,7 +14,12 @@ class InProcess:
     """The engine of a run without a cluster."""
 
     def run(self, job: Job[U], queue: Queue[U], regions: Regions, bar: Progress) -> None:
-        """Carry out what is in the queue; a unit that fails is tried again at once."""
+        """Carry out what is in the queue; a unit that fails is tried again at once.
+
+        Raises:
+            SkyweaveError, OSError: input that cannot be used, values that are not finite, a full disk. Another try, or
+                another unit, would end as this one did.
+        """
         while taken := queue.take():
             unit, begun = taken[0], bar.done
 
@@ -24,6 +30,8 @@ class InProcess:
                 try:
                     note = job.work(unit, regions, step)
                     regions.mark(unit.name, note)
+                except (SkyweaveError, OSError):
+                    raise
                 except Exception as error:
                     queue.error = error
                     if queue.failed(unit, cause_of(error)):
