@@ -23,7 +23,8 @@ import torch
 import xarray as xr
 from bench import data_folder, emit
 
-from skyweave.baselines import BASELINES, Climatology, Given
+from skyweave.baselines import BASELINES
+from skyweave.baselines.climatology import Climatology
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.grid import Grid
 from skyweave.io import open_fields
@@ -182,16 +183,16 @@ def baseline_runs(prior: LearntPrior, record: xr.DataArray, members: int) -> dic
     def run(name: str, climatology: Climatology, case: Case, kind: str) -> tuple[np.ndarray, int]:
         i, j = (int(np.rint(k[0])) for k in grid.index(case.grid.lat[:1], case.grid.lon[:1]))
         here = climatology.isel(np.arange(i, i + SIZE), np.arange(j, j + SIZE))
-        given = Given(
-            observed=case.observed[kind],
-            spec=prior.spec,
-            grid=case.grid,
+        fields = BASELINES[name](
+            case.observed[kind],
+            prior.spec,
+            case.grid,
             transform=prior.transform,
             climatology=here,
             members=members if name == "optimal-interpolation" else 1,
             seed=case.index,
         )
-        return BASELINES[name](given), 0
+        return fields, 0
 
     def runner(name: str, climatology: Climatology) -> Any:
         return lambda case, kind: run(name, climatology, case, kind)

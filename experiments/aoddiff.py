@@ -42,7 +42,7 @@ from common import (
 from distribution_figures import curves_figure, prior_figure
 
 import skyweave
-from skyweave.baselines import BASELINES, Given
+from skyweave.baselines import BASELINES
 from skyweave.grid import Grid
 from skyweave.observe.assemble import assemble
 from skyweave.prior.corruption import moving_clouds
@@ -293,13 +293,12 @@ def filled(prior: LearntPrior, truth: xr.DataArray, seen: np.ndarray) -> dict[st
     )
     grid = Grid.from_dataset(truth)
     observed = assemble(given, prior.spec, grid, truth.time.values, prior.transform).segment(0, 9)
-    known = Given(observed=observed, spec=prior.spec, grid=grid, transform=prior.transform, members=16)
     cards = {}
     others = ("kriging", "space-time-kriging", "dineof", "inverse-distance", "linear")
     for name in ("skyweave default, 16", *others):
         began = time.perf_counter()
         if name in others:
-            made = BASELINES[name](known)
+            made = BASELINES[name](observed, prior.spec, grid, transform=prior.transform, members=16)
             members = torch.from_numpy(np.asarray(made))[:, :, 0]
         else:
             members = posterior(prior, truth, given, 16)

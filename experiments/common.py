@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 
 import skyweave
-from skyweave.baselines import BASELINES, Climatology, Given
+from skyweave.baselines import BASELINES, Climatology
 from skyweave.grid import Grid
 from skyweave.observe.assemble import assemble
 from skyweave.prior.corruption import moving_clouds
@@ -89,20 +89,15 @@ def posterior(
 
 
 def baseline(
-    name: str, prior: LearntPrior, truth: xr.DataArray, given: Sequence[Any], members: int
+    name: str, prior: LearntPrior, truth: xr.DataArray, given: Sequence[Any], members: int, **extra: Any
 ) -> torch.Tensor:
     """What a method that is not ours makes of the same observations."""
     grid, times = Grid.from_dataset(truth), truth.time.values
     observed = assemble(given, prior.spec, grid, times, prior.transform).segment(0, len(times))
-    known = Given(
-        observed=observed,
-        spec=prior.spec,
-        grid=grid,
-        transform=prior.transform,
-        climatology=climatology(prior, grid),
-        members=members,
+    known = climatology(prior, grid)
+    made = BASELINES[name](
+        observed, prior.spec, grid, transform=prior.transform, climatology=known, members=members, **extra
     )
-    made = BASELINES[name](known)
     return torch.from_numpy(np.asarray(made))[:, :, 0]
 
 

@@ -18,7 +18,7 @@ from common import emit as emit_on
 from torch import Tensor
 
 import skyweave
-from skyweave.baselines import BASELINES, Climatology, Given
+from skyweave.baselines import BASELINES, Climatology
 from skyweave.grid import Grid
 from skyweave.io.igra import read_station_list
 from skyweave.observe.assemble import assemble
@@ -183,16 +183,8 @@ def baseline(
     spec, grid, times = prior().spec, case.grid, case.truth.time.values
     observed = assemble(given, spec, grid, times, prior().transform).segment(0, 1)
     known = climatology(case) if climate == "record" else Climatology.from_prior(prior(), grid, times)
-    what = Given(
-        observed=observed,
-        spec=spec,
-        grid=grid,
-        transform=prior().transform,
-        climatology=known,
-        members=members,
-        seed=case.number,
-    )
-    return np.asarray(BASELINES[name](what))[:, 0]
+    how = {"transform": prior().transform, "climatology": known, "members": members, "seed": case.number}
+    return np.asarray(BASELINES[name](observed, spec, grid, **how))[:, 0]
 
 
 @cache

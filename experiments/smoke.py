@@ -29,7 +29,7 @@ from common import DATA, ROOT, emit
 from scipy.ndimage import binary_dilation
 
 import skyweave
-from skyweave.baselines import BASELINES, Given
+from skyweave.baselines import BASELINES
 from skyweave.grid import Grid
 from skyweave.io import read_goes_aod
 from skyweave.observe.assemble import assemble
@@ -112,15 +112,10 @@ def kriged(prior: Any, offset: float | None, case: Case) -> np.ndarray:
     transform = StateTransform((law,))
     whole = (0, len(case.truth))
     observed = assemble([source(case)], prior.spec, GRID, case.truth.time.values, transform).segment(*whole)
-    given = Given(
-        observed=observed,
-        spec=prior.spec,
-        grid=GRID,
-        transform=transform,
-        members=MEMBERS,
-        seed=case.seed,
+    made = BASELINES["kriging"](
+        observed, prior.spec, GRID, transform=transform, members=MEMBERS, seed=case.seed
     )
-    return np.asarray(BASELINES["kriging"](given))[:, :, 0]
+    return np.asarray(made)[:, :, 0]
 
 
 def sums(members: np.ndarray, case: Case) -> dict[str, float]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-from skyweave.baselines import BASELINES, Climatology, Given
 from skyweave.baselines.located import LocatedObservations
 from skyweave.grid import Grid
 from skyweave.observe.errors import ErrorCovariance
@@ -29,31 +26,6 @@ def observe(matrix, state: np.ndarray, error: float = 0.1, transform=PLAIN) -> O
     operator = StateOperator(sp.csr_array(matrix), state.shape, transform)
     y = torch.from_numpy(np.asarray(matrix @ state.ravel())).float()
     return Observations(operator, y, ErrorCovariance(np.full(len(y), error**2)))
-
-
-def baseline(
-    name: str,
-    observed: Observations,
-    spec: StateSpec,
-    grid: Grid,
-    *,
-    transform: StateTransform | None = None,
-    climatology: Climatology | None = None,
-    members: int = 1,
-    seed: int = 0,
-    **own: Any,
-) -> np.ndarray:
-    """The fields of a baseline; what is not given to all of them are options of its own."""
-    given = Given(
-        observed=observed,
-        spec=spec,
-        grid=grid,
-        transform=transform,
-        climatology=climatology,
-        members=members,
-        seed=seed,
-    )
-    return BASELINES[name](given, **own)
 
 
 def scattered(grid: Grid, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from baseline_cases import GRID, PLAIN, SPEC, baseline, observe, red_states
+from baseline_cases import GRID, PLAIN, SPEC, observe, red_states
+from skyweave.baselines import BASELINES
 from skyweave.baselines.dineof import fill_matrix, laplacian_filter, withhold
 from skyweave.errors import SkyweaveError
 from skyweave.transform import Log10Standardise, StateTransform
@@ -157,7 +158,7 @@ def test_a_field_of_few_modes_is_completed():
     state = waves(24)
     seen = np.random.default_rng(0).random(state.shape) < 0.6
     observed = observe(cells(state.shape, seen), state)
-    fields = baseline("dineof", observed, SPEC, GRID, transform=PLAIN, tolerance=1e-6)
+    fields = BASELINES["dineof"](observed, SPEC, GRID, transform=PLAIN, tolerance=1e-6)
     np.testing.assert_allclose(fields[0], state, atol=1e-3 * state.std())
 
 
@@ -169,12 +170,12 @@ def test_history_tells_what_a_short_segment_cannot():
     observed = observe(cells(state.shape, seen), state)
     error = {}
     for name, known in (("none", None), ("history", history)):
-        fields = baseline("dineof", observed, SPEC, GRID, transform=PLAIN, history=known)
+        fields = BASELINES["dineof"](observed, SPEC, GRID, transform=PLAIN, history=known)
         assert fields.shape == (1, *state.shape)
         error[name] = np.sqrt(np.mean((fields[0] - state) ** 2))
     assert error["history"] < 0.1 * error["none"]
     single = observe(cells((1, *state.shape[1:]), seen[:1]), state[:1])
-    fields = baseline("dineof", single, SPEC, GRID, transform=PLAIN, history=history)
+    fields = BASELINES["dineof"](single, SPEC, GRID, transform=PLAIN, history=history)
     assert np.sqrt(np.mean((fields[0] - state[:1]) ** 2)) < 0.1 * error["none"]
 
 
@@ -182,7 +183,7 @@ def test_history_of_another_shape_is_refused():
     state = waves(3)
     observed = observe(cells(state.shape, np.ones(state.shape, bool)), state)
     with pytest.raises(SkyweaveError, match=r"history has shape \(5, 1, 4, 4\)"):
-        baseline("dineof", observed, SPEC, GRID, history=np.zeros((5, 1, 4, 4)))
+        BASELINES["dineof"](observed, SPEC, GRID, history=np.zeros((5, 1, 4, 4)))
 
 
 def test_logarithms_of_few_modes_are_completed_in_normalised_units():
@@ -190,5 +191,5 @@ def test_logarithms_of_few_modes_are_completed_in_normalised_units():
     state = transform.inverse(torch.from_numpy((waves(24) - 280.0) / 10)).numpy()
     seen = np.random.default_rng(0).random(state.shape) < 0.6
     observed = observe(cells(state.shape, seen), state, transform=transform)
-    fields = baseline("dineof", observed, SPEC, GRID, transform=transform, tolerance=1e-6)
+    fields = BASELINES["dineof"](observed, SPEC, GRID, transform=transform, tolerance=1e-6)
     np.testing.assert_allclose(fields[0], state, rtol=1e-3)

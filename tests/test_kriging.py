@@ -7,7 +7,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from baseline_cases import GLOBE, GRID, PLAIN, SPEC, baseline, observe, points, scattered
+from baseline_cases import GLOBE, GRID, PLAIN, SPEC, observe, points, scattered
+from skyweave.baselines import BASELINES
 from skyweave.baselines.kriging import krige, normalised_points, random_field
 from skyweave.baselines.located import LocatedObservations, locate
 from skyweave.baselines.variogram import Semivariogram, Variogram, fit_variogram, semivariogram
@@ -127,7 +128,7 @@ def test_the_nearest_observations_are_found_across_the_date_line():
 def test_a_cell_needs_neighbours(name):
     observed = observe(nearest(GRID, *scattered(GRID, 20)), np.full((1, 1, *GRID.shape), 280.0))
     with pytest.raises(SkyweaveError, match="at least one observation"):
-        baseline(name, observed, SPEC, GRID, neighbours=0)
+        BASELINES[name](observed, SPEC, GRID, neighbours=0)
 
 
 # ---- the variogram
@@ -211,8 +212,8 @@ def test_errors_have_the_kriging_variance_and_so_have_members(name, truth):
         one = nearest(grid, lat, lon)
         observed = observe(sp.block_diag([one, one]), state, error=0.3, transform=None)
         observed.y.add_(torch.from_numpy(np.random.default_rng(seed).normal(0, 0.3, 50)).float())
-        draws = baseline(name, observed, SPEC, grid, members=60, seed=seed, variogram=truth)
-        best = baseline(name, observed, SPEC, grid, variogram=truth)[0]
+        draws = BASELINES[name](observed, SPEC, grid, members=60, seed=seed, variogram=truth)
+        best = BASELINES[name](observed, SPEC, grid, variogram=truth)[0]
         where = locate(observed, grid)
         lat_of, lon_of = (np.tile(axis.ravel(), 2) for axis in grid.mesh())
         frames = np.repeat([0, 1], grid.size)
@@ -252,10 +253,10 @@ def test_members_do_not_depend_on_how_many_there_are(name):
     state = simulated(GRID.isel(slice(0, 12), slice(0, 12)), 2, Variogram(0.1, 0.9, 300.0, 3.0), 1)
     grid = GRID.isel(slice(0, 12), slice(0, 12))
     observed = observe(sp.csr_array(sp.block_diag([block_mean(grid, 2)] * 2)), state, 0.3, None)
-    few, many = (baseline(name, observed, SPEC, grid, members=m, seed=3) for m in (2, 5))
+    few, many = (BASELINES[name](observed, SPEC, grid, members=m, seed=3) for m in (2, 5))
     np.testing.assert_allclose(few, many[:2], atol=1e-5)
     assert float(np.abs(many[0] - many[1]).max()) > 0.1
-    other = baseline(name, observed, SPEC, grid, members=2, seed=4)
+    other = BASELINES[name](observed, SPEC, grid, members=2, seed=4)
     assert float(np.abs(other - few).max()) > 0.1
 
 
@@ -265,7 +266,7 @@ def test_members_do_not_depend_on_how_many_there_are(name):
 def test_a_single_frame_is_kriged_the_same_in_space_and_time():
     state = simulated(GRID, 1, PLAIN_VARIOGRAM, 3)
     observed = observe(bilinear(GRID, *scattered(GRID, 60)), state, 0.2, None)
-    space, both = (baseline(name, observed, SPEC, GRID, neighbours=20) for name in KRIGING)
+    space, both = (BASELINES[name](observed, SPEC, GRID, neighbours=20) for name in KRIGING)
     np.testing.assert_allclose(space, both, atol=1e-5)
 
 
@@ -276,7 +277,7 @@ def test_other_frames_help_and_spread_grows_away_from_observed_ones():
     frame = [nearest(grid, *scattered(grid, 30, t)) for t in range(7)]
     frame[3] = frame[4] = sp.csr_array((0, grid.size))
     observed = observe(sp.csr_array(sp.block_diag(frame)), state, 0.1, None)
-    draws = {name: baseline(name, observed, SPEC, grid, members=30, seed=1) for name in KRIGING}
+    draws = {name: BASELINES[name](observed, SPEC, grid, members=30, seed=1) for name in KRIGING}
     error = {name: np.sqrt(((d.mean(0) - state) ** 2).mean((1, 2, 3))) for name, d in draws.items()}
     assert error["space-time-kriging"].mean() < 0.9 * error["kriging"].mean()
     spread = draws["space-time-kriging"].std(axis=0).mean((1, 2, 3))
@@ -298,10 +299,10 @@ def test_values_are_kriged_in_normalised_units():
     where = locate(observed, GRID)
     normal, variance = normalised_points(where, transform)
     np.testing.assert_allclose(variance, 4e-4 / (where.value * np.log(10) * 0.4) ** 2, rtol=1e-4)
-    draws = baseline("kriging", observed, SPEC, GRID, transform=transform, members=20)
+    draws = BASELINES["kriging"](observed, SPEC, GRID, transform=transform, members=20)
     assert draws.min() > 0
     # The member's logarithms vary about the estimate, which is their median.
-    best = baseline("kriging", observed, SPEC, GRID, transform=transform)
+    best = BASELINES["kriging"](observed, SPEC, GRID, transform=transform)
     assert np.median(np.log(draws) - np.log(best)) == pytest.approx(0.0, abs=0.1)
     assert normal.std() < 3
 
@@ -309,7 +310,7 @@ def test_values_are_kriged_in_normalised_units():
 def test_few_observations_take_the_variance_of_normalised_values():
     state = np.full((1, 1, *GRID.shape), 281.0)
     observed = observe(nearest(GRID, [45.0], [0.0]), state, error=0.1)
-    draws = baseline("kriging", observed, SPEC, GRID, transform=PLAIN, members=200, seed=0)
+    draws = BASELINES["kriging"](observed, SPEC, GRID, transform=PLAIN, members=200, seed=0)
     far = draws[:, 0, 0, 0, 0]
     # One observation: the variance is twice that of a value, less what they share at a third of no extent.
     assert far.std() == pytest.approx(10 * np.sqrt(2), rel=0.2)

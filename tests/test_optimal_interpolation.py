@@ -9,9 +9,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from baseline_cases import GRID, PLAIN, SPEC, Observations, baseline, observe, red_states, scattered
+from baseline_cases import GRID, PLAIN, SPEC, Observations, observe, red_states, scattered
 from prior_cases import white_network
-from skyweave.baselines import Climatology
+from skyweave.baselines import BASELINES, Climatology
 from skyweave.baselines.optimal_interpolation import analyse
 from skyweave.covariance.by_noise_level import ErrorCovarianceModel, default_levels
 from skyweave.errors import SkyweaveError
@@ -87,8 +87,8 @@ def test_local_statistics_are_those_of_each_cell_and_travel_with_a_selection():
 
 def test_climatological_members_have_the_climatology_s_mean_and_deviation(trained):
     observed = observe(nearest(GRID, [45.0], [0.0]), np.full((1, 1, *GRID.shape), 280.0))
-    draws = baseline(
-        "climatology", observed, SPEC, GRID, transform=PLAIN, climatology=trained, members=400, seed=1
+    draws = BASELINES["climatology"](
+        observed, SPEC, GRID, transform=PLAIN, climatology=trained, members=400, seed=1
     )
     mean, deviation = 280 + 10 * float(trained.mean[0, 0, 0]), 10 * float(trained.deviation[0, 0, 0])
     assert draws.mean() == pytest.approx(mean, abs=0.1 * deviation)
@@ -181,12 +181,12 @@ def test_optimal_interpolation_is_the_exact_gaussian_posterior(frames, channels)
     observed = observe(mixed_matrix(frames, channels), state, error=0.5, transform=transform)
     mean, covariance = brute_force(observed, known, frames)
     options = {"transform": transform, "climatology": known}
-    analysis = baseline("optimal-interpolation", observed, spec, GRID, **options)
+    analysis = BASELINES["optimal-interpolation"](observed, spec, GRID, **options)
     exact = 280 + 10 * mean.reshape(1, frames, channels, *GRID.shape).numpy()
     np.testing.assert_allclose(analysis, exact, atol=0.02)
 
     members = 600
-    draws = baseline("optimal-interpolation", observed, spec, GRID, members=members, seed=2, **options)
+    draws = BASELINES["optimal-interpolation"](observed, spec, GRID, members=members, seed=2, **options)
     deviation = 10 * covariance.diagonal().clamp_min(0).sqrt().reshape(exact.shape).numpy()
     # Standard errors: s / sqrt(M) of the mean, s / sqrt(2 M) of the deviation; four of them and some rounding.
     assert (np.abs(draws.mean(0) - exact[0]) < 4.5 * deviation[0] / np.sqrt(members) + 0.02).all()
@@ -213,7 +213,7 @@ def test_members_do_not_depend_on_how_many_there_are(trained):
     observed = observe(mixed_matrix(), red_states(1, GRID.shape, seed=7)[None, 0].numpy(), error=0.5)
     options = {"transform": PLAIN, "climatology": trained, "seed": 3}
     few, many = (
-        baseline("optimal-interpolation", observed, SPEC, GRID, members=m, **options) for m in (2, 5)
+        BASELINES["optimal-interpolation"](observed, SPEC, GRID, members=m, **options) for m in (2, 5)
     )
     np.testing.assert_allclose(few, many[:2], atol=1e-3)
 
@@ -233,8 +233,8 @@ def test_gauss_newton_finds_the_minimum_of_a_nonlinear_problem():
     assert float(gradient.norm()) < 0.01 * float(first.norm())
     misfit = (observed.y - op(x)).square().mean().sqrt()
     assert float(misfit) < 0.1 * float((observed.y - op(mean)).square().mean().sqrt())
-    draws = baseline(
-        "optimal-interpolation", observed, SPEC, GRID, transform=transform, climatology=known, members=5
+    draws = BASELINES["optimal-interpolation"](
+        observed, SPEC, GRID, transform=transform, climatology=known, members=5
     )
     assert draws.min() > 0
 
@@ -247,7 +247,7 @@ def test_optimal_interpolation_beats_interpolation_on_its_own_climate(trained):
         observed = observe(bilinear(GRID, *scattered(GRID, 30, seed)), state, error=1.0)
         observed.y.add_(torch.from_numpy(rng.normal(0, 1.0, 30)).float())
         for name in errors:
-            field = baseline(name, observed, SPEC, GRID, transform=PLAIN, climatology=trained)
+            field = BASELINES[name](observed, SPEC, GRID, transform=PLAIN, climatology=trained)
             errors[name].append(float(np.mean((field - state) ** 2)))
     best = np.mean(errors["optimal-interpolation"])
     assert best < 0.95 * min(np.mean(errors["linear"]), np.mean(errors["inverse-distance"]))

@@ -10,7 +10,7 @@ import xarray as xr
 import yaml
 
 import skyweave
-from skyweave.baselines import BASELINES, Given
+from skyweave.baselines import BASELINES
 from skyweave.grid import Grid
 from skyweave.io import open_fields
 from skyweave.observe.assemble import assemble
@@ -47,9 +47,7 @@ def test_the_shipped_prior_beats_bicubic_on_an_unseen_step():
     prior = skyweave.open_prior(PRIOR)
     fields = skyweave.reconstruct(prior, sources, like=ds, members=12, seed=0, progress=False)
     segment = assemble(sources, prior.spec, grid, ds.time.values, prior.transform).segment(0, 1)
-    bicubic = BASELINES["bicubic"](
-        Given(observed=segment, spec=prior.spec, grid=grid, transform=prior.transform)
-    )
+    bicubic = BASELINES["bicubic"](segment, prior.spec, grid, transform=prior.transform)
     for c, name in enumerate(prior.spec.names):
         truth = torch.from_numpy(ds[name].values)
         card = scorecard(torch.from_numpy(fields[name].values), truth)

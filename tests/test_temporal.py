@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from baseline_cases import GLOBE, GRID, PLAIN, SPEC, baseline, observe, red_states, scattered
-from skyweave.baselines import Climatology
+from baseline_cases import GLOBE, GRID, PLAIN, SPEC, observe, red_states, scattered
+from skyweave.baselines import BASELINES, Climatology
 from skyweave.baselines.gappy import fill_space, fill_time, gappy_maps
 from skyweave.regrid import bilinear, block_mean, nearest
 from skyweave.state import StateSpec, Variable
@@ -31,7 +31,7 @@ def test_fields_linear_in_time_are_exact_between_the_frames_of_each_cell():
     state = linear_in_time(GRID, 6)
     seen = np.random.default_rng(0).random(state.shape) < 0.3
     seen[0] = seen[-1] = True
-    fields = baseline("temporal-interpolation", observe(cells(state.shape, seen), state), SPEC, GRID)
+    fields = BASELINES["temporal-interpolation"](observe(cells(state.shape, seen), state), SPEC, GRID)
     np.testing.assert_allclose(fields[0], state, rtol=1e-6)
 
 
@@ -39,7 +39,7 @@ def test_before_the_first_and_after_the_last_time_a_cell_keeps_its_value():
     state = linear_in_time(GRID, 6)
     seen = np.zeros(state.shape, bool)
     seen[2], seen[4] = True, True
-    fields = baseline("temporal-interpolation", observe(cells(state.shape, seen), state), SPEC, GRID)[0]
+    fields = BASELINES["temporal-interpolation"](observe(cells(state.shape, seen), state), SPEC, GRID)[0]
     for t, same in ((0, 2), (1, 2), (5, 4)):
         np.testing.assert_allclose(fields[t], state[same], rtol=1e-6)
     np.testing.assert_allclose(fields[3], state[3], rtol=1e-6)
@@ -51,8 +51,8 @@ def test_whole_frames_that_are_missing_are_those_of_the_linear_baseline(grid):
     seen = np.broadcast_to(np.array([0, 1, 0, 0, 1], bool)[:, None, None, None], state.shape)
     observed = observe(cells(state.shape, seen), state)
     np.testing.assert_allclose(
-        baseline("temporal-interpolation", observed, SPEC, grid),
-        baseline("linear", observed, SPEC, grid),
+        BASELINES["temporal-interpolation"](observed, SPEC, grid),
+        BASELINES["linear"](observed, SPEC, grid),
         rtol=1e-6,
     )
 
@@ -63,7 +63,7 @@ def test_cells_never_observed_are_linear_in_space():
     state = np.stack([plane, plane + 2 * i])[:, None]
     seen = np.ones(state.shape, bool)
     seen[:, :, 5:9, 6:12] = False
-    fields = baseline("temporal-interpolation", observe(cells(state.shape, seen), state), SPEC, GRID)
+    fields = BASELINES["temporal-interpolation"](observe(cells(state.shape, seen), state), SPEC, GRID)
     np.testing.assert_allclose(fields[0], state, atol=1e-3)
 
 
@@ -72,7 +72,7 @@ def test_a_single_frame_is_filled_as_by_the_linear_baseline():
     observed = observe(nearest(GRID, *scattered(GRID, 40)), state)
     for name in ("temporal-interpolation", "persistence", "dineof"):
         np.testing.assert_allclose(
-            baseline(name, observed, SPEC, GRID), baseline("linear", observed, SPEC, GRID), rtol=1e-5
+            BASELINES[name](observed, SPEC, GRID), BASELINES["linear"](observed, SPEC, GRID), rtol=1e-5
         )
 
 
@@ -82,8 +82,8 @@ def test_persistence_carries_the_last_observed_map_on():
     for t in (0, 2, 3, 5):
         frames[t] = sp.csr_array((0, GRID.size))
     observed = observe(sp.csr_array(sp.block_diag(frames)), state)
-    fields = baseline("persistence", observed, SPEC, GRID)[0]
-    linear = baseline("linear", observed, SPEC, GRID)[0]
+    fields = BASELINES["persistence"](observed, SPEC, GRID)[0]
+    linear = BASELINES["linear"](observed, SPEC, GRID)[0]
     for t, source in enumerate([1, 1, 1, 1, 4, 4]):
         np.testing.assert_array_equal(fields[t], linear[source])
 
@@ -97,11 +97,11 @@ def test_a_variable_that_was_never_observed_takes_its_climatology_or_nothing(nam
     seen = np.random.default_rng(0).random(state.shape) < 0.5
     seen[:, 1] = False
     observed = observe(cells(state.shape, seen), state, transform=None)
-    fields = baseline(name, observed, spec, GRID)
+    fields = BASELINES[name](observed, spec, GRID)
     assert np.isfinite(fields[:, :, 0]).all()
     assert np.isnan(fields[:, :, 1]).all()
     known = Climatology(torch.full((2, *GRID.shape), 7.0), torch.ones(2, *GRID.shape), torch.zeros(1))
-    fields = baseline(name, observed, spec, GRID, climatology=known)
+    fields = BASELINES[name](observed, spec, GRID, climatology=known)
     assert (fields[:, :, 1] == 7.0).all()
 
 

@@ -1,30 +1,36 @@
 """Baselines: what a user would pick instead, each called in the same way.
 
-``BASELINES[name](Given(observed=..., spec=..., grid=..., ...), **options)`` returns an array ``(M, T, C, H, W)`` in
-physical units; what can be given is said in `Given`, the options are those of one baseline. A new baseline is one
-file and one line here.
+``BASELINES[name](observed, spec, grid, *, transform, climatology, members, seed)`` takes
+
+- observed: observations of one segment (`skyweave.observe.assemble.SegmentObservations`), or whatever has
+their
+  ``operator`` on states ``(T, C, H, W)``, values ``y`` and error covariance ``R``;
+- spec, grid: variables with their bounds, and grid of the state;
+- transform: between physical and normalised states, as in the operator;
+- climatology: a `Climatology` of training data on this grid; climatology and optimal interpolation need it,
+the
+  others take its mean for variables that are never observed;
+- members, seed: size and seed of the ensemble; deterministic methods always return one member;
+
+and returns an array ``(M, T, C, H, W)`` in physical units. A new baseline is one file and one line here.
 """
 
 from collections.abc import Callable
-from typing import Concatenate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skyweave.baselines.climatological import climatological
-from skyweave.baselines.climatology import Climatology
+from skyweave.baselines.climatology import Climatology, climatological
 from skyweave.baselines.dineof import dineof
-from skyweave.baselines.given import Given
 from skyweave.baselines.interpolation import bicubic, linear, nearest
 from skyweave.baselines.inverse_distance import inverse_distance
 from skyweave.baselines.kriging import kriging, space_time_kriging
 from skyweave.baselines.optimal_interpolation import optimal_interpolation
 from skyweave.baselines.temporal import persistence, temporal_interpolation
 
-__all__ = ["BASELINES", "Baseline", "Climatology", "Given"]
+__all__ = ["BASELINES", "Climatology"]
 
-Baseline = Callable[Concatenate[Given, ...], NDArray[np.float32]]
-"""What is given, then options of its own by name; members ``(M, T, C, H, W)`` in physical units."""
+Baseline = Callable[..., NDArray[np.float32]]
 
 BASELINES: dict[str, Baseline] = {
     "nearest": nearest,

@@ -9,15 +9,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from skyweave.baselines.located import Observed
 from skyweave.covariance.lags import lag_covariance
 from skyweave.covariance.stationary import StationaryCovariance, from_lags
+from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.posterior.background import error_covariance
 from skyweave.prior.storage import LearntPrior
+from skyweave.state import StateSpec, apply_bounds
 from skyweave.transform import StateTransform
 
-__all__ = ["Climatology"]
+__all__ = ["Climatology", "climatological", "physical_members"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,3 +140,52 @@ class Climatology:
         """The mean state (for a nonlinear transform the median, roughly) in physical units, ``(C, H, W)``."""
         mean = self.mean if transform is None else transform.inverse(self.mean)
         return mean.double().numpy()
+
+
+def climatological(
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """The climatological mean, or draws of the Gaussian climatology where more than one member is wanted.
+
+    Arguments as in `skyweave.baselines`; the observations are not used.
+
+    Raises:
+        SkyweaveError: no climatology, or one of another grid.
+    """
+    known = required(climatology, "climatology", observed)
+    T = observed.operator.shape[0]
+    x = known.mean.expand(members, T, *known.mean.shape)
+    if members > 1:
+        V = known.covariance(T, periodic=grid.periodic)
+        noise = NoiseStream(seed, range(members), range(T)).around(V.noise_shape[0])
+        x = x + V.color(noise.normal(0, V.noise_shape[1:]))
+    return physical_members(x, transform, spec)
+
+
+def required(climatology: Climatology | None, method: str, observed: Observed) -> Climatology:
+    """The climatology, if it is there and fits the state.
+
+    Raises:
+        SkyweaveError: it is not, or does not.
+    """
+    if climatology is None:
+        raise SkyweaveError(f"{method}: needs a climatology; make one with Climatology.fit(training states)")
+    if tuple(climatology.mean.shape) != tuple(observed.operator.shape[1:]):
+        raise SkyweaveError(
+            f"{method}: the climatology has shape (C, H, W) = {tuple(climatology.mean.shape)}, the state "
+            f"{tuple(observed.operator.shape[1:])}; select its region with Climatology.isel"
+        )
+    return climatology
+
+
+def physical_members(x: Tensor, transform: StateTransform | None, spec: StateSpec) -> NDArray[np.float32]:
+    """Members ``(M, T, C, H, W)`` in physical units, within the bounds of their variables."""
+    physical = x if transform is None else transform.inverse(x)
+    return apply_bounds(physical, spec)[0].float().numpy()

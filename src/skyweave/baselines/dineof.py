@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skyweave.baselines.climatology import Climatology, physical_members
 from skyweave.baselines.gappy import fill_space, fill_time, gappy_maps
-from skyweave.baselines.given import Given
-from skyweave.baselines.located import Floats
+from skyweave.baselines.located import Floats, Observed
 from skyweave.errors import SkyweaveError
+from skyweave.grid import Grid
+from skyweave.state import StateSpec
+from skyweave.transform import StateTransform
 
 __all__ = ["Filled", "dineof", "fill_matrix", "laplacian_filter", "withhold"]
 
@@ -48,8 +51,14 @@ class Filled:
 
 
 def dineof(
-    given: Given,
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
     *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
     history: NDArray[np.floating] | None = None,
     max_modes: int = 20,
     tolerance: float = TOLERANCE,
@@ -63,7 +72,7 @@ def dineof(
     With a single frame and no history there are no functions to find, and every gap is filled in space.
 
     Args:
-        given: observations, state and climatology.
+        observed: as all that follow in `skyweave.baselines`.
         history: frames right before the segment, ``(N, C, H, W)``, physical units, NaN in their gaps.
         max_modes: most modes tried.
         tolerance: as in `fill_matrix`, with `smoothing` and `passes`.
@@ -71,7 +80,7 @@ def dineof(
     Raises:
         SkyweaveError: history of another shape; numbers out of range.
     """
-    maps = gappy_maps(given.observed, given.grid)
+    maps = gappy_maps(observed, grid)
     T, C, H, W = maps.shape
     if history is not None:
         history = np.asarray(history, np.float64)
@@ -80,7 +89,7 @@ def dineof(
                 f"dineof: history has shape {history.shape}, the state needs (N, C, H, W) = (N, {C}, {H}, {W})"
             )
         maps = np.concatenate([history, maps])
-    z = maps if given.transform is None else given.transform.forward(torch.from_numpy(maps)).numpy()
+    z = maps if transform is None else transform.forward(torch.from_numpy(maps)).numpy()
     for c in range(C):
         matrix = z[:, c].reshape(len(z), H * W).T
         cells, frames = (np.flatnonzero(np.isfinite(matrix).any(k)) for k in (1, 0))
@@ -92,16 +101,16 @@ def dineof(
                 smoothing=smoothing,
                 passes=passes,
                 times=frames.astype(np.float64),
-                seed=given.seed,
+                seed=seed,
             )
             matrix[np.ix_(cells, frames)] = filled.values
         field = fill_time(matrix.T.reshape(len(z), H, W))
         for t in range(T):
-            z[len(z) - T + t, c] = fill_space(field[len(z) - T + t], given.grid)
+            z[len(z) - T + t, c] = fill_space(field[len(z) - T + t], grid)
     x = z[-T:]
-    if given.climatology is not None:
-        x = np.where(np.isnan(x), given.climatology.mean.double().numpy(), x)
-    return given.physical(torch.from_numpy(x[None].copy()))
+    if climatology is not None:
+        x = np.where(np.isnan(x), climatology.mean.double().numpy(), x)
+    return physical_members(torch.from_numpy(x[None].copy()), transform, spec)
 
 
 def fill_matrix(

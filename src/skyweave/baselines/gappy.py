@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from skyweave.baselines.interpolation import linear_map
-from skyweave.baselines.located import Floats, LocatedObservations, locate
+from skyweave.baselines.located import Floats, LocatedObservations, Observed, locate
 from skyweave.grid import Grid
-from skyweave.observe.segment import Observations
 
 __all__ = ["fill_space", "fill_time", "gappy_maps"]
 
 
-def gappy_maps(observed: Observations, grid: Grid) -> Floats:
+def gappy_maps(observed: Observed, grid: Grid) -> Floats:
     """Observed maps on the grid of the state, NaN where nothing was seen.
 
     A cell that was observed itself has the mean of its values, weighted by ``1 / variance``. An observation of

@@ -10,28 +10,63 @@ from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator
 from scipy.spatial import QhullError, cKDTree
 
 from skyweave import regrid
-from skyweave.baselines.frame_by_frame import fill_maps
-from skyweave.baselines.given import Given
-from skyweave.baselines.located import Floats, LocatedObservations
+from skyweave.baselines.climatology import Climatology
+from skyweave.baselines.located import Floats, LocatedObservations, Observed, fill_maps
 from skyweave.grid import Grid
 from skyweave.observe.errors import unit_vectors
+from skyweave.state import StateSpec
+from skyweave.transform import StateTransform
 
 __all__ = ["bicubic", "cubic_map", "linear", "linear_map", "nearest", "nearest_map"]
 
 
-def nearest(given: Given) -> NDArray[np.float32]:
-    """The value of the nearest observation along the great circle."""
-    return fill_maps(given, nearest_map)
+def nearest(
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """The value of the nearest observation along the great circle; arguments as in `skyweave.baselines`."""
+    return fill_maps(observed, spec, grid, nearest_map, _fallback(climatology, transform))
 
 
-def linear(given: Given) -> NDArray[np.float32]:
-    """Linear interpolation on triangles between observations."""
-    return fill_maps(given, linear_map)
+def linear(
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Linear interpolation on triangles between observations; arguments as in `skyweave.baselines`."""
+    return fill_maps(observed, spec, grid, linear_map, _fallback(climatology, transform))
 
 
-def bicubic(given: Given) -> NDArray[np.float32]:
-    """Bicubic upsampling of a coarse grid, piecewise cubic interpolation of anything else."""
-    return fill_maps(given, cubic_map)
+def bicubic(
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Bicubic upsampling of a coarse grid, piecewise cubic interpolation of anything else.
+
+    Arguments as in `skyweave.baselines`.
+    """
+    return fill_maps(observed, spec, grid, cubic_map, _fallback(climatology, transform))
+
+
+def _fallback(climatology: Climatology | None, transform: StateTransform | None) -> Floats | None:
+    return None if climatology is None else climatology.physical_mean(transform)
 
 
 def nearest_map(points: LocatedObservations, grid: Grid) -> Floats:

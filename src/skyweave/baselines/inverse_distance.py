@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from skyweave.baselines.frame_by_frame import fill_maps
-from skyweave.baselines.given import Given
-from skyweave.baselines.located import Floats, LocatedObservations
+from skyweave.baselines.climatology import Climatology
+from skyweave.baselines.located import Floats, LocatedObservations, Observed, fill_maps
 from skyweave.grid import Grid
 from skyweave.observe.errors import unit_vectors
+from skyweave.state import StateSpec
+from skyweave.transform import StateTransform
 
 __all__ = ["inverse_distance", "inverse_distance_map"]
 
@@ -21,10 +22,24 @@ POWER = 2.0
 
 
 def inverse_distance(
-    given: Given, *, power: float = POWER, neighbours: int = NEIGHBOURS
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+    power: float = POWER,
+    neighbours: int = NEIGHBOURS,
 ) -> NDArray[np.float32]:
-    """Inverse distance weighting; `power` and `neighbours` are those of `inverse_distance_map`."""
-    return fill_maps(given, partial(inverse_distance_map, power=power, neighbours=neighbours))
+    """Inverse distance weighting; `power` and `neighbours` are those of `inverse_distance_map`.
+
+    Arguments as in `skyweave.baselines`.
+    """
+    fallback = None if climatology is None else climatology.physical_mean(transform)
+    method = partial(inverse_distance_map, power=power, neighbours=neighbours)
+    return fill_maps(observed, spec, grid, method, fallback)
 
 
 def inverse_distance_map(

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.special import betaincinv
 
-from skyweave.baselines.given import Given
-from skyweave.baselines.located import Floats, LocatedObservations
+from skyweave.baselines.climatology import Climatology, physical_members
+from skyweave.baselines.located import Floats, LocatedObservations, Observed, locate
 from skyweave.baselines.variogram import SAME_PLACE, Variogram, fit_variogram, semivariogram
 from skyweave.diffusion.noise import NoiseStream
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
+from skyweave.state import StateSpec
 from skyweave.transform import StateTransform
 
 __all__ = ["krige", "kriging", "normalised_points", "random_field", "space_time_kriging"]
@@ -36,42 +37,25 @@ FREQUENCIES = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """Observations in normalised units.
+class _Draws:
+    """What members are made of: their numbers, errors of all observations ``(n, M)``, normalised, and a seed."""
 
-    Args:
-        points: where they lie; their own values are physical.
-        z: values, ``(n,)``.
-        variance: of their errors, ``(n,)``.
-        errors: drawn for each member, ``(n, M)``; ``None`` where one estimate is wanted.
-    """
-
-    points: LocatedObservations
-    z: Floats
-    variance: Floats
-    errors: Floats | None
-
-    @classmethod
-    def of(cls, given: Given) -> _Seen:
-        """All observations, with errors where more than one member is wanted."""
-        points, R = given.points(), given.observed.R
-        z, variance = normalised_points(points, given.transform)
-        if given.members == 1:
-            return cls(points, z, variance, None)
-        noise = NoiseStream(given.seed, range(given.members), [0])
-        errors = R.sample(noise.normal_vector(1, given.observed.operator.n)).double().numpy()
-        # From physical to normalised units, as the variances.
-        scale = np.sqrt(variance / np.asarray(R.diagonal, dtype=np.float64))
-        return cls(points, z, variance, errors.T * scale[:, None])
-
-    def where(self, rows: NDArray[np.int64]) -> _Seen:
-        """The observations of some indices."""
-        errors = None if self.errors is None else self.errors[rows]
-        return _Seen(self.points.where(rows), self.z[rows], self.variance[rows], errors)
+    members: range
+    errors: Floats
+    seed: int
 
 
 def kriging(
-    given: Given, *, neighbours: int = NEIGHBOURS, variogram: Variogram | None = None
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+    neighbours: int = NEIGHBOURS,
+    variogram: Variogram | None = None,
 ) -> NDArray[np.float32]:
     r"""Ordinary kriging of each map, or conditional simulations where more than one member is wanted.
 
@@ -85,7 +69,7 @@ def kriging(
     ``e_m ~ N(0, R)``: the variance of a cell among members is its kriging variance.
 
     Args:
-        given: observations, state and climatology; how many members.
+        observed: as all that follow in `skyweave.baselines`.
         neighbours: observations that a cell looks at.
         variogram: of normalised values, in place of the fitted one.
 
@@ -95,31 +79,45 @@ def kriging(
     Reference: Matheron (1963), doi 10.2113/gsecongeo.58.8.1246; conditioning by kriging, Journel and Huijbregts
     (1978), section VII.A.
     """
-    T, C, H, W = given.shape
-    seen, x = _Seen.of(given), _never_observed(given)
+    T, C, H, W = observed.operator.shape
+    points = locate(observed, grid)
+    z, variance = normalised_points(points, transform)
+    draws = _draws(observed, points, variance, members, seed)
+    x = _never_observed(climatology, members, observed.operator.shape)
     for c in range(C):
-        of_variable = seen.where(np.flatnonzero(seen.points.channel == c))
-        frames = np.unique(of_variable.points.frame)
+        rows = np.flatnonzero(points.channel == c)
+        frames = np.unique(points.frame[rows])
         if len(frames) == 0:
             continue
-        shared = variogram or _fitted(of_variable, 0, given.transform)
+        shared = variogram or _fitted(points.where(rows), z[rows], variance[rows], 0, transform)
         for t in frames:
-            here = of_variable.where(np.flatnonzero(of_variable.points.frame == t))
+            here = rows[points.frame[rows] == t]
             own = variogram
-            if own is None and len(here.z) >= OWN_VARIOGRAM:
-                own = _fitted(here, 0, given.transform)
-            x[:, t : t + 1, c] = _conditioned(here, [int(t)], own or shared, neighbours, given)
+            if own is None and len(here) >= OWN_VARIOGRAM:
+                own = _fitted(points.where(here), z[here], variance[here], 0, transform)
+            own = own or shared
+            args = points.where(here), z[here], variance[here], grid, [int(t)], own, neighbours
+            x[:, t : t + 1, c] = _conditioned(*args, draws, here)
         # Means of the observed frames' members would vary too little: only their mean says something.
         _between(x[:, :, c], frames)
-        if given.members > 1:
+        if draws is not None:
             for t in np.setdiff1d(np.arange(T), frames):
-                field = _unconditional(shared, _cells(shared, given.grid, [t]), int(t), c, given)
-                x[:, t, c] = x[:, t, c].mean(0) + field.T.reshape(-1, H, W)
-    return given.physical(torch.from_numpy(x))
+                field = _unconditional(shared, _cells(shared, grid, [t]), int(t), draws, c)
+                x[:, t, c] = x[:, t, c].mean(0) + field.T.reshape(members, H, W)
+    return physical_members(torch.from_numpy(x), transform, spec)
 
 
 def space_time_kriging(
-    given: Given, *, neighbours: int = NEIGHBOURS_IN_TIME, variogram: Variogram | None = None
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+    neighbours: int = NEIGHBOURS_IN_TIME,
+    variogram: Variogram | None = None,
 ) -> NDArray[np.float32]:
     r"""Ordinary kriging from the observations of all frames, or conditional simulations of the whole series.
 
@@ -127,7 +125,7 @@ def space_time_kriging(
     variogram, fitted in space and time, for the whole segment.
 
     Args:
-        given: observations, state and climatology; how many members.
+        observed: as all that follow in `skyweave.baselines`.
         neighbours: observations that a cell looks at, in any frame.
         variogram: of normalised values, in place of the fitted one.
 
@@ -136,15 +134,19 @@ def space_time_kriging(
 
     Reference: metric model of Dimitrakopoulos and Luo (1994); Cressie and Wikle (2011), section 6.1.
     """
-    T, C, _, _ = given.shape
-    seen, x = _Seen.of(given), _never_observed(given)
+    T, C, H, W = observed.operator.shape
+    points = locate(observed, grid)
+    z, variance = normalised_points(points, transform)
+    draws = _draws(observed, points, variance, members, seed)
+    x = _never_observed(climatology, members, observed.operator.shape)
     for c in range(C):
-        here = seen.where(np.flatnonzero(seen.points.channel == c))
-        if len(here.z) == 0:
+        rows = np.flatnonzero(points.channel == c)
+        if len(rows) == 0:
             continue
-        own = variogram or _fitted(here, min(LAGS, T - 1), given.transform)
-        x[:, :, c] = _conditioned(here, range(T), own, neighbours, given)
-    return given.physical(torch.from_numpy(x))
+        here, lags = points.where(rows), min(LAGS, T - 1)
+        own = variogram or _fitted(here, z[rows], variance[rows], lags, transform)
+        x[:, :, c] = _conditioned(here, z[rows], variance[rows], grid, range(T), own, neighbours, draws, rows)
+    return physical_members(torch.from_numpy(x), transform, spec)
 
 
 def krige(
@@ -260,9 +262,10 @@ def normalised_points(points: LocatedObservations, transform: StateTransform | N
     return z, variance
 
 
-def _fitted(seen: _Seen, lags: int, transform: StateTransform | None) -> Variogram:
+def _fitted(
+    points: LocatedObservations, z: Floats, variance: Floats, lags: int, transform: StateTransform | None
+) -> Variogram:
     """The variogram of observations; of too few, or where nothing varies, a guess at a third of their extent."""
-    points, z, variance = seen.points, seen.z, seen.variance
     fitted = None
     if len(z) >= LEAST:
         fitted = fit_variogram(semivariogram(points, z, variance, lags))
@@ -276,21 +279,27 @@ def _fitted(seen: _Seen, lags: int, transform: StateTransform | None) -> Variogr
 
 
 def _conditioned(
-    seen: _Seen, frames: Sequence[int], variogram: Variogram, neighbours: int, given: Given
+    points: LocatedObservations,
+    z: Floats,
+    variance: Floats,
+    grid: Grid,
+    frames: Sequence[int],
+    variogram: Variogram,
+    neighbours: int,
+    draws: _Draws | None,
+    rows: NDArray[np.int64],
 ) -> Floats:
     """Estimates, or members, of some frames of a variable, ``(M, frames, H, W)``, normalised."""
-    points = seen.points
     of = variogram.coordinates(points.lat, points.lon, points.frame)
-    at = _cells(variogram, given.grid, frames)
-    if seen.errors is None:
-        estimate, _ = krige(of, seen.z[:, None], seen.variance, at, variogram, neighbours)
+    at = _cells(variogram, grid, frames)
+    if draws is None:
+        estimate, _ = krige(of, z[:, None], variance, at, variogram, neighbours)
     else:
-        channel = int(points.channel[0])
-        field = _unconditional(variogram, np.concatenate([at, of]), frames[0], channel, given)
-        known = seen.z[:, None] - field[len(at) :] - seen.errors
-        estimate, _ = krige(of, known, seen.variance, at, variogram, neighbours)
+        field = _unconditional(variogram, np.concatenate([at, of]), frames[0], draws, int(points.channel[0]))
+        known = z[:, None] - field[len(at) :] - draws.errors[rows]
+        estimate, _ = krige(of, known, variance, at, variogram, neighbours)
         estimate += field[: len(at)]
-    return estimate.T.reshape(-1, len(frames), *given.grid.shape)
+    return estimate.T.reshape(-1, len(frames), *grid.shape)
 
 
 def _cells(variogram: Variogram, grid: Grid, frames: Sequence[int]) -> Floats:
@@ -298,11 +307,11 @@ def _cells(variogram: Variogram, grid: Grid, frames: Sequence[int]) -> Floats:
     return variogram.coordinates(lat, lon, np.repeat(np.asarray(frames), grid.size))
 
 
-def _unconditional(variogram: Variogram, at: Floats, frame: int, channel: int, given: Given) -> Floats:
+def _unconditional(variogram: Variogram, at: Floats, frame: int, draws: _Draws, channel: int) -> Floats:
     """Gaussian fields of a variogram, ``(n, M)``; the noise is that of a frame and a variable."""
-    noise = NoiseStream(given.seed, range(given.members), [frame])
+    noise = NoiseStream(draws.seed, draws.members, [frame])
     waves = noise.normal(2 + 2 * channel, (2 * FREQUENCIES,))[:, 0].double().numpy().T
-    field = np.sqrt(variogram.sill) * random_field(at, waves, given.seed)
+    field = np.sqrt(variogram.sill) * random_field(at, waves, draws.seed)
     if variogram.nugget > 0:
         # What varies over no distance is one and the same for a cell and the observations on it.
         pairs = cKDTree(at).query_pairs(SAME_PLACE / variogram.length, output_type="ndarray")
@@ -313,10 +322,24 @@ def _unconditional(variogram: Variogram, at: Floats, frame: int, channel: int, g
     return field
 
 
-def _never_observed(given: Given) -> Floats:
+def _draws(
+    observed: Observed, points: LocatedObservations, variance: Floats, members: int, seed: int
+) -> _Draws | None:
+    if members == 1:
+        return None
+    noise = NoiseStream(seed, range(members), [0])
+    errors = observed.R.sample(noise.normal_vector(1, observed.operator.n)).double().numpy()
+    # From physical to normalised units, as the variances.
+    scale = np.sqrt(variance / np.asarray(observed.R.diagonal, dtype=np.float64))
+    return _Draws(range(members), errors.T * scale[:, None], seed)
+
+
+def _never_observed(
+    climatology: Climatology | None, members: int, shape: tuple[int, int, int, int]
+) -> Floats:
     """The climatological mean, normalised, or NaN, in every member and frame."""
-    mean = np.nan if given.climatology is None else given.climatology.mean.double().numpy()
-    return np.broadcast_to(mean, (given.members, *given.shape)).copy()
+    mean = np.nan if climatology is None else climatology.mean.double().numpy()
+    return np.broadcast_to(mean, (members, *shape)).copy()
 
 
 def _between(x: Floats, frames: NDArray[np.int64]) -> None:

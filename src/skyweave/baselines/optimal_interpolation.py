@@ -7,11 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyweave.baselines.given import Given
+from skyweave.baselines.climatology import Climatology, physical_members, required
+from skyweave.baselines.located import Observed
 from skyweave.covariance.stationary import StationaryCovariance
 from skyweave.diffusion.noise import NoiseStream
+from skyweave.grid import Grid
 from skyweave.observe.segment import Observations
 from skyweave.posterior.kalman import KalmanSolver
+from skyweave.state import StateSpec
+from skyweave.transform import StateTransform
 
 __all__ = ["analyse", "optimal_interpolation"]
 
@@ -23,7 +27,16 @@ TOLERANCE = 1e-3
 """Error of an iterative solve, and last step of Gauss and Newton, in standard deviations of the state."""
 
 
-def optimal_interpolation(given: Given) -> NDArray[np.float32]:
+def optimal_interpolation(
+    observed: Observed,
+    spec: StateSpec,
+    grid: Grid,
+    *,
+    transform: StateTransform | None = None,
+    climatology: Climatology | None = None,
+    members: int = 1,
+    seed: int = 0,
+) -> NDArray[np.float32]:
     r"""The analysis of a Gaussian climatology, or draws around it where more than one member is wanted.
 
     .. math:: x_a = \bar x + V J^T (J V J^T + R)^{-1} (y - H(x) + J (x - \bar x)), \qquad
@@ -32,26 +45,28 @@ def optimal_interpolation(given: Given) -> NDArray[np.float32]:
     with ``b_m ~ N(0, V)`` and ``e_m ~ N(0, R)``. For linear operators members are exact draws of the
     posterior; a nonlinear one is linearised around the analysis, the minimum that Gauss-Newton steps find.
 
+    Arguments as in `skyweave.baselines`.
+
     Raises:
         SkyweaveError: no climatology, or one of another grid.
 
     Reference: Gandin (1963); the draw is Matheron's rule (Journel and Huijbregts 1978, section VII.A).
     """
-    known = given.climatology_for("optimal interpolation")
-    T, members, observed = given.shape[0], given.members, given.observed
-    V = known.covariance(T, periodic=given.grid.periodic)
+    known = required(climatology, "optimal interpolation", observed)
+    T = observed.operator.shape[0]
+    V = known.covariance(T, periodic=grid.periodic)
     mean = known.mean.expand(1, T, *known.mean.shape)
     seen = Observations(observed.operator, observed.y, observed.R)
     solver = KalmanSolver(seen, tolerance=TOLERANCE, iterations=2000, limit=DIRECT)
     with torch.no_grad():
         x = analyse(solver, mean, V, key=FACTOR)
         if members > 1:
-            noise = NoiseStream(given.seed, range(members), range(T))
+            noise = NoiseStream(seed, range(members), range(T))
             b = V.color(noise.around(V.noise_shape[0]).normal(0, V.noise_shape[1:]))
             op, e = seen.operator, seen.R.sample(seen.noise(noise, 1))
             u = solver.weights(x, V, op.jvp(x, b) + e, FACTOR)
             x = x + b - (V @ op.vjp(x, u))
-    return given.physical(x)
+    return physical_members(x, transform, spec)
 
 
 def analyse(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from skyweave.baselines import BASELINES, Climatology, Given
+from skyweave.baselines import BASELINES, Climatology
 from skyweave.cli.demo_cases import Case, make_cases
 from skyweave.cli.demo_figures import LABELS, draw_case, draw_scores
 from skyweave.errors import SkyweaveError
@@ -101,20 +101,19 @@ def _baselines(
 ) -> Iterator[tuple[str, np.ndarray, float, int]]:
     """Name, states ``(M, 1, C, H, W)``, seconds and network evaluations of what the demo compares with."""
     observed = assemble(case.sources, prior.spec, grid, truth.time.values, prior.transform).segment(0, 1)
-    given = Given(
-        observed=observed,
-        spec=prior.spec,
-        grid=grid,
-        transform=prior.transform,
-        climatology=climatology,
-        members=members,
-        seed=seed,
-    )
     # Upsampling is for a coarse grid alone.
     upsampled = ["bicubic"] if case.coarse is not None and case.points is None else []
     for name in [*upsampled, "inverse-distance", "optimal-interpolation"]:
         begun = time.perf_counter()
-        states = BASELINES[name](given)
+        states = BASELINES[name](
+            observed,
+            prior.spec,
+            grid,
+            transform=prior.transform,
+            climatology=climatology,
+            members=members,
+            seed=seed,
+        )
         # The climatological mean took one evaluation.
         used = int(name == "optimal-interpolation")
         yield name.replace("-", " "), states, time.perf_counter() - begun, used
