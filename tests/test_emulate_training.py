@@ -22,6 +22,7 @@ from skyweave.emulate import (
     save_emulator,
     train_emulator,
 )
+from skyweave.emulate import train as training
 from skyweave.errors import SkyweaveError
 from skyweave.evaluate.forecasts import score_forecasts
 from skyweave.grid import Grid
@@ -203,9 +204,16 @@ def test_a_full_disk_keeps_what_was_learnt(folder, tmp_path, size, message):
     assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4]
 
 
-def test_a_time_budget_ends_the_run(folder, tmp_path):
+def test_a_time_budget_ends_the_run(folder, tmp_path, monkeypatch):
+    step = training._Run._step
+
+    def slow(self):
+        self.started -= 60
+        return step(self)
+
+    monkeypatch.setattr(training._Run, "_step", slow)
     made = train_emulator(
-        settings(folder / "world.nc", tmp_path / "out", steps=10**6, max_minutes=0.02, validate_every=10**6)
+        settings(folder / "world.nc", tmp_path / "out", steps=10**6, max_minutes=30, validate_every=10**6)
     )
     assert 0 < made.metadata["steps"] < 2000
 

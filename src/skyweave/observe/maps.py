@@ -137,7 +137,6 @@ def _layout(
 
     def arranged(field: xr.DataArray) -> xr.DataArray:
         flat = field.squeeze(extra, drop=True)
-        flat = flat.expand_dims("time") if time is None and "time" not in flat.coords else flat
         flat = flat.expand_dims("time") if time is None and "time" not in flat.dims else flat
         return flat.transpose(time or "time", lat, lon)
 
