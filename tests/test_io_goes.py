@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from skyweave.cli import main
 from skyweave.errors import SkyweaveError
 from skyweave.grid import Grid
 from skyweave.io import bin_to_grid, grid_swath, read_goes_aod
@@ -314,3 +315,20 @@ def test_the_same_scan_through_a_swath_file_agrees():
     assert np.corrcoef(a[both], b[both])[0, 1] > 0.97
     with pytest.raises(SkyweaveError, match="use grid_swath"):
         read_goes_aod(GOES / "goes16_aod_conus_10km_20181115.nc")
+
+
+@pytest.mark.parametrize(
+    "words", [["info"], ["check", "--prior", "aod", "--grid"], ["check", "--prior", "aod", "--points"]]
+)
+def test_a_granule_where_no_granule_is_taken_names_what_takes_it(tmp_path, capsys, words):
+    path = granule(tmp_path / "g.nc", np.full((4, 5), 0.3), np.zeros((4, 5)))
+    with xr.open_dataset(path, decode_cf=False) as ds:  # as NOAA's files have it
+        below = ds.assign(nominal_satellite_subpoint_lat=((), 0.0, {"standard_name": "latitude"}))
+        below = below.assign(
+            nominal_satellite_subpoint_lon=((), -75.0, {"standard_name": "longitude"})
+        ).load()
+    below.to_netcdf(tmp_path / "noaa.nc", engine="h5netcdf")
+    tail = "" if words == ["info"] else ":AOD=0.05"
+    assert main([*words, f"{tmp_path / 'noaa.nc'}{tail}"]) == 2
+    told = capsys.readouterr().err
+    assert all(word in told for word in ("geostationary", "goes: FILES", "read_goes_aod"))

@@ -93,6 +93,7 @@ def _none_found(data: xr.Dataset | xr.DataArray, axis: str, where: str) -> None:
         f"{n} ({data[n].attrs.get('standard_name') or data[n].attrs.get('units') or 'no units'})"
         for n in data.coords
     )
+    check_not_geostationary(data, f"no {axis} found{where}")
     mapping = grid_mapping(data)
     rotated = mapping is not None and mapping[0] == "rotated_latitude_longitude"
     raise (NotRectilinearError if rotated else SkyweaveError)(
@@ -102,6 +103,26 @@ def _none_found(data: xr.Dataset | xr.DataArray, axis: str, where: str) -> None:
         f"two-dimensional latitude and longitude, or the pole of rotation is stated, {REGRID_HINT}; otherwise add them "
         "with `cdo setgridtype,curvilinear IN OUT`."
     )
+
+
+def is_geostationary(data: xr.Dataset | xr.DataArray) -> bool:
+    """Whether pixels lie on the scan angles of a geostationary satellite."""
+    mapping = grid_mapping(data)
+    return mapping is not None and mapping[0] == "geostationary"
+
+
+def check_not_geostationary(data: xr.Dataset | xr.DataArray, what: str) -> None:
+    """Refuse images of geostationary satellites.
+
+    Raises:
+        SkyweaveError: with what is said of them first, and what reads them.
+    """
+    if is_geostationary(data):
+        raise SkyweaveError(
+            f"{what}: its pixels lie on the scan angles of a geostationary satellite; granules of GOES AOD "
+            "(OR_ABI-L2-AOD*.nc) are `goes: FILES` among the observations of a YAML (docs/cli.md), "
+            "skyweave.io.read_goes_aod in Python"
+        )
 
 
 def _by_name(data: xr.Dataset | xr.DataArray, axis: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from skyweave.coordinates import check_not_geostationary
 from skyweave.errors import SkyweaveError, UnknownNameError, clipped, did_you_mean
 from skyweave.io.bounded import read_bounded, read_opening, unzip_bounded
 from skyweave.io.flags import Quality
@@ -218,6 +219,7 @@ def _samples(path: str, names: Sequence[str], quality: Quality | None) -> pd.Dat
     with open_one(path) as ds:
         if is_sampled(ds):
             return sampled_table(path, names or None, quality)
+        check_not_geostationary(ds, path)
         regular = _regular_variable(ds)
     if regular is not None:
         raise SkyweaveError(

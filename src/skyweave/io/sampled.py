@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from skyweave.coordinates import is_geostationary
 from skyweave.errors import SkyweaveError, did_you_mean
 from skyweave.io.axes import has_dates
 from skyweave.io.flags import Quality, flag_fields, kept, left_out, meaning_words, unapplied
@@ -30,6 +31,8 @@ STANDARD = {
     "station": ("platform_name", "platform_id", "station_wmo_id"),
     "time": ("time",),
 }
+MOST = 8
+"""Variables that are named as left out, at most."""
 ERROR_TAILS = ("_error", "_err", "_sigma", "_std", "_uncertainty")
 
 
@@ -38,6 +41,8 @@ def is_sampled(ds: xr.Dataset) -> bool:
     lat, lon = _find(ds, "lat"), _find(ds, "lon")
     if lat is None or lon is None:
         return False
+    if is_geostationary(ds):
+        return False  # the place is that below the satellite
     if str(ds.attrs.get("featureType", "")).lower() in ("point", "timeseries", "trajectory"):
         return True
     together = ds[lat].dims == ds[lon].dims
@@ -78,12 +83,17 @@ def sampled_table(
         if not parts:
             raise SkyweaveError(
                 f"{path}: holds no variable at the places of {found['lat']} "
-                f"({'; '.join(notes) or 'none of numbers'}); reports lie along the dimensions of latitude and time"
+                f"({_listed(notes)}); reports lie along the dimensions of latitude and time"
             )
         table = pd.concat(parts, ignore_index=True)
         notes += [note for part in parts for note in part.attrs["notes"]]
     table.attrs = {"notes": tuple(notes)}
     return table
+
+
+def _listed(notes: Sequence[str]) -> str:
+    more = f"; and {len(notes) - MOST} more" if len(notes) > MOST else ""
+    return "; ".join(notes[:MOST]) + more if notes else "none of numbers"
 
 
 def _fields(
